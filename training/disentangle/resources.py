@@ -1,0 +1,30 @@
+"""Where the files shipped with the product lie: bundles, the atlas, configurations.
+
+The same package runs from a source tree (``training/disentangle`` beside ``Resources``), from Slicer's
+module folder (``qt-scripted-modules/disentangle`` beside ``qt-scripted-modules/Resources``) and from a
+wheel (``disentangle/Resources``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_CANDIDATES = (_PACKAGE / "Resources", _PACKAGE.parent / "Resources", _PACKAGE.parent.parent / "Resources")
+
+
+def resource_path(*parts: str) -> Path:
+    """The path of a shipped file or folder, for example ``resource_path("Models")``.
+
+    Raises:
+        FileNotFoundError: no such file is shipped with this installation.
+    """
+    for root in _CANDIDATES:
+        path = root.joinpath(*parts)
+        if path.exists():
+            return path
+    raise FileNotFoundError(
+        f"{'/'.join(parts)} is missing from this installation of Disentangle; looked in "
+        + ", ".join(str(root) for root in _CANDIDATES)
+        + ". Reinstall the extension or the package."
+    )

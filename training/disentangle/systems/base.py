@@ -1,0 +1,163 @@
+"""What every disentanglement system offers to training, inference and the panels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HEALTHY = 254
+"""Label value of voxels known to carry no lesion but without a tissue label (real studies)."""
+UNLABELLED = 255
+"""Label value of voxels about which nothing is known; no loss is computed there."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a system can do, for the panel to offer and the predictor to plan.
+
+    Attributes:
+        sequences: sequences that it encodes, canonical names in training order.
+        targets: sequences that it can synthesise.
+        classes: label names; index 0 is the background. Empty where it does not segment.
+        healthy: indices into ``classes`` that :data:`HEALTHY` voxels may carry (marginal loss).
+        slices: adjacent slices per input (1 = 2-D, 3 = 2.5-D).
+        size_multiple: H and W must be multiples of this.
+        anatomy_channels, style_dim: sizes of the anatomy and modality factor.
+        aligns: has an alignment step (spatial transformer) of its own.
+        needs_registered_input: sequences must lie on one grid, registered.
+    """
+
+    sequences: tuple[str, ...]
+    targets: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    healthy: tuple[int, ...] = (0,)
+    slices: int = 1
+    size_multiple: int = 32
+    anatomy_channels: int = 4
+    style_dim: int = 16
+    aligns: bool = False
+    needs_registered_input: bool = True
+
+    @property
+    def segments(self) -> bool:
+        return bool(self.classes)
+
+    @property
+    def synthesises(self) -> bool:
+        return bool(self.targets)
+
+
+@dataclass
+class Factors:
+    """Anatomy factors (B, C, H, W) and modality factors (B, Z) by sequence, and the brain mask (B, 1, H, W)."""
+
+    anatomy: dict[str, Tensor]
+    modality: dict[str, Tensor]
+    mask: Tensor | None = None
+
+    def subset(self, sequences: Iterable[str]) -> Factors:
+        """The factors of some of the sequences."""
+        names = list(sequences)
+        return Factors({n: self.anatomy[n] for n in names}, {n: self.modality[n] for n in names}, self.mask)
+
+
+@dataclass
+class Batch:
+    """Slices of B subjects, every sequence on one grid.
+
+    Attributes:
+        images: sequence -> (B, S, H, W) normalised intensities, S adjacent slices; absent sequences hold zeros.
+        available: sequence -> (B,) bool, which samples really have it.
+        mask: (B, 1, H, W) brain mask, float 0/1.
+        labels: (B, H, W) int64 class indices, :data:`HEALTHY` or :data:`UNLABELLED`; None in unsupervised sets.
+        subject: (B,) int64, distinct within a batch.
+    """
+
+    images: dict[str, Tensor]
+    available: dict[str, Tensor]
+    mask: Tensor
+    labels: Tensor | None = None
+    subject: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
+        return Batch(
+            {k: move(v) for k, v in self.images.items()},
+            {k: move(v) for k, v in self.available.items()},
+            move(self.mask),
+            move(self.labels),
+            move(self.subject),
+        )
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One optimiser update: what it minimises and which parameters it may change.
+
+    Attributes:
+        name: "generator", "discriminator", ...
+        parameters: the parameters of this update.
+        loss: batch -> loss terms, already weighted; their sum is minimised. The key "total" is not used.
+        optimizer: keyword arguments of Adam (lr, weight_decay, amsgrad, betas).
+        clip_norm: gradient norm is clipped to this; None does not clip.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Callable[[Batch], dict[str, Tensor]]
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"lr": 2e-4})
+    clip_norm: float | None = 1.0
+
+
+class System(nn.Module):
+    """Base of the five systems: encode, align, fuse, segment, decode (design.md, section 4).
+
+    A subclass takes only JSON-able keyword arguments and stores them in ``self.config``, so that
+    ``type(system)(**system.config)`` rebuilds it: that is what a bundle records.
+    """
+
+    name: str = ""
+    capabilities: Capabilities
+    config: dict[str, Any]
+
+    def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
+        """Images (B, S, H, W) by sequence, and the mask (B, 1, H, W), to factors."""
+        raise NotImplementedError
+
+    def align(self, factors: Factors, reference: str) -> Factors:
+        """Bring every anatomy onto that of ``reference``; the identity where input is registered."""
+        return factors
+
+    def fuse(self, factors: Factors) -> Tensor:
+        """Fused anatomy (B, F, H, W) of whatever sequences are present, independent of their order."""
+        raise NotImplementedError
+
+    def segment(self, fused: Tensor) -> Tensor:
+        """Logits (B, L, H, W) over ``capabilities.classes`` from a fused anatomy."""
+        raise NotImplementedError
+
+    def decode(self, anatomy: Tensor, style: Tensor | str) -> Tensor:
+        """Image (B, S, H, W) of an anatomy (B, C, H, W) in a style: z (B, Z), or a target sequence's name,
+        which stands for that sequence's default style vector."""
+        raise NotImplementedError
+
+    def synthesis_anatomy(self, factors: Factors) -> Tensor:
+        """Anatomy (B, C, H, W) to decode when several sequences are present (consensus of their factors)."""
+        raise NotImplementedError
+
+    def training_steps(self) -> Sequence[TrainingStep]:
+        """The updates of one training iteration, in order."""
+        raise NotImplementedError
+
+    def default_style(self, sequence: str) -> Tensor:
+        """Default modality factor (Z,) of a sequence (mean over the training set), set by training."""
+        raise NotImplementedError
+
+    def set_default_styles(self, styles: dict[str, Tensor]) -> None:
+        """Store the default modality factors; they travel in the weights."""
+        raise NotImplementedError
