@@ -1,0 +1,76 @@
+"""Safe writing: a result is there completely or not at all, and a full disk is one clear sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+
+_NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def explain_write_error(path: Path, error: OSError) -> InputError:
+    """The sentence for an operating-system error met while writing ``path``."""
+    if error.errno in _NO_SPACE:
+        return InputError(
+            f"There is no space left to write {path}; free some disk space or choose another output folder."
+        )
+    if error.errno in _READ_ONLY:
+        return InputError(f"{path} cannot be written: permission denied; choose an output folder that you may write to.")
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        return InputError(f"{path} cannot be written because a part of its path is a file; choose another output folder.")
+    return InputError(f"{path} cannot be written ({error.strerror or error}); choose another output folder.")
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """Create a folder for output, with its parents.
+
+    Raises:
+        InputError: it cannot be created.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_write_error(folder, error) from error
+    return folder
+
+
+@contextlib.contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary sibling of ``path`` to write to; it takes the name ``path`` when the block ends well.
+
+    The sibling has the suffixes of ``path``, so that writers that go by the suffix work. It may be made a file or
+    a folder; a folder replaces an existing folder. When the block raises, ``path`` is as it was before and nothing
+    else stays behind. Missing parent folders are created.
+
+    Raises:
+        InputError: the place is read-only, or no space is left (any ``OSError`` of the block).
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            retired = path.with_name(f".{uuid.uuid4().hex[:8]}-old-{path.name}")
+            path.replace(retired)
+            temporary.replace(path)
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        raise explain_write_error(path, error) from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
