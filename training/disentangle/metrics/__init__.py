@@ -1,0 +1,1 @@
+"""Image, overlap and disentanglement metrics."""

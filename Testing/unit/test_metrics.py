@@ -1,0 +1,150 @@
+"""Metrics agree with hand-computed values, with skimage-like libraries and with the specification's check values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from disentangle.errors import InputError
+from disentangle.metrics.disentanglement import distance_correlation, linear_probe, silhouette
+from disentangle.metrics.image import data_range, image_quality, mae, paper_mode, psnr, ssim
+from disentangle.metrics.overlap import average_surface_distance, dice, dice_per_class, hd95, surface_distances
+
+
+@pytest.fixture
+def volume() -> tuple[np.ndarray, np.ndarray]:
+    """A smooth target volume (4, 40, 32) and a mask that leaves a border free."""
+    k, j, i = np.mgrid[:4, :40, :32]
+    target = np.sin(j / 5) + np.cos(i / 4) + 0.1 * k
+    mask = np.zeros(target.shape, bool)
+    mask[:, 5:-5, 4:-4] = True
+    return target, mask
+
+
+def test_psnr_of_a_constant_offset_follows_its_definition(volume):
+    target, mask = volume
+    expected = 20 * math.log10(data_range(target, mask) / 0.1)
+    assert psnr(target + 0.1, target, mask) == pytest.approx(expected)
+    assert psnr(target, target, mask) == math.inf
+
+
+def test_only_voxels_inside_the_mask_count(volume):
+    target, mask = volume
+    spoilt = np.where(mask, target, 1000.0)
+    assert psnr(spoilt, target, mask) == math.inf
+    assert ssim(spoilt, target, mask) == pytest.approx(1.0)
+    assert mae(spoilt, target, mask) == 0
+    assert data_range(spoilt, mask) == data_range(target, mask)
+
+
+def test_one_outlier_does_not_stretch_the_data_range(volume):
+    target, mask = volume
+    outlier = target.copy()
+    outlier[2, 20, 16] = 1e6
+    assert data_range(outlier, mask) == pytest.approx(data_range(target, mask), rel=0.05)
+
+
+def test_ssim_equals_a_direct_computation_over_all_windows(volume):
+    import torch
+    from torch.nn.functional import avg_pool2d
+
+    target, _ = volume
+    noisy = target + np.random.default_rng(0).normal(0, 0.3, target.shape)
+    x, y = (torch.tensor(a)[:, None] for a in (noisy, target))
+    mean = lambda t: avg_pool2d(t, 7, stride=1)  # noqa: E731
+    n = 49 / 48
+    covariance = n * (mean(x * y) - mean(x) * mean(y))
+    variances = n * (mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2)
+    c1, c2 = (0.01 * 4) ** 2, (0.03 * 4) ** 2
+    expected = (2 * mean(x) * mean(y) + c1) * (2 * covariance + c2)
+    expected /= (mean(x) ** 2 + mean(y) ** 2 + c1) * (variances + c2)
+    assert ssim(noisy, target, None, 4.0) == pytest.approx(float(expected.mean()), abs=1e-9)
+
+
+def test_quality_falls_with_noise(volume):
+    target, mask = volume
+    noise = np.random.default_rng(1).normal(size=target.shape)
+    weak, strong = (image_quality(target + level * noise, target, mask) for level in (0.05, 0.5))
+    assert weak.psnr > strong.psnr + 15
+    assert weak.ssim > strong.ssim + 0.1
+    assert weak.mae < strong.mae
+
+
+def test_paper_mode_is_inflated_by_its_background(volume):
+    target, mask = volume
+    noisy = target + np.random.default_rng(2).normal(0, 0.3, target.shape)
+    paper_psnr, paper_ssim = paper_mode(noisy, target, mask)
+    assert paper_psnr > psnr(noisy, target, mask) + 5
+    assert paper_ssim > ssim(noisy, target, mask)
+
+
+def test_images_that_cannot_be_scored_are_refused_in_one_sentence(volume):
+    target, mask = volume
+    with pytest.raises(InputError, match="one grid"):
+        psnr(target[:, :-1], target)
+    with pytest.raises(InputError, match="mask is empty"):
+        psnr(target, target, np.zeros_like(mask))
+    with pytest.raises(InputError, match="constant"):
+        psnr(target, np.ones_like(target))
+
+
+def test_dice_of_half_overlapping_boxes_is_one_half():
+    a, b = np.zeros((2, 8, 8), bool), np.zeros((2, 8, 8), bool)
+    a[:, :, 0:4] = True
+    b[:, :, 2:6] = True
+    assert dice(a, b) == pytest.approx(0.5)
+    assert math.isnan(dice(a & False, b & False))
+    assert dice(a & False, b & False, empty=1.0) == 1.0
+
+
+def test_dice_per_class_ignores_voxels_that_do_not_count():
+    truth = np.array([[1, 1, 2, 2]])
+    prediction = np.array([[1, 2, 2, 1]])
+    scores = dice_per_class(prediction, truth, {1: "a", 2: "b"}, valid=np.array([[True, False, True, False]]))
+    assert scores == {"a": 1.0, "b": 1.0}
+
+
+def test_surface_distance_of_shifted_boxes_is_the_shift_in_millimetres():
+    a = np.zeros((20, 20, 20), bool)
+    a[5:15, 5:15, 4:14] = True
+    b = np.roll(a, 3, axis=2)
+    assert hd95(a, b, (2.0, 1.0, 1.0)) == pytest.approx(6.0)
+    assert hd95(a, a, (2.0, 1.0, 1.0)) == 0
+    assert 0 < average_surface_distance(a, b, (2.0, 1.0, 1.0)) < 6
+    forth, back = surface_distances(a, b, (2.0, 1.0, 1.0))
+    assert len(forth) == len(back) == 10**3 - 8**3
+    assert math.isnan(hd95(a, a & False, (1.0, 1.0, 1.0)))
+
+
+@pytest.mark.parametrize(("n", "plain"), [(50, 0.785), (100, 0.695), (300, 0.547)])
+def test_distance_correlation_of_independent_vectors_has_the_known_bias_and_the_correction_removes_it(n, plain):
+    random = np.random.default_rng(n)
+    results = [
+        distance_correlation(random.normal(size=(n, 3000)), random.normal(size=(n, 8)), permutations=20)
+        for _ in range(5)
+    ]
+    assert np.mean([r.plain for r in results]) == pytest.approx(plain, abs=0.02)
+    assert abs(np.mean([r.corrected for r in results])) < 0.03
+    assert results[0].n == n
+
+
+def test_distance_correlation_of_a_linear_function_is_one_and_beyond_its_null():
+    s = np.random.default_rng(0).normal(size=(60, 5))
+    result = distance_correlation(s, 2 * s + 1)
+    assert result.plain == pytest.approx(1.0)
+    assert result.corrected == pytest.approx(1.0)
+    assert result.corrected_root == pytest.approx(1.0)
+    assert result.null_95 < 0.3
+
+
+def test_a_linear_probe_finds_separable_classes_and_only_those():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2, 3], 25)
+    subjects = np.tile(np.arange(25), 4)
+    noise = random.normal(size=(100, 10))
+    separable = noise + 8 * np.eye(10)[labels]
+    assert linear_probe(separable, labels, subjects) > 0.95
+    assert linear_probe(noise, labels, subjects) < 0.5
+    assert silhouette(separable, labels) > 0.5 > silhouette(noise, labels)
