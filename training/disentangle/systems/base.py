@@ -124,6 +124,8 @@ class System(nn.Module):
     name: str = ""
     capabilities: Capabilities
     config: dict[str, Any]
+    diagnostics: dict[str, Tensor]
+    """Scalars worth logging beside the loss terms, filled by the losses (the fraction of active hinges, say)."""
 
     def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
         """Images (B, S, H, W) by sequence, and the mask (B, 1, H, W), to factors."""

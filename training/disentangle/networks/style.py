@@ -1,0 +1,62 @@
+"""Style (modality) encoders: image -> appearance vector."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import scaled
+from .condconv import CondConv2d
+
+
+class StyleEncoder(nn.Module):
+    """Modality encoder E_M of Ouyang et al. (method-spec 1a).
+
+    Five conditional convolutions of stride 2 with LeakyReLU(0.2), average pooling to 5x6 (the published size at
+    160x192, so that any size works), FC 32, FC ``style_dim``.
+
+    Args:
+        in_channels: adjacent slices per image.
+        style_dim: length Z of the vector.
+        conditions, experts, width: as of :class:`~disentangle.networks.content.StridedUNetEncoder`.
+        variational: also predict a log-variance.
+    """
+
+    widths = (16, 32, 64, 128, 128)
+    pooled = (5, 6)
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        style_dim: int = 16,
+        conditions: int = 1,
+        experts: int = 3,
+        width: float = 1.0,
+        variational: bool = False,
+    ) -> None:
+        super().__init__()
+        channels = [in_channels, *(scaled(c, width) for c in self.widths)]
+        self.convs = nn.ModuleList(
+            CondConv2d(i, o, 3, 2, 1, conditions=conditions, experts=experts) for i, o in itertools.pairwise(channels)
+        )
+        self.hidden = nn.Linear(channels[-1] * self.pooled[0] * self.pooled[1], 32)
+        self.mean = nn.Linear(32, style_dim)
+        self.log_variance = nn.Linear(32, style_dim) if variational else None
+
+    def forward(self, x: Tensor, condition: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Mean (B, Z) and log-variance (B, Z; None unless variational) of images (B, S, H, W) of one sequence."""
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x, condition), 0.2)
+        x = F.adaptive_avg_pool2d(x, self.pooled).flatten(1)
+        x = F.leaky_relu(self.hidden(x), 0.2)
+        return self.mean(x), None if self.log_variance is None else self.log_variance(x)
+
+
+def sample_style(mean: Tensor, log_variance: Tensor | None) -> Tensor:
+    """A draw from N(mean, exp(log_variance)), or the mean itself without a variance."""
+    if log_variance is None:
+        return mean
+    return mean + torch.randn_like(mean) * torch.exp(0.5 * log_variance)

@@ -1,0 +1,356 @@
+"""MarginDis: similarity-regularised disentanglement with conditional convolution (Ouyang et al., IPMI 2021).
+
+One anatomy encoder E_A and one modality encoder E_M, conditioned on the sequence; one SPADE decoder; self- and
+cross-reconstruction, latent consistency, and a margin on the similarity of both factors. The anatomies at hand are
+fused by max, mean and min and segmented. Added to the paper (method-spec, section 7): a segmentation head trained
+along on random subsets of the sequences, and reconstruction of every sequence from the consensus anatomy of that
+subset, which is how missing sequences are synthesised.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..errors import InputError
+from ..networks.condconv import fold
+from ..networks.content import StridedUNetEncoder
+from ..networks.decoders import SPADEDecoder
+from ..networks.fusion import consensus, max_mean_min
+from ..networks.heads import SegmentationHead
+from ..networks.style import StyleEncoder, sample_style
+from .base import Batch, Capabilities, Factors, System, TrainingStep
+
+WEIGHTS = {
+    "self": 1.0,
+    "cross": 2.0,
+    "latent": 0.1,
+    "anatomy_margin": 10.0,
+    "style_margin": 2.0,
+    "imputation": 2.0,
+    "segmentation": 1.0,
+    "kl": 0.0,
+}
+"""Weights of the loss terms; the first five are the published lambdas. A term of weight 0 is not computed."""
+
+
+class MarginDis(System):
+    """The system of Ouyang et al. in the recommended reading of method-spec, section 1.
+
+    Images are normalised and 0 outside the mask; anatomies are 0 there; so is whatever is decoded: the decoder's
+    output is multiplied by the mask, which the anatomy itself tells (its channels sum to 1 inside, 0 outside).
+    Hence no capacity and no loss weight go into producing background, the background is exact, and E_M sees
+    synthetic images with the same background as real ones.
+
+    Args:
+        sequences: canonical names, in training order.
+        classes: names of the labels, index 0 the background; empty = no segmentation.
+        healthy: class indices that HEALTHY voxels may carry.
+        width: multiplier of all published channel counts.
+        slices: adjacent slices per image.
+        anatomy_channels: C, 4 as published.
+        style_dim: Z, 16 as published.
+        experts: kernels per conditional convolution; 0 = ordinary convolutions.
+        norm: of E_A, "instance" or "batch" (published).
+        hard: one-hot anatomies with straight-through gradient.
+        variational: E_M samples around its mean in training.
+        decoder_hidden: channels between anatomy and modulation maps of the decoder, before ``width``.
+        head, head_channels: kind and channels of the segmentation head.
+        detach_anatomy: the segmentation does not change the encoder (the paper's order: representation first).
+        weights: changes to :data:`WEIGHTS`.
+        margins: alpha_s and alpha_z.
+        sources: anatomies decoded per step for the self and cross terms, drawn at random; None = all. The cheapest
+            saving: an anatomy costs ten times as much to prepare for decoding as to show in one more style.
+        cross_pairs: ordered pairs (i, j), i != j, of the cross term per step; None = all.
+        latent_pairs: reconstructions re-encoded per step for the latent term; None = all.
+        imputation_style: style of the imputation term: "own" (of the target image, detached), "default" (running
+            mean of the sequence, what the product uses), or "mixed" (either, per sample at random).
+        pooling, pool_size: of f(s) in the anatomy margin.
+        class_weights: of the cross-entropy, one per class.
+        learning_rate, weight_decay: of Adam.
+    """
+
+    name = "margindis"
+
+    def __init__(
+        self,
+        sequences: Sequence[str],
+        classes: Sequence[str] = (),
+        healthy: Sequence[int] = (0,),
+        width: float = 1.0,
+        slices: int = 3,
+        anatomy_channels: int = 4,
+        style_dim: int = 16,
+        experts: int = 3,
+        norm: str = "instance",
+        hard: bool = False,
+        variational: bool = False,
+        decoder_hidden: int = 128,
+        head: str = "unet",
+        head_channels: Sequence[int] = (16, 32, 64, 128),
+        detach_anatomy: bool = False,
+        weights: dict[str, float] | None = None,
+        margins: Sequence[float] = (0.1, 0.1),
+        sources: int | None = None,
+        cross_pairs: int | None = None,
+        latent_pairs: int | None = None,
+        imputation_style: str = "mixed",
+        pooling: str = "max",
+        pool_size: int = 16,
+        class_weights: Sequence[float] | None = None,
+        learning_rate: float = 2e-4,
+        weight_decay: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            key: list(value) if isinstance(value, (tuple, list)) else value
+            for key, value in locals().items()
+            if key not in ("self", "__class__")
+        }
+        if not sequences or len(set(sequences)) != len(sequences):
+            raise InputError("The sequences of a system must be named, each once.")
+        if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
+            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(WEIGHTS)}.")
+        if imputation_style not in ("own", "default", "mixed"):
+            raise InputError(f'Unknown imputation_style "{imputation_style}"; use "own", "default" or "mixed".')
+        self.capabilities = Capabilities(
+            sequences=tuple(sequences),
+            targets=tuple(sequences),
+            classes=tuple(classes),
+            healthy=tuple(healthy),
+            slices=slices,
+            size_multiple=32,
+            anatomy_channels=anatomy_channels,
+            style_dim=style_dim,
+        )
+        self.sequences = tuple(sequences)
+        self.weights = {**WEIGHTS, **(weights or {})}
+        self.diagnostics = {}
+
+        mix = {"conditions": len(self.sequences), "experts": experts, "width": width}
+        self.anatomy_encoder = StridedUNetEncoder(slices, anatomy_channels, norm=norm, hard=hard, **mix)
+        self.style_encoder = StyleEncoder(slices, style_dim, variational=variational, **mix)
+        self.decoder = SPADEDecoder(anatomy_channels, style_dim, slices, width, hidden=decoder_hidden)
+        self.head = SegmentationHead(3 * anatomy_channels, len(classes), head, head_channels) if classes else None
+        self.register_buffer("default_styles", torch.zeros(len(self.sequences), style_dim))
+        self.class_weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
+
+    # -- the System interface --------------------------------------------------------------------------------------
+
+    def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
+        """See :meth:`System.encode`. Without a mask, every pixel that is not 0 in some sequence counts as inside."""
+        if mask is None:
+            mask = torch.stack([(x != 0).any(1, keepdim=True) for x in images.values()]).any(0)
+            mask = mask.to(next(iter(images.values())).dtype)
+        anatomy = {s: self.anatomy_encoder(x, self.index(s), mask) for s, x in images.items()}
+        modality = {s: self.style_encoder(x, self.index(s))[0] for s, x in images.items()}
+        return Factors(anatomy, modality, mask)
+
+    def fuse(self, factors: Factors) -> Tensor:
+        return max_mean_min(list(factors.anatomy.values()))
+
+    def segment(self, fused: Tensor) -> Tensor:
+        """See :meth:`System.segment`. Outside the mask, where the anatomies are 0, the answer is background."""
+        if self.head is None:
+            raise InputError("This model does not segment; choose one whose card lists classes.")
+        channels = self.capabilities.anatomy_channels
+        inside = fused[:, channels : 2 * channels].sum(1, keepdim=True).clamp(0, 1).detach()
+        outside_logits = fused.new_zeros(1, len(self.capabilities.classes), 1, 1)
+        outside_logits[:, 0] = 10.0
+        return self.head(fused) * inside + outside_logits * (1 - inside)
+
+    def decode(self, anatomy: Tensor, style: Tensor | str) -> Tensor:
+        return self.decode_styles(anatomy, [style])[0]
+
+    def decode_styles(self, anatomy: Tensor, styles: Sequence[Tensor | str]) -> list[Tensor]:
+        """:meth:`decode` one anatomy in several styles; each further one costs about a tenth of the first."""
+        modulations, inside = self.decoder.modulations(anatomy), _inside(anatomy)
+        vectors = [self.default_style(z).expand(len(anatomy), -1) if isinstance(z, str) else z for z in styles]
+        return [self.decoder.render(modulations, z) * inside for z in vectors]
+
+    def synthesis_anatomy(self, factors: Factors) -> Tensor:
+        return consensus(list(factors.anatomy.values()), mask=factors.mask)
+
+    def training_steps(self) -> Sequence[TrainingStep]:
+        optimizer = {
+            "lr": self.config["learning_rate"],
+            "weight_decay": self.config["weight_decay"],
+            "amsgrad": True,
+        }
+        return [TrainingStep("generator", list(self.parameters()), self.training_loss, optimizer, clip_norm=1.0)]
+
+    def default_style(self, sequence: str) -> Tensor:
+        return self.default_styles[self.index(sequence)]
+
+    @torch.no_grad()
+    def set_default_styles(self, styles: dict[str, Tensor]) -> None:
+        for sequence, style in styles.items():
+            self.default_styles[self.index(sequence)] = style.to(self.default_styles)
+
+    def index(self, sequence: str) -> int:
+        """The condition of a sequence.
+
+        Raises:
+            InputError: the model does not know the sequence.
+        """
+        if sequence not in self.sequences:
+            raise InputError(f"This model does not know {sequence}; it knows {', '.join(self.sequences)}.")
+        return self.sequences.index(sequence)
+
+    def fold(self) -> MarginDis:
+        """Eval mode with every sequence's kernels mixed once and for all (inference)."""
+        fold(self)
+        return self
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def training_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms of a batch (method-spec 1b); also fills :attr:`diagnostics`.
+
+        Every term is averaged over the samples that have all sequences it needs, and is 0 where none has.
+        """
+        present = [s for s in self.sequences if s in batch.images and bool(batch.available[s].any())]
+        if not present:
+            raise InputError("A training batch holds none of the sequences of this system.")
+        available = {s: batch.available[s] for s in present}
+        anatomy = {s: self.anatomy_encoder(batch.images[s], self.index(s), batch.mask) for s in present}
+        encoded = {s: self.style_encoder(batch.images[s], self.index(s)) for s in present}
+        style = {s: mean for s, (mean, _) in encoded.items()}
+        if self.training:
+            self._follow_styles(style, available)
+
+        terms = self._reconstruction(batch, available, anatomy, encoded)
+        terms.update(self._similarity(batch, available, anatomy, style))
+        if self.weights["kl"] and self.config["variational"]:
+            values = [losses.kl_standard_normal(*encoded[s]) for s in present]
+            terms["kl"] = losses.weighted_mean(values, list(available.values()))
+
+        kept = _random_subset(torch.stack([available[s] for s in present]))
+        if self.weights["imputation"]:
+            terms["imputation"] = self._imputation(batch, available, anatomy, style, kept)
+        if self.weights["segmentation"] and self.head is not None and batch.labels is not None:
+            maps = [a.detach() if self.config["detach_anatomy"] else a for a in anatomy.values()]
+            terms["segmentation"] = losses.marginal_segmentation(
+                self.segment(max_mean_min(maps, list(kept))),
+                batch.labels,
+                self.capabilities.healthy,
+                self.class_weights,
+                batch.mask,
+            )
+        return {name: self.weights[name] * value for name, value in terms.items()}
+
+    def _reconstruction(
+        self,
+        batch: Batch,
+        available: dict[str, Tensor],
+        anatomy: dict[str, Tensor],
+        encoded: dict[str, tuple[Tensor, Tensor | None]],
+    ) -> dict[str, Tensor]:
+        """Self, cross and latent terms; each drawn anatomy is prepared once and shown in all its styles."""
+        sources = _draw(list(available), self.config["sources"])
+        cross = _draw([(i, j) for i in sources for j in available if i != j], self.config["cross_pairs"])
+        pairs = [(i, i) for i in sources if self.weights["self"]] + (cross if self.weights["cross"] else [])
+        latent = set(_draw(pairs, self.config["latent_pairs"])) if self.weights["latent"] else set()
+
+        found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
+
+        def add(term: str, value: Tensor, weight: Tensor) -> None:
+            values, weights = found.setdefault(term, ([], []))
+            values.append(value)
+            weights.append(weight)
+
+        for i in sources:
+            targets = [j for source, j in pairs if source == i]
+            if not targets:
+                continue
+            shown = self.decode_styles(anatomy[i], [sample_style(*encoded[j]) for j in targets])
+            for j, image in zip(targets, shown, strict=True):
+                both = available[i] & available[j]
+                add("self" if i == j else "cross", losses.masked_l1(image, batch.images[j], batch.mask), both)
+                if (i, j) in latent:
+                    again = self.style_encoder(image, self.index(j))[0]
+                    add("latent", losses.latent_consistency(again, encoded[j][0]), both)
+        return {term: losses.weighted_mean(*lists) for term, lists in found.items()}
+
+    def _similarity(
+        self,
+        batch: Batch,
+        available: dict[str, Tensor],
+        anatomy: dict[str, Tensor],
+        style: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """The two margin terms; the fraction of active hinges goes to the diagnostics."""
+        present = torch.stack(list(available.values()))
+        subject = batch.subject
+        if subject is None:
+            subject = torch.arange(present.shape[1], device=present.device)
+        margin_s, margin_z = self.config["margins"]
+        terms = {}
+        if self.weights["anatomy_margin"]:
+            pooled = [
+                losses.pooled_anatomy(s, self.config["pool_size"], self.config["pooling"]) for s in anatomy.values()
+            ]
+            terms["anatomy_margin"], active = losses.similarity_margin(
+                torch.stack(pooled), present, subject, "subject", margin_s
+            )
+            self.diagnostics["active_anatomy_hinges"] = active
+        if self.weights["style_margin"]:
+            terms["style_margin"], active = losses.similarity_margin(
+                torch.stack(list(style.values())), present, subject, "sequence", margin_z
+            )
+            self.diagnostics["active_style_hinges"] = active
+        return terms
+
+    def _imputation(
+        self,
+        batch: Batch,
+        available: dict[str, Tensor],
+        anatomy: dict[str, Tensor],
+        style: dict[str, Tensor],
+        kept: Tensor,
+    ) -> Tensor:
+        """Every sequence, given and withheld, from the consensus anatomy of the sequences kept (n, B)."""
+        shared = consensus(list(anatomy.values()), list(kept), batch.mask)
+        own_share = {"own": 1.0, "mixed": 0.5, "default": 0.0}[self.config["imputation_style"]]
+        styles = []
+        for target in available:
+            own = style[target].detach()
+            pick_own = torch.rand(len(own), 1, device=own.device) < own_share
+            styles.append(torch.where(pick_own, own, self.default_style(target).clone()))
+        shown = self.decode_styles(shared, styles)
+        values = [
+            losses.masked_l1(image, batch.images[s], batch.mask) for s, image in zip(available, shown, strict=True)
+        ]
+        return losses.weighted_mean(values, list(available.values()))
+
+    @torch.no_grad()
+    def _follow_styles(self, style: dict[str, Tensor], available: dict[str, Tensor], momentum: float = 0.02) -> None:
+        """Let the default styles follow the styles seen (running mean), until training sets the exact means."""
+        for sequence, z in style.items():
+            mean = z[available[sequence]].mean(0)
+            current = self.default_styles[self.index(sequence)]
+            current += mean - current if not current.any() else momentum * (mean - current)
+
+
+def _inside(anatomy: Tensor) -> Tensor:
+    """The mask (B, 1, H, W) that an anatomy tells: its channels sum to 1 inside and 0 outside."""
+    return anatomy.sum(1, keepdim=True).clamp(0, 1).detach()
+
+
+def _draw(items: list, count: int | None) -> list:
+    """All items, or ``count`` of them at random, in their order."""
+    if count is None or count >= len(items):
+        return items
+    chosen = set(random.sample(range(len(items)), count))
+    return [item for n, item in enumerate(items) if n in chosen]
+
+
+def _random_subset(available: Tensor) -> Tensor:
+    """Per sample, a random non-empty subset of the sequences available (n, B): each kept with probability 1/2."""
+    chance = torch.rand(available.shape, device=available.device).masked_fill(~available, 2.0)
+    lowest = chance == chance.amin(0, keepdim=True)
+    return ((chance < 0.5) | lowest) & available
