@@ -71,7 +71,8 @@ class SPADEDecoder(nn.Module):
         out_channels: adjacent slices S of the image.
         width: multiplier of the block widths and of ``hidden``.
         base: size (rows, columns) of the first map, resized to (H/32, W/32) of the anatomy at hand.
-        hidden: channels between anatomy and modulation maps, 128 as published.
+        hidden: channels between anatomy and modulation maps: one number (128 as published), or one per block. The
+            finest block costs as much as all others together; (128, 128, 128, 64, 32, 16) makes it cheap.
     """
 
     widths = (128, 128, 128, 128, 64, 32, 16)
@@ -83,14 +84,16 @@ class SPADEDecoder(nn.Module):
         out_channels: int = 3,
         width: float = 1.0,
         base: Sequence[int] = (5, 6),
-        hidden: int = 128,
+        hidden: int | Sequence[int] = 128,
     ) -> None:
         super().__init__()
         channels = [scaled(c, width) for c in self.widths]
         self.base = (channels[0], *base)
         self.fc = nn.Linear(style_dim, channels[0] * base[0] * base[1])
+        per_block = [hidden] * (len(channels) - 1) if isinstance(hidden, int) else list(hidden)
         self.blocks = nn.ModuleList(
-            SPADEResBlock(i, o, anatomy_channels, scaled(hidden, width)) for i, o in itertools.pairwise(channels)
+            SPADEResBlock(i, o, anatomy_channels, scaled(h, width))
+            for (i, o), h in zip(itertools.pairwise(channels), per_block, strict=True)
         )
         self.out = nn.Conv2d(channels[-1], out_channels, 1)
 

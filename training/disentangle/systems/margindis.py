@@ -58,7 +58,8 @@ class MarginDis(System):
         norm: of E_A, "instance" or "batch" (published).
         hard: one-hot anatomies with straight-through gradient.
         variational: E_M samples around its mean in training.
-        decoder_hidden: channels between anatomy and modulation maps of the decoder, before ``width``.
+        decoder_hidden: channels between anatomy and modulation maps of the decoder, before ``width``: one number, or
+            one per block. Tapered to (128, 128, 128, 64, 32, 16), a training step takes half the time.
         head, head_channels: kind and channels of the segmentation head.
         detach_anatomy: the segmentation does not change the encoder (the paper's order: representation first).
         weights: changes to :data:`WEIGHTS`.
@@ -89,7 +90,7 @@ class MarginDis(System):
         norm: str = "instance",
         hard: bool = False,
         variational: bool = False,
-        decoder_hidden: int = 128,
+        decoder_hidden: int | Sequence[int] = 128,
         head: str = "unet",
         head_channels: Sequence[int] = (16, 32, 64, 128),
         detach_anatomy: bool = False,
