@@ -1,0 +1,71 @@
+"""A digital subject with its truth, of whatever kind, and its files."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..study import Grid, Image, Study, write_atomically
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A digital subject.
+
+    Attributes:
+        kind: as in :func:`disentangle.phantoms.create_phantom`.
+        seed: that made it.
+        study: the sequences as they come from the scanner, with labels and mask.
+        tissues: name -> fraction of the voxel, float32 (K, J, I) on ``grid``; exact.
+        labels: int16 (K, J, I) on ``grid``, the class with the largest fraction; 0 outside.
+        grid: of the truth, in the space of the first sequence.
+        transforms: sequence -> rigid transform from points of ``grid`` to points of that sequence (LPS mm).
+        parameters: everything drawn, ready for JSON.
+    """
+
+    kind: str
+    seed: int
+    study: Study
+    tissues: dict[str, np.ndarray]
+    labels: np.ndarray
+    grid: Grid
+    transforms: dict[str, sitk.Transform]
+    parameters: dict[str, Any]
+
+
+def write_phantom(phantom: Phantom, folder: str | os.PathLike[str], tissues: bool = False) -> Path:
+    """Write a phantom in the study layout, with ``parameters.json`` and one ``.tfm`` per moved sequence.
+
+    Args:
+        tissues: also write the fractions, as ``tissues/<name>.nii.gz`` (uint8, 255 = the whole voxel).
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = phantom.study.write(folder)
+    for sequence, transform in phantom.transforms.items():
+        if not _is_identity(transform):
+            with write_atomically(folder / f"{phantom.study.first.sequence}_to_{sequence}.tfm") as temporary:
+                sitk.WriteTransform(transform, str(temporary))
+    if tissues:
+        for name, fraction in phantom.tissues.items():
+            quantised = np.round(255 * np.clip(fraction, 0, 1)).astype(np.uint8)
+            Image(quantised, phantom.grid.affine).write(folder / "tissues" / f"{name}.nii.gz")
+    record = {"kind": phantom.kind, "seed": phantom.seed, **phantom.parameters}
+    with write_atomically(folder / "parameters.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def _is_identity(transform: sitk.Transform) -> bool:
+    points = [(0.0, 0.0, 0.0), (100.0, 0.0, 0.0), (0.0, 100.0, 0.0), (0.0, 0.0, 100.0)]
+    return all(np.allclose(transform.TransformPoint(p), p, atol=1e-6) for p in points)
