@@ -1,0 +1,19 @@
+"""From a study as it came to volumes that a network reads, and back: every step knows its inverse."""
+
+from .config import PreprocessingConfig
+from .masks import head_mask, is_skull_stripped
+from .prepare import choose_reference, prepare
+from .prepared import PreparedStudy, Step
+from .registration import Registration, register
+
+__all__ = [
+    "PreparedStudy",
+    "PreprocessingConfig",
+    "Registration",
+    "Step",
+    "choose_reference",
+    "head_mask",
+    "is_skull_stripped",
+    "prepare",
+    "register",
+]

@@ -1,0 +1,33 @@
+"""The slow change of intensity over the head that receive coils leave (N4, Tustison et al., TMI 2010)."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+_SHRINK_MM = 4.0
+
+
+def bias_field(array: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """The multiplicative bias field of an image.
+
+    Args:
+        array: (K, J, I) intensities.
+        mask: (K, J, I) bool.
+        spacing: voxel size (i, j, k) in mm.
+
+    Returns:
+        float32 (K, J, I), 1 on average inside the mask and 1 outside; divide by it.
+    """
+    image, inside = sitk.GetImageFromArray(array.astype(np.float32)), sitk.GetImageFromArray(mask.astype(np.uint8))
+    # N4 takes logarithms: intensities must be positive inside the mask.
+    image = sitk.Cast(image - float(min(array[mask].min(), 0.0)) + 1e-3, sitk.sitkFloat32)
+    image.SetSpacing(spacing)
+    inside.CopyInformation(image)
+    factors = [max(1, min(round(_SHRINK_MM / s), n // 8)) for s, n in zip(spacing, image.GetSize(), strict=True)]
+    correct = sitk.N4BiasFieldCorrectionImageFilter()
+    correct.SetMaximumNumberOfIterations([30, 20, 10])
+    correct.Execute(sitk.Shrink(image, factors), sitk.Shrink(inside, factors))
+    field = np.exp(sitk.GetArrayFromImage(correct.GetLogBiasFieldAsImage(image)))
+    field = np.clip(field, 0.2, 5.0)
+    return np.where(mask, field / field[mask].mean(), 1.0).astype(np.float32)

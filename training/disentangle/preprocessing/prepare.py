@@ -1,0 +1,289 @@
+"""From the sequences of a study, each in its own geometry, to normalised volumes on one working grid."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..progress import Progress
+from ..study import Grid, Image, Study
+from . import normalization
+from .bias import bias_field
+from .config import PreprocessingConfig
+from .masks import head_mask, is_skull_stripped, stripped_mask
+from .pose import AtlasPose, align_atlas
+from .prepared import PreparedStudy, Step, home_of
+from .registration import nearest_rotation, register, require_overlap, search_from_identity
+from .resampling import canonical_axes, coverage, resample, transform_of
+
+PREFERRED = ("T1", "T1Gd", "FLAIR", "T2", "PD")
+"""References in this order, between images of equal resolution."""
+UPRIGHT_DEG = 4.0
+"""A brain-extracted study turned by less than this against the atlas is canonical axial already."""
+_SMALLEST_ML = 1.0
+
+
+def prepare(
+    study: Study, config: PreprocessingConfig | None = None, reference: str | None = None, progress: Progress | None = None
+) -> PreparedStudy:
+    """Register, mask, turn, crop, resample and normalise a study.
+
+    Every sequence is resampled once, from its own geometry to the working grid, through the composed transform. The
+    result does not depend on the order of the inputs.
+
+    Args:
+        study: one subject.
+        config: what the bundle asks for; None takes the defaults.
+        reference: the sequence that the others are registered to; None chooses.
+        progress: reports and cancels.
+
+    Raises:
+        InputError: no overlap, no brain, a constant image, an unknown reference.
+        Cancelled: the user asked to stop.
+    """
+    return _Preparation(study, config or PreprocessingConfig(), reference, progress or Progress()).run()
+
+
+def choose_reference(study: Study) -> str:
+    """The sequence with the finest worst axis; between equals one with a mask of its own, then :data:`PREFERRED`."""
+
+    def key(sequence: str) -> tuple:
+        image = study[sequence]
+        rank = PREFERRED.index(sequence) if sequence in PREFERRED else len(PREFERRED)
+        return round(float(image.spacing.max()) * 2), sequence not in study.masks, rank, sequence
+
+    return min(study.available, key=key)
+
+
+class _Preparation:
+    """The steps of one :func:`prepare`, sharing the study and the record."""
+
+    def __init__(self, study: Study, config: PreprocessingConfig, reference: str | None, progress: Progress) -> None:
+        if reference is not None and reference not in study:
+            raise InputError(f"The reference {reference} is not in the study; it has {', '.join(study.available)}.")
+        self.study, self.config, self.progress = study, config, progress
+        self.reference = reference or choose_reference(study)
+        self.steps: list[Step] = []
+        self.warnings: list[str] = list(study.warnings)
+        self.matrices: dict[str, np.ndarray] = {self.reference: np.eye(4)}
+        self.stripped = {s: stripped_mask(i) if is_skull_stripped(i) else None for s, i in study.images.items()}
+        self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
+
+    def run(self) -> PreparedStudy:
+        self.register(self.progress.part(0.0, 0.6))
+        mask, space, turn = self.find_mask(self.progress.part(0.6, 0.8))
+        if turn is None:
+            axes = canonical_axes(self.study[self.reference].grid.direction)
+        else:
+            axes = nearest_rotation(np.linalg.inv(self.matrices[space])[:3, :3]) @ turn
+        grid, on_grid = self.working_grid(axes, mask, self.matrices[space])
+        raw, seen = self.resample(grid, on_grid, self.progress.part(0.8, 0.95))
+        return self.normalize(grid, on_grid, raw, seen, self.progress.part(0.95, 1.0))
+
+    def record(self, name: str, started: float, sequence: str = "", skipped: str | None = None, **parameters) -> None:
+        self.steps.append(Step(name, sequence, parameters, round(time.perf_counter() - started, 3), skipped))
+
+    def register(self, progress: Progress) -> None:
+        """Lay every other sequence over the reference."""
+        others = sorted(set(self.study.available) - {self.reference})
+        for number, sequence in enumerate(others):
+            started = time.perf_counter()
+            part = progress.part(number / len(others), (number + 1) / len(others))
+            part("register", 0.0, f"{sequence} to {self.reference}")
+            moving, fixed = self.study[sequence], self.study[self.reference]
+            require_overlap(moving, fixed)
+            self.matrices[sequence] = np.eye(4)
+            if self.config.registration == "none":
+                self.record("register", started, sequence, "registration is switched off: the headers are trusted")
+                continue
+            masks = {"moving_mask": self.stripped[sequence], "fixed_mask": self.stripped[self.reference]}
+            if self.config.registration == "auto":
+                same = moving.grid.same_as(fixed.grid)
+                check = search_from_identity(moving, fixed, **masks, progress=part)
+                if check.aligned:
+                    grids = "already on one grid and aligned" if same else "the headers agree and are right"
+                    reason = f"{grids}: a search from there moved the head by {check.moved_mm:.2f} mm only"
+                    found = {"error_estimate_mm": round(check.moved_mm, 3), "metric": round(check.metric, 4)}
+                    self.record("register", started, sequence, reason, reference=self.reference, **found)
+                    continue
+            kind = "affine" if self.config.registration == "affine" else "rigid"
+            found = register(moving, fixed, kind, **masks, progress=part)
+            self.matrices[sequence] = found.matrix
+            self.record(
+                "register",
+                started,
+                sequence,
+                reference=self.reference,
+                kind=kind,
+                metric=round(found.metric, 4),
+                error_estimate_mm=round(found.error_estimate_mm, 3),
+                moved_mm=round(found.moved_mm, 3),
+                start=found.start,
+                matrix=found.matrix.round(6).tolist(),
+            )
+
+    def find_mask(self, progress: Progress) -> tuple[Image, str, np.ndarray | None]:
+        """The mask, the sequence in whose space it lies, and the axes of the head there (None: not asked for)."""
+        started = time.perf_counter()
+        progress("mask", 0.0, "looking for the brain")
+        sequence, mask, how = self._given_mask()
+        image = self.study[sequence]
+        needs_brain = mask is None and self.config.mask == "auto"
+        turn = None
+        if needs_brain or self.config.pose == "atlas":
+            pose = align_atlas(image, None if mask is None else self._on_grid_of(mask, image), progress)
+            if self.config.pose == "atlas":
+                turn = self._turned(pose, mask is not None, started)
+                started = time.perf_counter()
+            if needs_brain:
+                mask, how = image.with_array(pose.brain_mask(image)), "found with the atlas"
+        if mask is None and self.config.mask == "head":
+            mask, how = image.with_array(head_mask(image)), "foreground"
+        elif mask is None:
+            mask, how = image.with_array(np.ones(image.array.shape, dtype=bool)), "everything"
+        volume = float(mask.array.sum()) * abs(np.linalg.det(mask.affine[:3, :3])) / 1000
+        if volume < _SMALLEST_ML:
+            raise InputError(
+                f"No brain was found in {sequence}; check the image, or give a brain mask with the study (brainmask.nii.gz)."
+            )
+        self.record("mask", started, sequence, kind=how, volume_ml=round(volume, 1))
+        return mask, sequence, turn
+
+    @staticmethod
+    def _on_grid_of(mask: Image, image: Image) -> np.ndarray:
+        """A mask on the grid of the image in whose space it lies."""
+        if mask.grid.same_as(image.grid):
+            return mask.array
+        return resample(mask.to_sitk(), image.grid, interpolation="nearest") > 0
+
+    def _given_mask(self) -> tuple[str, Image | None, str]:
+        """A mask that came with the study, or the foreground of skull-stripped input; the reference's first."""
+        order = [self.reference, *sorted(set(self.study.available) - {self.reference})]
+        if self.config.mask != "none":
+            for sequence in order:
+                if sequence in self.given:
+                    mask = self.given[sequence]
+                    return sequence, mask.with_array(mask.array > 0), "given"
+        if self.config.mask == "auto":
+            for sequence in order:
+                if self.stripped[sequence] is not None:
+                    return sequence, self.study[sequence].with_array(self.stripped[sequence]), "skull-stripped input"
+        return self.reference, None, ""
+
+    def _turned(self, pose: AtlasPose, known_brain: bool, started: float) -> np.ndarray:
+        """(3, 3) axes of the head in the space of the sequence that the atlas was laid over."""
+        angle = round(pose.angle_deg, 2)
+        upright = known_brain and angle < UPRIGHT_DEG
+        reason = f"the brain is canonical axial already: it is turned by {angle:.1f} degrees only" if upright else None
+        self.record("pose", started, skipped=reason, angle_deg=angle, metric=round(pose.metric, 4))
+        return np.eye(3) if upright else pose.rotation
+
+    def working_grid(self, axes: np.ndarray, mask: Image, matrix: np.ndarray) -> tuple[Grid, np.ndarray]:
+        """The grid around the mask along ``axes`` (3, 3 columns), and the mask on it.
+
+        Args:
+            matrix: (4, 4) points of the reference to points of the mask's space.
+        """
+        spacing = np.array(self.config.spacing)
+        index = np.argwhere(_surface(mask.array))[:, ::-1]
+        points = index @ mask.affine[:3, :3].T + mask.affine[:3, 3]
+        inverse = np.linalg.inv(matrix)
+        along = (points @ inverse[:3, :3].T + inverse[:3, 3]) @ axes
+        low, high = along.min(axis=0) - self.config.margin_mm, along.max(axis=0) + self.config.margin_mm
+        size = np.ceil((high - low) / spacing).astype(int) + 1
+        size[:2] = -(-size[:2] // self.config.size_multiple) * self.config.size_multiple
+        origin = (low + high) / 2 - (size - 1) * spacing / 2
+        affine = np.eye(4)
+        affine[:3, :3] = axes * spacing
+        affine[:3, 3] = axes @ origin
+        grid = Grid(tuple(int(n) for n in size[::-1]), affine)
+        on_grid = resample(mask.with_array(mask.array.astype(np.uint8)).to_sitk(), grid, matrix) > 0.5
+        if not on_grid.any():
+            raise InputError("The brain is thinner than the working grid; check that the image shows a whole brain.")
+        return grid, on_grid
+
+    def resample(
+        self, grid: Grid, mask: np.ndarray, progress: Progress
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Intensities on the grid by sequence, and where each sequence has some inside the mask."""
+        raw, seen = {}, {}
+        for number, (sequence, image) in enumerate(self.study.images.items()):
+            started = time.perf_counter()
+            progress("resample", number / len(self.study.images), sequence)
+            matrix, volume = self.matrices[sequence], sitk.Cast(image.to_sitk(), sitk.sitkFloat32)
+            seen[sequence] = mask & coverage(image.grid, grid, matrix)
+            stripped = self.stripped[sequence]
+            if stripped is None:
+                raw[sequence] = resample(volume, grid, matrix)
+            else:
+                # Weighted by the brain: its rim must not blend into a background of 0 or, after a z-score, of -4.
+                weight = image.with_array(stripped.astype(np.float32)).to_sitk()
+                share = resample(weight, grid, matrix)
+                raw[sequence] = resample(volume * weight, grid, matrix) / np.maximum(share, 0.05)
+                seen[sequence] &= share > 0.05
+            covered = float(seen[sequence].sum() / mask.sum())
+            if covered < 0.01:
+                raise InputError(
+                    f"{sequence} does not show the brain that {self.reference} shows; check that both are of the same "
+                    "subject and part of the body, or leave one out."
+                )
+            if covered < 0.8:
+                self.warnings.append(f"{sequence} covers only {covered:.0%} of the brain; the rest counts as missing.")
+            self.record("resample", started, sequence, covered=round(covered, 4))
+        return raw, seen
+
+    def normalize(
+        self,
+        grid: Grid,
+        mask: np.ndarray,
+        raw: dict[str, np.ndarray],
+        seen: dict[str, np.ndarray],
+        progress: Progress,
+    ) -> PreparedStudy:
+        """Divide by the bias field, normalise, and put everything together."""
+        config = self.config
+        images, scales, fields = {}, {}, {}
+        for number, (sequence, array) in enumerate(raw.items()):
+            started = time.perf_counter()
+            progress("normalize", number / len(raw), sequence)
+            if config.bias_field:
+                fields[sequence] = bias_field(array, seen[sequence], config.spacing)
+                array = array / fields[sequence]
+                self.record("bias field", started, sequence, method="N4")
+                started = time.perf_counter()
+            offset, scale = normalization.measure(array, seen[sequence], config, sequence)
+            normalised = normalization.apply(array, offset, scale, config.clip)
+            images[sequence] = np.where(seen[sequence], normalised, np.float32(config.background))
+            scales[sequence] = (offset, scale)
+            self.record("normalize", started, sequence, kind=config.normalization, offset=offset, scale=scale)
+        prepared = PreparedStudy(
+            study=self.study,
+            config=config,
+            reference=self.reference,
+            grid=grid,
+            images=images,
+            mask=mask,
+            labels=None,
+            transforms={s: transform_of(self.matrices[s]) for s in self.study.available},
+            normalization=scales,
+            bias=fields,
+            steps=self.steps,
+            warnings=self.warnings,
+        )
+        if self.study.labels is not None:
+            prepared.labels = prepared.to_grid(self.study.labels, "nearest").astype(np.int16)
+        progress("normalize", 1.0, "the study is prepared")
+        return prepared
+
+
+def _surface(mask: np.ndarray) -> np.ndarray:
+    """The first and last voxel of every row: enough to bound a mask along any axes."""
+    first = np.zeros_like(mask)
+    k, j = np.nonzero(mask.any(axis=2))
+    rows = mask[k, j]
+    first[k, j, rows.argmax(axis=1)] = True
+    first[k, j, mask.shape[2] - 1 - rows[:, ::-1].argmax(axis=1)] = True
+    return first

@@ -1,0 +1,155 @@
+"""A study that a network can read, and the way back to the geometry and intensities of its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..study import Grid, Image, Study
+from . import normalization
+from .config import PreprocessingConfig
+from .resampling import matrix_of, resample
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the preprocessing, as it is recorded in reports.
+
+    Attributes:
+        name: "register", "mask", "pose", "resample", "bias field" or "normalize".
+        sequence: the sequence it worked on; "" for the whole study.
+        parameters: JSON-able settings and measurements.
+        seconds: wall-clock time.
+        skipped: why it was not needed; None where it ran.
+    """
+
+    name: str
+    sequence: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    skipped: str | None = None
+
+
+@dataclass(eq=False)
+class PreparedStudy:
+    """Every sequence of a study on one working grid, normalised.
+
+    Attributes:
+        study: the input.
+        config: what was asked for.
+        reference: the sequence in whose physical space the grid lies.
+        grid: the working grid. Its array axes are canonical in the head's own pose: k inferior to superior,
+            j anterior to posterior, i right to left.
+        images: sequence -> float32 (K, J, I), normalised, ``config.background`` outside the mask.
+        mask: bool (K, J, I).
+        labels: int16 (K, J, I), the study's labels by nearest neighbour; None without labels.
+        transforms: sequence -> linear transform from physical points (LPS mm) of the reference to its own.
+        normalization: sequence -> (offset, scale); normalised = (intensity - offset) / scale.
+        bias: sequence -> float32 (K, J, I), the N4 field that intensities were divided by; empty without it.
+        steps, warnings: what was done, and sentences that the user should see.
+    """
+
+    study: Study
+    config: PreprocessingConfig
+    reference: str
+    grid: Grid
+    images: dict[str, np.ndarray]
+    mask: np.ndarray
+    labels: np.ndarray | None
+    transforms: dict[str, sitk.Transform]
+    normalization: dict[str, tuple[float, float]]
+    bias: dict[str, np.ndarray] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The sequences, first input first."""
+        return tuple(self.images)
+
+    def normalize(self, array: np.ndarray, sequence: str | None) -> np.ndarray:
+        """Normalised values, clipped as configured, of intensities on the working grid (or of any array without a
+        bias field)."""
+        offset, scale = self._normalization_of(sequence)
+        if sequence in self.bias and array.shape == self.grid.shape:
+            array = array / self.bias[sequence]
+        return normalization.apply(array, offset, scale, self.config.clip)
+
+    def denormalize(self, array: np.ndarray, sequence: str | None) -> np.ndarray:
+        """Intensities of normalised values, in the units of ``sequence``.
+
+        None, or a sequence that the study lacks, takes the units of the reference: a synthesised sequence has no
+        measured intensities of its own.
+        """
+        offset, scale = self._normalization_of(sequence)
+        result = normalization.invert(array, offset, scale)
+        if sequence in self.bias and array.shape == self.grid.shape:
+            result *= self.bias[sequence]
+        return result
+
+    def to_input(
+        self, array: np.ndarray, sequence: str, interpolation: str = "linear", default: float = 0.0
+    ) -> Image:
+        """An array on the working grid, in the geometry of one of the inputs.
+
+        Args:
+            array: (K, J, I) on the working grid.
+            sequence: the input whose grid it goes to.
+            interpolation: "linear" (smoothed where the input is coarser) or "nearest" (labels).
+            default: value outside the working grid.
+
+        Raises:
+            InputError: the study has no such sequence.
+        """
+        target = self._input(sequence)
+        # To the way back: points of the sequence -> points of the reference.
+        matrix = np.linalg.inv(matrix_of(self.transforms[sequence]))
+        source = self.working_image(array).to_sitk()
+        values = resample(source, target.grid, matrix, interpolation, default)
+        return Image(values.astype(array.dtype) if interpolation == "nearest" else values, target.affine)
+
+    def to_grid(
+        self, image: Image, interpolation: str = "linear", sequence: str | None = None, default: float = 0.0
+    ) -> np.ndarray:
+        """An image (labels, a reference image, an edited segmentation) on the working grid, not normalised.
+
+        Args:
+            image: lies in the physical space of ``sequence``.
+            sequence: None takes ``image.sequence`` where the study has it on the same grid, else the input whose grid
+                the image has, else the reference.
+        """
+        space = sequence or home_of(image, self.study, self.reference)
+        self._input(space)
+        return resample(image.to_sitk(), self.grid, matrix_of(self.transforms[space]), interpolation, default)
+
+    def working_image(self, array: np.ndarray, sequence: str | None = None) -> Image:
+        """An array (K, J, I) as an image on the working grid, in the physical space of the reference."""
+        if array.shape != self.grid.shape:
+            raise ValueError(f"array of shape {array.shape} is not on the working grid {self.grid.shape}")
+        return Image(array, self.grid.affine, sequence=sequence)
+
+    def _input(self, sequence: str) -> Image:
+        if sequence not in self.study:
+            raise InputError(f"The study has no {sequence}; it has {', '.join(self.study.available)}.")
+        return self.study[sequence]
+
+    def _normalization_of(self, sequence: str | None) -> tuple[float, float]:
+        return self.normalization.get(sequence or self.reference, self.normalization[self.reference])
+
+
+def home_of(image: Image, study: Study, reference: str) -> str:
+    """The sequence in whose physical space an accompanying image (labels, a mask) lies.
+
+    Its own sequence where the grids agree, else a sequence with the same grid (the reference before others), else the
+    reference.
+    """
+    if image.sequence in study and study[image.sequence].grid.same_as(image.grid):
+        return image.sequence
+    for sequence in (reference, *sorted(study.images)):
+        if study[sequence].grid.same_as(image.grid):
+            return sequence
+    return reference
