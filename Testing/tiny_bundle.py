@@ -1,0 +1,34 @@
+"""A tiny untrained bundle, for tests of everything that happens around a model rather than of its quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from disentangle.bundles import Bundle, write_bundle
+from disentangle.systems import create
+
+SEQUENCES = ("T1", "T1Gd", "T2", "FLAIR")
+CLASSES = ("background", "cerebrospinal fluid", "grey matter", "white matter", "white-matter lesion")
+
+
+def tiny_system(**config: Any):
+    """A margindis of an eighth of the published width with random weights, always the same ones."""
+    torch.manual_seed(7)
+    settings = {"sequences": SEQUENCES, "classes": CLASSES, "healthy": (0, 1, 2, 3), "width": 0.125, **config}
+    system = create("margindis", **settings)
+    system.set_default_styles({s: torch.randn(16) for s in settings["sequences"]})
+    return system
+
+
+def tiny_bundle(folder: Path, **card: Any) -> Bundle:
+    """Write it to ``folder`` with coarse preprocessing; ``card`` adds to and overrides entries of its card."""
+    content = {
+        "name": "tiny",
+        "license": {"name": "Apache-2.0", "permissive": True},
+        "preprocessing": {"spacing": [4.0, 4.0, 4.0], "pose": "reference"},
+        **card,
+    }
+    return write_bundle(folder, tiny_system(), content)

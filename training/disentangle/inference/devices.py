@@ -1,0 +1,80 @@
+"""Choosing where to compute, and how many slices at once."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_BATCH = 8
+_ALLOWED = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def check_device_name(name: str) -> str:
+    """The name of a device, if it is one.
+
+    Raises:
+        InputError: it is none of auto, cpu, cuda, cuda:n, mps.
+    """
+    if not _ALLOWED.fullmatch(name):
+        raise InputError(f"There is no device {name!r}; use auto, cpu, cuda, cuda:0 (1, 2, ...) or mps.")
+    return name
+
+
+def choose_device(name: str = "auto") -> tuple[torch.device, str | None]:
+    """The device to compute on, and a note when it is not the one asked for.
+
+    Raises:
+        InputError: the name is not known.
+    """
+    import torch
+
+    check_device_name(name)
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"), None
+    if name == "mps" and not has_mps:
+        return torch.device("cpu"), "There is no Apple GPU (mps) here that torch can use; the CPU was used instead."
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+            return torch.device("cpu"), f"There is no GPU {name} here that torch can use; the CPU was used instead."
+    return torch.device(name), None
+
+
+def describe_device(device: torch.device) -> str:
+    """For reports: "cpu (4 threads)", "cuda:0 (NVIDIA ...)", "mps"."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def memory_per_slice(height: int, width: int, sequences: int, channels: int, classes: int) -> int:
+    """Bytes that one slice needs at most while it goes through the networks (estimate).
+
+    The decoder is the widest part: about 400 channel maps of 4 bytes at full resolution; factors and logits of every
+    sequence stay until the slice is done.
+    """
+    return 4 * height * width * (400 + sequences * (channels + 8) + 4 * classes)
+
+
+def memory_of_volumes(shape: tuple[int, int, int], sequences: int, channels: int, classes: int, images: int) -> int:
+    """Bytes of the result volumes on the working grid (estimate)."""
+    voxels = shape[0] * shape[1] * shape[2]
+    return 4 * voxels * (sequences * (1 + channels) + classes + 2 * images)
+
+
+def slices_at_once(device: torch.device, per_slice: int, wanted: int = MAX_BATCH) -> int:
+    """How many slices fit into the free memory of a GPU, at most ``wanted``; on the CPU, ``wanted``."""
+    import torch
+
+    if device.type != "cuda":
+        return wanted
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(max(1, min(wanted, 0.8 * free // max(per_slice, 1))))

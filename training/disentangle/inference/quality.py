@@ -1,0 +1,84 @@
+"""Scoring results against a reference where the user has one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..bundles import ClassInfo
+from ..metrics.image import image_quality
+from ..metrics.overlap import dice
+
+
+def fit_scale(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``a * image + b`` with the (a, b) that fits ``target`` best inside the mask (least squares).
+
+    A synthetic image has no measured intensity unit; its contrast, not its unit, is to be scored. A constant image
+    becomes the target's mean.
+    """
+    x, y = image[mask].astype(np.float64), target[mask].astype(np.float64)
+    spread = x.var()
+    slope = float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else 0.0
+    return (slope * (image - x.mean()) + y.mean()).astype(np.float32)
+
+
+def match_histogram(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``image`` with the intensity distribution of ``target`` inside the mask (1000 quantiles); 0 outside."""
+    steps = np.linspace(0.0, 1.0, 1001)
+    source, wanted = np.quantile(image[mask], steps), np.quantile(target[mask], steps)
+    source, first = np.unique(source, return_index=True)
+    result = np.zeros(image.shape, np.float32)
+    result[mask] = np.interp(image[mask], source, wanted[first])
+    return result
+
+
+def synthesis_quality(
+    synthetic: np.ndarray, reference: np.ndarray, inputs: Mapping[str, np.ndarray], mask: np.ndarray
+) -> dict[str, Any]:
+    """PSNR, SSIM and MAE of a synthetic image, and those of the best input after histogram matching.
+
+    Args:
+        synthetic, reference: (K, J, I) on one grid.
+        inputs: sequence -> (K, J, I) on that grid; the naive alternative is the one nearest to the reference.
+        mask: (K, J, I) bool, voxels that count.
+    """
+    quality = image_quality(fit_scale(synthetic, reference, mask), reference, mask)
+    naive = {
+        name: image_quality(match_histogram(image, reference, mask), reference, mask) for name, image in inputs.items()
+    }
+    report: dict[str, Any] = {
+        **_finite(quality.to_dict()),
+        "scale": "least-squares fit of slope and offset inside the brain mask",
+    }
+    if naive:
+        best = max(naive, key=lambda name: naive[name].psnr)
+        report["nearest_input"] = {"sequence": best, **_finite(naive[best].to_dict())}
+    return report
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity: the PSNR of identical images is null."""
+    return {name: round(value, 4) if np.isfinite(value) else None for name, value in figures.items()}
+
+
+def segmentation_quality(
+    segmentation: np.ndarray, labels: np.ndarray, label_names: Mapping[int, str], classes: Sequence[ClassInfo]
+) -> dict[str, float]:
+    """Dice of the classes whose name the study's own labels share.
+
+    Args:
+        segmentation: (K, J, I) class values.
+        labels: (K, J, I) values of the study's labels on the same grid.
+        label_names: label value -> name.
+        classes: of the segmentation.
+    """
+    by_name = {name.lower(): value for value, name in label_names.items()}
+    scores = {}
+    for info in classes[1:]:
+        if info.name.lower() in by_name:
+            score = dice(segmentation == info.value, labels == by_name[info.name.lower()])
+            if np.isfinite(score):
+                scores[info.name] = round(float(score), 4)
+    return scores

@@ -1,0 +1,55 @@
+"""Bringing a reference, an image or labels, onto the grid of the first input, and scoring results with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..preprocessing import PreparedStudy, register
+from ..preprocessing.resampling import matrix_of, resample
+from ..progress import Progress
+from ..study import Image, Study
+from .quality import segmentation_quality, synthesis_quality
+from .result import Result
+
+
+def score_synthesis(
+    synthetic: Image, reference: Image, prepared: PreparedStudy, first: str, progress: Progress
+) -> dict[str, Any]:
+    """PSNR, SSIM and MAE of a synthetic image on the grid of the first input.
+
+    A reference on another grid is registered rigidly to the first input; one on the same grid is taken as it is.
+    """
+    target = prepared.study[first]
+    registered = not reference.grid.same_as(target.grid)
+    if registered:
+        found = register(reference, target, progress=progress)
+        values = resample(reference.to_sitk(), target.grid, matrix_of(found.transform))
+    else:
+        values = reference.array.astype(np.float32)
+    mask = prepared.to_input(prepared.mask.astype(np.uint8), first, "nearest").array > 0
+    inputs = {name: _on_first(prepared, name, first) for name in prepared.images if name != synthetic.sequence}
+    report = synthesis_quality(synthetic.array, values, inputs, mask)
+    report["reference"] = reference.source
+    report["reference_registered"] = registered
+    return report
+
+
+def _on_first(prepared: PreparedStudy, name: str, first: str) -> np.ndarray:
+    """An input on the grid of the first input, through the working grid as the synthetic image went."""
+    if name == first:
+        return prepared.study[first].array.astype(np.float32)
+    return prepared.to_input(prepared.images[name], first, "linear").array
+
+
+def score_segmentation(result: Result, study: Study, prepared: PreparedStudy, first: str) -> dict[str, float]:
+    """Dice of the classes that the study's own labels share by name."""
+    labels, target = study.labels, prepared.study[first]
+    if labels.grid.same_as(target.grid):
+        values = labels.array
+    elif prepared.labels is not None:
+        values = prepared.to_input(prepared.labels, first, "nearest").array
+    else:
+        return {}
+    return segmentation_quality(result.segmentation.array, values, study.label_names, result.classes)

@@ -1,0 +1,193 @@
+"""What a prediction gives, and how it is written to disk. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..bundles import ClassInfo
+from ..errors import InputError
+from ..study import IMAGE_SUFFIXES, Image
+from .output import Staging, check_writable, staged_outputs
+from .png import write_png
+
+SYNTHETIC = "synthetic image made by Disentangle, not acquired"
+"""The description that synthetic images carry in their headers (NIfTI: descrip, at most 79 characters)."""
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceFactors:
+    """The factors of one sequence, on the working grid.
+
+    Attributes:
+        anatomy: C images in [0, 1], 0 outside the brain mask.
+        argmax: uint8, 1 to C where that channel is the strongest, 0 outside the mask.
+        modality: (Z,) float32, the mean over the slices.
+        reconstruction: the sequence decoded from its own factors, in the input's intensities.
+        input: the sequence itself on the working grid, in its own intensities.
+    """
+
+    anatomy: list[Image]
+    argmax: Image
+    modality: np.ndarray
+    reconstruction: Image
+    input: Image
+
+
+@dataclass(eq=False)
+class Result:
+    """Everything asked for.
+
+    Attributes:
+        segmentation: uint8 class values on the grid of the first input; None when not asked for.
+        classes: of the segmentation.
+        probabilities: class name -> float32 image on the grid of the first input; empty when not asked for.
+        synthesized: sequence -> float32 image on the grid of the first input.
+        factors: sequence -> its factors, on the working grid.
+        cross: (anatomy's sequence, appearance's sequence) -> image on the working grid, in the intensities of the
+            appearance's sequence.
+        report: the JSON report of the command line.
+        overview: (height, width, 3) uint8 picture of everything; None when there is nothing to show.
+        cross_overview: the grid of cross-reconstructions, likewise.
+    """
+
+    segmentation: Image | None = None
+    classes: list[ClassInfo] = field(default_factory=list)
+    probabilities: dict[str, Image] = field(default_factory=dict)
+    synthesized: dict[str, Image] = field(default_factory=dict)
+    factors: dict[str, SequenceFactors] = field(default_factory=dict)
+    cross: dict[tuple[str, str], Image] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    overview: np.ndarray | None = None
+    cross_overview: np.ndarray | None = None
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Write everything: segmentation.nii.gz, probabilities/, synthetic_<SEQ>.nii.gz, factors/<SEQ>/, cross/,
+        modality.json, report.json, overview.png, cross.png. Other files in the folder stay.
+
+        Raises:
+            InputError: the folder cannot be written or no space is left; then nothing of it is there.
+        """
+        folder = Path(folder)
+        check_writable(folder, folder=True)
+        with staged_outputs(folder) as staging:
+            self.stage(staging, folder)
+        return folder
+
+    def stage(self, staging: Staging, folder: Path) -> None:
+        """Write everything into a staging area, to appear in ``folder``."""
+        if self.segmentation is not None:
+            self.stage_segmentation(staging, folder / "segmentation.nii.gz")
+        self.stage_probabilities(staging, folder / "probabilities")
+        for sequence, image in self.synthesized.items():
+            write_image(image, staging.path(folder / f"synthetic_{sequence}.nii.gz"), SYNTHETIC)
+        for sequence, factors in self.factors.items():
+            place = folder / "factors" / sequence
+            write_image(factors.input, staging.path(place / "input.nii.gz"), "input on the working grid")
+            for number, channel in enumerate(factors.anatomy, 1):
+                write_image(channel, staging.path(place / f"anatomy_{number}.nii.gz"), f"anatomy channel {number}")
+            write_image(factors.argmax, staging.path(place / "argmax.nii.gz"), "strongest anatomy channel")
+            write_image(factors.reconstruction, staging.path(place / "reconstruction.nii.gz"), SYNTHETIC)
+        for (source, look), image in self.cross.items():
+            write_image(image, staging.path(folder / "cross" / f"{source}_as_{look}.nii.gz"), SYNTHETIC)
+        if self.factors:
+            vectors = {name: [round(float(v), 6) for v in f.modality] for name, f in self.factors.items()}
+            write_json(vectors, staging.path(folder / "modality.json"))
+        self.stage_report(staging, folder / "report.json")
+        if self.overview is not None:
+            write_png(staging.path(folder / "overview.png"), self.overview)
+        if self.cross_overview is not None:
+            write_png(staging.path(folder / "cross.png"), self.cross_overview)
+
+    def stage_segmentation(self, staging: Staging, path: Path) -> None:
+        """Write the segmentation, as NRRD with the names and colours of its segments, into a staging area."""
+        if self.segmentation is None:
+            raise InputError("This result holds no segmentation; run it with segment=True.")
+        names = "; ".join(f"{c.value} {c.name}" for c in self.classes)
+        write_image(self.segmentation, staging.path(path), names, self.classes)
+
+    def stage_probabilities(self, staging: Staging, folder: Path) -> None:
+        """Write one image per class into a staging area."""
+        for name, image in self.probabilities.items():
+            write_image(image, staging.path(folder / f"{file_name(name)}.nii.gz"), f"probability of {name}")
+
+    def stage_report(self, staging: Staging, path: Path) -> None:
+        """Write the report as JSON into a staging area."""
+        write_json(self.report, staging.path(path))
+
+
+def file_name(text: str) -> str:
+    """A text as a file name for every system."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in text).strip("_") or "unnamed"
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write indented JSON."""
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def check_image_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that no image can be written to.
+
+    Raises:
+        InputError: the suffix is not one of an image.
+    """
+    if not Path(path).name.lower().endswith(IMAGE_SUFFIXES):
+        raise InputError(f"The output {path} has no image suffix; end its name in {', '.join(IMAGE_SUFFIXES)}.")
+
+
+def write_image(image: Image, path: Path, description: str, classes: Sequence[ClassInfo] = ()) -> None:
+    """Write an image with a description in its header; NRRD also takes the segments' names, as Slicer reads them.
+
+    Raises:
+        OSError: it could not be written (no space left, most likely).
+    """
+    picture = image.to_sitk()
+    picture.SetMetaData("ITK_FileNotes", description[:79])  # NIfTI's descrip
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        for key, value in segment_fields(image, classes).items():
+            picture.SetMetaData(key, value)
+    try:
+        sitk.WriteImage(picture, str(path), useCompression=True)
+    except RuntimeError as error:
+        # SimpleITK hides the reason; a full disk can be told by writing a little more.
+        probe = path.with_name("probe")
+        probe.write_bytes(bytes(1 << 16))
+        probe.unlink()
+        raise OSError(f"{path.name} could not be written") from error
+
+
+def segment_fields(image: Image, classes: Sequence[ClassInfo]) -> dict[str, str]:
+    """Header fields by which Slicer opens a NRRD label volume as a segmentation with names, colours, terminology."""
+    fields: dict[str, str] = {}
+    foreground = [c for c in classes if c.value > 0]
+    extent = " ".join(f"0 {n - 1}" for n in image.grid.size)
+    for number, info in enumerate(foreground):
+        prefix = f"Segment{number}_"
+        fields[prefix + "ID"] = f"Segment_{info.value}"
+        fields[prefix + "Name"] = info.name
+        fields[prefix + "Color"] = " ".join(f"{c / 255:.6g}" for c in info.color)
+        fields[prefix + "LabelValue"] = str(info.value)
+        fields[prefix + "Layer"] = "0"
+        fields[prefix + "Extent"] = extent
+        if info.terminology:
+            category, kind = (
+                "^".join((code["scheme"], code["value"], code["meaning"]))
+                for code in (info.terminology["category"], info.terminology["type"])
+            )
+            fields[prefix + "Tags"] = (
+                "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list"
+                f"~{category}~{kind}~^^~Anatomic codes - DICOM master list~^^~^^|"
+            )
+    if foreground:
+        fields["Segmentation_MasterRepresentation"] = "Binary labelmap"
+        fields["Segmentation_ContainedRepresentationNames"] = "Binary labelmap|"
+    return fields
+
