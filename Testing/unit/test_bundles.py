@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_bundle import SEQUENCES, tiny_bundle, tiny_system
 
 from disentangle import bundles
 from disentangle.bundles import Bundle, LicenseError
 from disentangle.errors import InputError
+from tiny_bundle import SEQUENCES, tiny_bundle, tiny_system
 
 
 @pytest.fixture(autouse=True)
@@ -95,14 +95,14 @@ def test_missing_weights_are_one_sentence(bundle: Bundle):
 def test_weights_of_another_width_are_refused_before_building(bundle: Bundle):
     system = {"name": "margindis", "config": {**bundle.card["system"]["config"], "width": 0.25}}
     edit_card(bundle, system=system)
-    with pytest.raises(InputError, match="has the shape|its weights lack"):
+    with pytest.raises(InputError, match=r"has the shape|its weights lack"):
         Bundle.load(bundle.path).system()
 
 
 def test_a_configuration_of_absurd_size_does_not_exhaust_memory(bundle: Bundle):
     system = {"name": "margindis", "config": {**bundle.card["system"]["config"], "width": 4000.0}}
     edit_card(bundle, system=system)
-    with pytest.raises(InputError, match="has the shape|its weights lack"):
+    with pytest.raises(InputError, match=r"has the shape|its weights lack"):
         Bundle.load(bundle.path).system()
 
 
@@ -199,7 +199,7 @@ def test_added_from_a_zip_with_a_folder_inside(bundle: Bundle, tmp_path: Path):
     assert sorted(p.name for p in added.path.iterdir()) == ["bundle.json", "model.safetensors"]
 
 
-@pytest.mark.parametrize("name", ["../escape.txt", "/escape.txt", "a/../../escape.txt", "..\\escape.txt", "C:/escape.txt"])
+@pytest.mark.parametrize("name", ["../e.txt", "/e.txt", "a/../../e.txt", "..\\e.txt", "C:/e.txt"])
 def test_a_zip_that_writes_elsewhere_is_refused(bundle: Bundle, tmp_path: Path, home: Path, name: str):
     archive = tmp_path / "evil.zip"
     with zipfile.ZipFile(archive, "w") as bag:
