@@ -23,9 +23,9 @@ def explain_write_error(path: Path, error: OSError) -> InputError:
             f"There is no space left to write {path}; free some disk space or choose another output folder."
         )
     if error.errno in _READ_ONLY:
-        return InputError(f"{path} cannot be written: permission denied; choose an output folder that you may write to.")
+        return InputError(f"{path} cannot be written (no permission); choose an output folder that you may write to.")
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
-        return InputError(f"{path} cannot be written because a part of its path is a file; choose another output folder.")
+        return InputError(f"{path} cannot be written: a part of its path is a file; choose another output folder.")
     return InputError(f"{path} cannot be written ({error.strerror or error}); choose another output folder.")
 
 
@@ -43,13 +43,22 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def _move(source: Path, target: Path) -> None:
+    if source.is_dir() and target.is_dir():
+        for entry in sorted(source.iterdir()):
+            _move(entry, target / entry.name)
+    else:
+        source.replace(target)
+
+
 @contextlib.contextmanager
 def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write to; it takes the name ``path`` when the block ends well.
 
     The sibling has the suffixes of ``path``, so that writers that go by the suffix work. It may be made a file or
-    a folder; a folder replaces an existing folder. When the block raises, ``path`` is as it was before and nothing
-    else stays behind. Missing parent folders are created.
+    a folder; the files of a folder then move into an existing folder one by one, replacing their namesakes and
+    leaving everything else there alone. When the block raises, ``path`` is as it was before and nothing else stays
+    behind. Missing parent folders are created.
 
     Raises:
         InputError: the place is read-only, or no space is left (any ``OSError`` of the block).
@@ -59,13 +68,7 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
-        if temporary.is_dir() and path.is_dir():
-            retired = path.with_name(f".{uuid.uuid4().hex[:8]}-old-{path.name}")
-            path.replace(retired)
-            temporary.replace(path)
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            temporary.replace(path)
+        _move(temporary, path)
     except OSError as error:
         raise explain_write_error(path, error) from error
     finally:

@@ -6,15 +6,25 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Union
+
+import numpy as np
 
 from ..errors import InputError
-from ..sequences import SEQUENCES, canonical
+from ..sequences import canonical
 from .files import write_atomically
-from .image import Image
+from .folders import CARD, LABELS, MASK, Found, read_dicom, read_folder, twice
+from .image import Image, check_image
+
+_Path = Union[str, "os.PathLike[str]"]
+_LEAST_OVERLAP = 0.02
 
 
 class Study:
     """The sequences of one subject, each in its own geometry, some of them missing.
+
+    The constructor takes images as they are; :meth:`read`, :meth:`from_folder`, :meth:`from_dicom` and
+    :meth:`from_images` check them first.
 
     Args:
         images: canonical sequence name -> image; the first is the first input, whose grid results take.
@@ -49,6 +59,9 @@ class Study:
     def __contains__(self, sequence: str) -> bool:
         return sequence in self.images
 
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}: {', '.join(self.images)})"
+
     @property
     def available(self) -> tuple[str, ...]:
         """The sequences that are there, first input first."""
@@ -60,60 +73,129 @@ class Study:
         return next(iter(self.images.values()))
 
     def subset(self, sequences: Iterable[str]) -> Study:
-        """The same study with some of its sequences, in the order given."""
+        """The same study with some of its sequences, in the order given.
+
+        Raises:
+            InputError: one of them is not in the study.
+        """
         names = list(sequences)
+        missing = [n for n in names if n not in self.images]
+        if missing:
+            raise InputError(f"The study has no {missing[0]}; choose from {', '.join(self.images)}.")
         masks = {k: m for k, m in self.masks.items() if k == "" or k in names}
         return Study({n: self.images[n] for n in names}, self.name, self.labels, masks, self.label_names, self.warnings)
 
     @classmethod
     def from_images(cls, images: Mapping[str, Image], name: str = "") -> Study:
-        """From images in memory."""
-        return cls({canonical(s): i for s, i in images.items()}, name)
+        """From images in memory, by sequence name or synonym.
 
-    @classmethod
-    def read(cls, paths: Mapping[str, str | os.PathLike[str]], time_point: int | None = None) -> Study:
-        """Read one file (or DICOM folder) per sequence."""
-        images = {}
-        for given, path in paths.items():
+        Raises:
+            InputError: a name unknown or twice, or a volume that cannot be used (see ``check_image``).
+        """
+        named: dict[str, Image] = {}
+        for given, image in images.items():
             sequence = canonical(given)
-            images[sequence] = Image.read(path, time_point, sequence=sequence)
-        return cls(images)
+            if sequence in named:
+                raise twice(sequence, named[sequence].source or "An earlier volume", image.source or repr(given))
+            named[sequence] = image
+        return cls._checked(Found(named, name))
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike[str]) -> Study:
-        """Read a folder in the study layout."""
-        folder = Path(folder)
-        images = {}
-        for sequence in SEQUENCES:
-            path = folder / f"{sequence}.nii.gz"
-            if path.exists():
-                images[sequence] = Image.read(path, sequence=sequence)
-        labels = folder / "labels.nii.gz"
-        mask = folder / "brainmask.nii.gz"
-        card = folder / "study.json"
-        names = json.loads(card.read_text(encoding="utf-8")).get("labels", {}) if card.exists() else {}
-        return cls(
-            images,
-            folder.name,
-            Image.read(labels) if labels.exists() else None,
-            {"": Image.read(mask)} if mask.exists() else None,
-            {int(k): str(v) for k, v in names.items()},
-        )
+    def read(cls, paths: Mapping[str, _Path] | Iterable[tuple[str, _Path]], time_point: int | None = None) -> Study:
+        """Read one file, or folder of one DICOM series, per sequence.
 
-    def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the study layout: one ``<SEQUENCE>.nii.gz`` each, labels, masks, study.json."""
+        Args:
+            paths: sequence name or synonym -> path, or pairs of these.
+            time_point: which volume of 4-D files, from 0; 3-D files are not affected.
+
+        Raises:
+            InputError: what one cannot read or use, one sequence twice, one file for two sequences.
+        """
+        chosen: dict[str, Path] = {}
+        for given, path in paths.items() if isinstance(paths, Mapping) else paths:
+            sequence, path = canonical(given), Path(path)
+            if sequence in chosen:
+                raise twice(sequence, chosen[sequence], path)
+            for other, taken in chosen.items():
+                if taken.absolute() == path.absolute():
+                    raise InputError(f"{path} is given as {other} and as {sequence}; give each sequence its own file.")
+            chosen[sequence] = path
+        images = {sequence: Image.read(path, time_point, sequence) for sequence, path in chosen.items()}
+        study = cls._checked(Found(images, next(iter(chosen.values())).parent.name if chosen else ""))
+        for sequence, image in images.items():
+            guess = image.guess
+            if guess is not None and guess.sure and guess.sequence != sequence:
+                study.warnings.append(
+                    f"{image.source} was given as {sequence} but looks like {guess.sequence} ({guess.reason}); "
+                    "check the assignment."
+                )
+        return study
+
+    @classmethod
+    def from_folder(cls, folder: _Path, time_point: int | None = None) -> Study:
+        """Read a folder: the study layout (``<SEQUENCE>.nii.gz``, ``labels``, ``brainmask``, ``study.json``), or files
+        whose sequences are guessed from their names and headers, or DICOM files.
+
+        Raises:
+            InputError: no images, a guess that is not sure, one sequence twice, or what one cannot read or use.
+        """
+        return cls._checked(read_folder(folder, time_point))
+
+    @classmethod
+    def from_dicom(cls, folder: _Path, time_point: int | None = None) -> Study:
+        """Read the DICOM series below a folder, each guessed by its attributes.
+
+        Raises:
+            InputError: no series, one that cannot be guessed surely, or what one cannot read or use.
+        """
+        return cls._checked(read_dicom(folder, time_point))
+
+    @classmethod
+    def _checked(cls, found: Found) -> Study:
+        study = cls(**vars(found))
+        for image in study.images.values():
+            check_image(image)
+            study.warnings.extend(image.notes)
+        for sequence, image in list(study.images.items())[1:]:
+            if _overlap(study.first, image) < _LEAST_OVERLAP:
+                first = study.available[0]
+                raise InputError(
+                    f"{first} ({study.first.source or 'in memory'}) and {sequence} ({image.source or 'in memory'}) "
+                    "do not overlap in space; check that they are of one subject and one examination."
+                )
+        return study
+
+    def write(self, folder: _Path) -> Path:
+        """Write the study layout: one ``<SEQUENCE>.nii.gz`` each, labels, masks, study.json.
+
+        Everything is written aside first: where something fails, the folder is as it was before. Other files of the
+        folder stay.
+
+        Raises:
+            InputError: read-only place, or no space left.
+        """
         folder = Path(folder)
-        for sequence, image in self.images.items():
-            image.write(folder / f"{sequence}.nii.gz")
-        if self.labels is not None:
-            self.labels.write(folder / "labels.nii.gz")
-        for sequence, mask in self.masks.items():
-            mask.write(folder / (f"brainmask-{sequence}.nii.gz" if sequence else "brainmask.nii.gz"))
         card = {
             "name": self.name,
             "sequences": list(self.images),
-            "labels": {str(k): v for k, v in self.label_names.items()},
+            "labels": {str(value): name for value, name in self.label_names.items()},
         }
-        with write_atomically(folder / "study.json") as temporary:
-            temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        with write_atomically(folder) as temporary:
+            temporary.mkdir()
+            for sequence, image in self.images.items():
+                image.write(temporary / f"{sequence}.nii.gz")
+            if self.labels is not None:
+                self.labels.write(temporary / f"{LABELS}.nii.gz")
+            for sequence, mask in self.masks.items():
+                mask.write(temporary / (f"{MASK}_{sequence}.nii.gz" if sequence else f"{MASK}.nii.gz"))
+            (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         return folder
+
+
+def _overlap(first: Image, second: Image) -> float:
+    """Overlap of the bounding boxes (along LPS axes), as a fraction of the smaller one."""
+    corners = [image.grid.corners() for image in (first, second)]
+    low = np.maximum(*(c.min(axis=0) for c in corners))
+    high = np.minimum(*(c.max(axis=0) for c in corners))
+    smaller = min(float(np.prod(np.ptp(c, axis=0))) for c in corners)
+    return float(np.prod(np.clip(high - low, 0, None))) / smaller
