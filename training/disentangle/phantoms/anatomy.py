@@ -247,7 +247,7 @@ def build_anatomy(rng: np.random.Generator, deformation: Deformation, grid: Grid
     # The average brain is blurred; sharper odds, with a share of chance, give an individual one.
     power = rng.uniform(1.6, 2.4)
     fluid = np.clip(1 - grey - white, 0, 1)
-    odds = np.stack([fluid * np.exp(0.15 + 0.9 * atrophy), grey, white * np.exp(rng.normal(0, 0.12))]) + 1e-3
+    odds = np.stack([fluid * np.exp(0.15 + 0.9 * atrophy), grey, white * np.exp(rng.normal(0.15, 0.1))]) + 1e-3
     odds = odds**power * np.exp(0.35 * np.stack([noise[0], np.zeros_like(grey), noise[1]]))
     fluid, grey, white = odds / odds.sum(axis=0)
     fluid, grey, white = _fold(rng, at, deep, ventricle, (fluid, grey, white), atrophy)
@@ -282,17 +282,17 @@ def _fold(rng, at, depth, ventricle, tissues, atrophy):
     distance = np.abs(over_sphere(scale)) * scale * 68 * 0.62
     bottom = 9 + 5 * over_sphere(0.25) + 4 * atrophy
     distance = distance + np.clip(depth - bottom, 0, None)
-    cerebellum = sigmoid((at[1] - 30 - 0.4 * (at[2] + 20)) / 3) * sigmoid((-18 - at[2]) / 3)
+    cerebellum = sigmoid((at[1] - 37) / 2) * sigmoid((-16 - 0.3 * np.abs(at[0]) - at[2]) / 2)
     stem = sigmoid((12 - np.hypot(at[0], at[1] - 22)) / 2) * sigmoid((-10 - at[2]) / 2)
     allowed = sigmoid((ventricle - 9) / 1.5) * (1 - cerebellum) * (1 - stem)
     width = 0.45 + 0.9 * atrophy + 0.25 * np.clip(over_sphere(0.3), -1, 2)
     sheet = np.exp(-((distance / np.maximum(width, 0.3)) ** 2)) * rng.uniform(0.55, 0.95) * allowed
-    band = sigmoid((np.maximum(width, 0.3) + 2.4 - 0.6 * atrophy - distance) / 0.5) * 0.9 * allowed
+    band = sigmoid((np.maximum(width, 0.3) + 1.8 - 0.5 * atrophy - distance) / 0.5) * 0.85 * allowed
 
     # Folia: fine shells about the fourth ventricle.
     radius = np.linalg.norm(at - np.array([0.0, 38.0, -30.0])[:, None], axis=0)
     shells = 0.5 + 0.5 * np.cos(2 * np.pi * (radius / 6.0 + 0.25 * over_sphere(0.2)))
-    sheet = np.maximum(sheet, 0.45 * cerebellum * shells**4 * (grey > 0.3))
+    sheet = np.maximum(sheet, 0.35 * cerebellum * shells**4 * (grey > 0.3))
 
     grey = (grey + band * white) * (1 - sheet)
     white = (1 - band) * white * (1 - sheet)

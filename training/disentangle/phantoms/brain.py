@@ -14,7 +14,7 @@ from ..study import Grid, Image, Study
 from .acquisition import bias_field, blurred, draw_rigid, moved, rician, slice_grid
 from .anatomy import Anatomy, build_anatomy, draw_deformation, subject_grid
 from .lesions import LESION_TISSUES, coarse_grid, glioma, periventricular_rim, plan_glioma, white_matter_lesions
-from .mr_signal import draw_protocol, draw_relaxation, mixed_signal
+from .mr_signal import HEALTHY_TISSUES, draw_protocol, draw_relaxation, mixed_signal
 from .phantom import Phantom
 from .randomness import Range, draw, smooth_noise
 from .skull import HEAD_MM, add_head
@@ -62,7 +62,8 @@ class BrainPhantomConfig:
         blur_mm: standard deviation of the in-plane point spread.
         deformation: strength of the random head shape; 0 is the atlas.
         atrophy: 0 tight to 1 wide sulci; ventricles widen with it.
-        contrast_jitter: standard deviation of unphysical changes (logarithm) of each tissue's signal.
+        contrast_jitter: standard deviation of unphysical changes (logarithm) of each tissue's signal, half of it
+            for healthy tissue.
         gamma: exponent applied to the intensities.
         texture: relative local variation of T1 and T2 within tissue.
         field_tesla: 1.5 to 3; None draws 1.5 or 3.
@@ -140,7 +141,8 @@ def brain_phantom(seed: int, config: BrainPhantomConfig | None = None, **changes
     for sequence in _available(_stream(seed, 6), config):
         rng = _stream(seed, 10 + _BRAIN_SEQUENCES.index(sequence))
         protocol = draw_protocol(rng, sequence, field_tesla)
-        jitter = np.exp(rng.normal(0, draw(rng, config.contrast_jitter), len(tissues)))
+        share = np.array([0.5 if name in HEALTHY_TISSUES else 1.0 for name in tissues])
+        jitter = np.exp(share * rng.normal(0, draw(rng, config.contrast_jitter), len(tissues)))
         signal = mixed_signal(
             fractions, [relaxation[n] for n in tissues], protocol, sequence == "T1Gd", texture, jitter
         )
@@ -195,7 +197,7 @@ def _subject(seed: int, config: BrainPhantomConfig) -> tuple[Anatomy, dict[str, 
     anatomy = build_anatomy(_stream(seed, 2), deformation, grid, atrophy)
     added = {"rim": periventricular_rim(rng, anatomy, rng.uniform(0.0, 0.35))}
     if lesions in ("ms", "both"):
-        count = int(np.clip(np.exp(rng.normal(np.log(22), 0.8)), 2, 110))
+        count = int(np.clip(np.exp(rng.normal(np.log(25), 0.9)), 2, 120))
         added["lesion"] = white_matter_lesions(rng, anatomy, count)
         parameters["lesion_count"] = count
     if plan is not None:
@@ -273,9 +275,10 @@ class _Scanner:
         shift, turn = draw(rng, config.misregistration_mm), draw(rng, config.misregistration_deg)
         centre = grid.corners().mean(axis=0)
         transform = draw_rigid(rng, centre, shift, turn)
-        if reference or (shift == 0 and turn == 0):
-            transform = sitk.Transform(3, sitk.sitkIdentity)
-        drawn["transform"] = {"shift_mm": 0.0 if reference else shift, "turn_deg": 0.0 if reference else turn}
+        moves = not reference and (shift > 0 or turn > 0)
+        if not moves:
+            transform, shift, turn = sitk.Transform(3, sitk.sitkIdentity), 0.0, 0.0
+        drawn |= {"shift_mm": shift, "turn_deg": turn}
 
         own = bias_field(rng, grid, 0.5)
         signal = signal / np.float32(white) * (self.bias * own) ** np.float32(drawn["bias"])
@@ -288,7 +291,7 @@ class _Scanner:
         signal = signal ** np.float32(drawn["gamma"])
 
         target, mask = grid, self.inside
-        if thick or transform.GetName() != "IdentityTransform":
+        if thick or moves:
             target = slice_grid(grid, thickness, axis) if thick else grid
             back = transform.GetInverse()
             signal = moved(signal, grid, target, back)

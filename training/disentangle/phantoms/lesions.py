@@ -33,9 +33,10 @@ def white_matter_lesions(rng: np.random.Generator, anatomy: Anatomy, count: int)
     weight = (near * rng.uniform(2, 12) + 0.12) * sigmoid((z + 18) / 4)
     chosen = rng.choice(candidates, size=count, p=weight / weight.sum())
     roughness = smooth_noise(rng, grid.shape, spacing, 4.0)
+    usual = np.log(2.6) + rng.normal(0, 0.2)
     for voxel in chosen:
         centre = anatomy.position.reshape(3, -1)[:, voxel]
-        radius = float(np.clip(np.exp(rng.normal(np.log(2.5), 0.4)), 1.3, 8.0))
+        radius = float(np.clip(np.exp(rng.normal(usual, 0.4)), 1.3, 9.0))
         stretch = np.exp(rng.normal(0, 0.25, 3))
         if ventricle.flat[voxel] < 8:
             # Ovoids along the veins that leave the ventricle (mostly left-right), or bands along its wall.
@@ -45,6 +46,11 @@ def white_matter_lesions(rng: np.random.Generator, anatomy: Anatomy, count: int)
         soft = max(0.35 * radius, 0.6) / radius
         fraction = sigmoid((1 - distance * np.exp(0.22 * roughness[box])) / (0.35 * soft))
         result[box] = np.maximum(result[box], fraction.astype(np.float32) * rng.uniform(0.75, 1.0))
+    if rng.random() < 0.3:
+        # Long disease: lesions run together along the walls of the lateral ventricles.
+        reach = rng.uniform(1.5, 7.0) * (1 + 0.5 * smooth_noise(rng, grid.shape, spacing, 9.0) + 0.2 * roughness)
+        band = sigmoid((reach - ventricle) / 0.7) * sigmoid((anatomy.position[2] - 2) / 3)
+        result = np.maximum(result, band.astype(np.float32))
     return result * np.clip(white + 0.4 * anatomy.tissues["gm"], 0, 1)
 
 
@@ -112,7 +118,7 @@ def plan_glioma(rng: np.random.Generator, anatomy: Anatomy) -> GliomaPlan:
     return GliomaPlan(
         centre=tuple(float(c) for c in centre),
         radius_mm=radius,
-        edema_mm=float(rng.uniform(4, 26) if enhancing else rng.uniform(2, 12)),
+        edema_mm=float(rng.uniform(3, 22) if enhancing else rng.uniform(1, 10)),
         push=float(rng.uniform(0.05, 0.4)),
         enhancing=enhancing,
         rim_mm=float(rng.uniform(1.8, 5.5)),

@@ -36,16 +36,16 @@ class Relaxation:
 
 # name: (T1 at 1.5 T, T1 at 3 T, T2 at 1.5 T, T2 at 3 T, PD, mmol/l Gd, saturation, flow)
 _TABLE = {
-    "csf": (4000, 4200, 1500, 1300, 1.00, 0.0, 1.0, 0.95),
-    "gm": (1020, 1330, 95, 90, 0.82, 0.02, 0.95, 1.0),
-    "deep_gm": (880, 1130, 84, 76, 0.79, 0.02, 0.92, 1.0),
-    "pallidum": (760, 980, 62, 52, 0.74, 0.02, 0.9, 1.0),
-    "wm": (640, 850, 76, 70, 0.70, 0.01, 0.88, 1.0),
-    "lesion": (1120, 1400, 170, 155, 0.86, 0.02, 0.97, 1.0),
-    "edema": (1150, 1450, 150, 140, 0.86, 0.03, 0.98, 1.0),
-    "necrosis": (2000, 2300, 320, 290, 0.93, 0.05, 1.0, 1.0),
-    "nonenhancing": (1300, 1600, 175, 160, 0.87, 0.04, 0.98, 1.0),
-    "enhancing": (1150, 1450, 130, 120, 0.85, 0.7, 0.97, 1.0),
+    "csf": (4000, 4200, 1500, 1300, 1.00, 0.0, 1.0, 0.88),
+    "gm": (1000, 1300, 93, 88, 0.80, 0.02, 0.97, 1.0),
+    "deep_gm": (860, 1100, 81, 73, 0.78, 0.02, 0.95, 1.0),
+    "pallidum": (760, 980, 66, 57, 0.74, 0.02, 0.93, 1.0),
+    "wm": (640, 850, 80, 75, 0.72, 0.01, 0.94, 1.0),
+    "lesion": (1130, 1380, 132, 123, 0.84, 0.02, 0.97, 1.0),
+    "edema": (1080, 1340, 124, 116, 0.84, 0.03, 0.98, 1.0),
+    "necrosis": (1900, 2200, 240, 215, 0.92, 0.05, 1.0, 1.0),
+    "nonenhancing": (1230, 1500, 142, 132, 0.86, 0.04, 0.98, 1.0),
+    "enhancing": (1100, 1350, 118, 109, 0.84, 0.5, 0.97, 1.0),
     "vessel": (1450, 1700, 180, 120, 0.85, 1.6, 1.0, 0.25),
     "dura": (900, 1050, 60, 50, 0.70, 0.5, 0.85, 1.0),
     "choroid": (1250, 1500, 160, 140, 0.88, 0.9, 0.98, 0.9),
@@ -56,6 +56,8 @@ _TABLE = {
 }
 TISSUES = tuple(_TABLE)
 """Every tissue that a head phantom may hold."""
+HEALTHY_TISSUES = ("csf", "gm", "deep_gm", "pallidum", "wm", "dura")
+"""Tissues that differ little between people."""
 
 _R1_PER_MMOL = 0.0045
 _R2_PER_MMOL = 0.0055
@@ -65,12 +67,11 @@ _R2_PER_MMOL = 0.0055
 def draw_relaxation(rng: np.random.Generator, field_tesla: float) -> dict[str, Relaxation]:
     """Relaxation times of one subject at 1.5 or 3 T, varied as between people (healthy) and lesions (more)."""
     weight = (field_tesla - 1.5) / 1.5
-    healthy = {"csf", "gm", "deep_gm", "pallidum", "wm", "dura"}
     common = rng.normal(0, 0.03, 2)
     result = {}
     for name, (low1, high1, low2, high2, pd, gd, saturation, flow) in _TABLE.items():
-        sd = 0.03 if name in healthy else 0.14
-        dt1, dt2 = common + rng.normal(0, sd, 2) if name in healthy else rng.normal(0, sd, 2)
+        sd = 0.02 if name in HEALTHY_TISSUES else 0.11
+        dt1, dt2 = rng.normal(0, sd, 2) + (common if name in HEALTHY_TISSUES else 0)
         result[name] = Relaxation(
             t1=float((low1 + weight * (high1 - low1)) * np.exp(dt1)),
             t2=float((low2 + weight * (high2 - low2)) * np.exp(dt2)),
