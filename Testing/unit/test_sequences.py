@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from disentangle.errors import InputError
 from disentangle.sequences import (
     SEQUENCES,

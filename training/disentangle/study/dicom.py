@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..sequences import Guess, dicom_attributes, guess_from_dicom
+from .geometry import affine_of
 from .reading import Volume, choose_time_point, is_image_name, quiet_itk
 
 _POSITION, _ORIENTATION, _SPACING = "0020|0032", "0020|0037", "0028|0030"
@@ -85,12 +86,8 @@ class Series:
             raise InputError(f"{self.title} in {self.folder} holds colours; choose a series of grey values.")
         array = sitk.GetArrayFromImage(image)
         if self.affine is None:
-            affine = np.eye(4)
-            affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-            affine[:3, 3] = image.GetOrigin()
-        else:
-            affine = self.affine
-        return Volume(array, affine, dict(self.attributes), list(self.notes))
+            return Volume(array, affine_of(image), dict(self.attributes), list(self.notes))
+        return Volume(array, self.affine, dict(self.attributes), list(self.notes))
 
 
 def is_dicom(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,15 +128,12 @@ class Image:
         try:
             with quiet_itk():
                 sitk.WriteImage(image, str(path), useCompression=True)
-                complete = np.array_equal(
-                    sitk.GetArrayViewFromImage(sitk.ReadImage(str(path))),
-                    sitk.GetArrayViewFromImage(image),
-                    equal_nan=True,
-                )
+                again = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+            complete = np.array_equal(again, sitk.GetArrayViewFromImage(image), equal_nan=True)
         except RuntimeError:
             complete = False
         if not complete:
-            raise OSError(28, "No space left on device")  # the one reason left why ITK cannot complete an open file
+            raise OSError(errno.ENOSPC, "ITK could not complete the file")
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
