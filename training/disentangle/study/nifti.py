@@ -160,7 +160,7 @@ def read_voxels(path: Path, header: Header, volume: int = 0) -> np.ndarray:
             raw = file.read(wanted)
             if isinstance(file, gzip.GzipFile) and len(raw) == wanted and volume == header.volumes - 1:
                 file.read(1)  # reaching the end checks the checksum
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, OverflowError, MemoryError) as error:
         raise InputError(f"{path} is truncated or damaged; download or export it again.") from error
     if len(raw) < wanted:
         raise InputError(

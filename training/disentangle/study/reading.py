@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..sequences import sidecar_attributes
-from . import nifti
+from . import metaimage, nifti
 from .geometry import Grid, affine_of
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -76,7 +75,13 @@ def read_file(path: Path, time_point: int | None = None) -> Volume:
         )
     if size == 0:
         raise InputError(f"{path} is empty (0 bytes); download or export it again.")
-    volume = _read_nifti(path, time_point) if ".nii" in path.name.lower()[-7:] else _read_with_itk(path, time_point)
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        volume = _read_nifti(path, time_point)
+    elif name.endswith((".mha", ".mhd")):
+        volume = _read_meta_image(path, time_point)
+    else:
+        volume = _read_nrrd(path, time_point)
     volume.header.update(_read_sidecar(path))
     return volume
 
@@ -108,6 +113,23 @@ def choose_time_point(path: str | os.PathLike[str], count: int, time_point: int 
     return time_point
 
 
+def _colours(path: Path) -> InputError:
+    return InputError(f"{path} does not hold one grey value per voxel (but colours or vectors); export grey values.")
+
+
+def _sheared(path: Path) -> InputError:
+    return InputError(
+        f"{path} has sheared or missing axes in its header, which viewers show differently; "
+        "resample it to a regular grid or export it again."
+    )
+
+
+def _refuse_shear(path: Path, affine: np.ndarray) -> None:
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > 1e-3:
+        raise _sheared(path)
+
+
 def _information(path: Path, image_io: str) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
@@ -117,17 +139,20 @@ def _information(path: Path, image_io: str) -> sitk.ImageFileReader:
             reader.ReadImageInformation()
     except RuntimeError as error:
         if "orthonormal" in str(error):
-            raise InputError(
-                f"{path} has sheared or missing axes in its header, which no viewer shows correctly; "
-                "resample it to a regular grid or export it again."
-            ) from error
+            raise _sheared(path) from error
         raise InputError(f"{path} cannot be read as an image; check the file, or export it again.") from error
     return reader
 
 
 def _texts(reader: sitk.ImageFileReader | sitk.Image) -> dict[str, str]:
-    texts = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-    return {k: v.strip() for k, v in texts.items() if v.strip() and "UNKNOWN_PRINT" not in v}
+    texts = {}
+    for key in reader.GetMetaDataKeys():
+        # Bytes that are no UTF-8 come as lone surrogates, which SimpleITK does not take back.
+        if key.isprintable() and key.encode("utf-8", "replace") == key.encode("utf-8", "surrogateescape"):
+            value = reader.GetMetaData(key).strip()
+            if value and "UNKNOWN_PRINT" not in value:
+                texts[key] = value
+    return texts
 
 
 def _read_nifti(path: Path, time_point: int | None) -> Volume:
@@ -156,18 +181,24 @@ def _affine_of_information(reader: sitk.ImageFileReader) -> np.ndarray:
     return affine
 
 
-def _read_with_itk(path: Path, time_point: int | None) -> Volume:
-    meta = path.suffix.lower() in (".mha", ".mhd")
-    if meta:
-        _check_meta_image(path)
-    reader = _information(path, "MetaImageIO" if meta else "NrrdImageIO")
+def _read_meta_image(path: Path, time_point: int | None) -> Volume:
+    header = metaimage.read_header(path)
+    if header.channels > 1:
+        raise _colours(path)
+    index = choose_time_point(path, header.volumes, time_point)
+    _refuse_shear(path, header.affine)
+    return Volume(metaimage.read_voxels(path, header, index), header.affine, dict(header.fields))
+
+
+def _read_nrrd(path: Path, time_point: int | None) -> Volume:
+    reader = _information(path, "NrrdImageIO")
     sizes = reader.GetSize()
     components = reader.GetNumberOfComponents()
     pixel = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
     # Slicer stores sequences of volumes and multi-volumes as NRRD files with a "list" axis: one component each.
     listed = reader.HasMetaDataKey("NRRD_kinds[pixel]") and reader.GetMetaData("NRRD_kinds[pixel]") == "list"
     if "complex" in pixel or (components > 1 and not listed):
-        raise InputError(f"{path} does not hold one grey value per voxel (but colours or vectors); export grey values.")
+        raise _colours(path)
     index = choose_time_point(path, math.prod(sizes[3:]) * components, time_point)
     try:
         with quiet_itk():
@@ -182,43 +213,3 @@ def _read_with_itk(path: Path, time_point: int | None) -> Volume:
     elif array.ndim == 2:
         array = array[np.newaxis]
     return Volume(np.ascontiguousarray(array), _affine_of_information(reader), _texts(reader))
-
-
-_META_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
-_META_BYTES.update({"LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8})
-
-
-def _check_meta_image(path: Path) -> None:
-    """Find a damaged MetaImage before ITK does, whose library writes about it straight to the terminal."""
-    damaged = InputError(f"{path} is truncated, damaged or no MetaImage; download or export it again.")
-    fields: dict[str, str] = {}
-    with path.open("rb") as file:
-        while "ElementDataFile" not in fields:
-            line = file.readline(4096)
-            key, separator, value = line.partition(b"=")
-            if not separator:
-                raise damaged
-            fields[key.strip().decode("latin-1")] = value.strip().decode("utf-8", "replace")
-        local = fields["ElementDataFile"].upper() == "LOCAL"
-        kind = fields.get("ElementType", "").removeprefix("MET_")
-        try:
-            expected = math.prod(int(n) for n in fields["DimSize"].split()) * _META_BYTES[kind]
-        except (KeyError, ValueError) as error:
-            raise damaged from error
-        expected *= int(fields.get("ElementNumberOfChannels", "1"))
-        if not local:
-            data = path.with_name(fields["ElementDataFile"])
-            if "%" in data.name or data.name.upper().startswith("LIST"):
-                return
-            if not data.is_file():
-                raise InputError(f"{path} names its voxels' file {data.name}, which is not beside it; copy both.")
-            raw = data.read_bytes()
-        else:
-            raw = file.read()
-    if fields.get("CompressedData", "False").lower() == "true":
-        try:
-            raw = zlib.decompressobj(wbits=47).decompress(raw)
-        except zlib.error as error:
-            raise damaged from error
-    if len(raw) < expected:
-        raise damaged
