@@ -9,12 +9,12 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..study import Grid, Image
-from .randomness import smooth_noise
+from .randomness import grid_noise
 
 
 def bias_field(rng: np.random.Generator, grid: Grid, strength: float) -> np.ndarray:
-    """Smooth positive field, mean about 1; its logarithm has the standard deviation ``strength`` (float32 (K, J, I))."""
-    field = smooth_noise(rng, grid.shape, grid.spacing, 90.0)
+    """Smooth positive field, float32 (K, J, I): its logarithm has mean 0 and standard deviation ``strength``."""
+    field = grid_noise(rng, grid, 90.0)
     field -= field.mean()
     return np.exp(field * np.float32(strength / max(float(field.std()), 1e-6)))
 

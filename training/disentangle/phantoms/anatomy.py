@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from ..preprocessing.atlas import load_atlas
 from ..study import Grid
-from .randomness import sigmoid, smooth_noise
+from .randomness import grid_noise, sigmoid, smooth_noise
 
 FIELD_MM = 4.0
 """Grid of the deformation field."""
@@ -102,18 +102,14 @@ class Deformation:
         matrix: (3, 3) linear part about :data:`CENTRE`, subject to atlas.
         field: (3, K, J, I) displacement (x, y, z) in mm on ``grid``, applied after the linear part.
         grid: of the field.
-        mass_effect: a map of points (3, ...) of the subject to where they were before a tumour grew; None without.
     """
 
     matrix: np.ndarray
     field: np.ndarray
     grid: Grid
-    mass_effect: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Atlas points (3, ...) of subject points (3, ...), LPS mm."""
-        if self.mass_effect is not None:
-            points = self.mass_effect(points)
         centre = CENTRE.reshape((3,) + (1,) * (points.ndim - 1)).astype(np.float32)
         moved = np.tensordot(self.matrix.astype(np.float32), points - centre, axes=1) + centre
         return moved + np.stack([sample(component, self.grid, moved) for component in self.field])
@@ -147,7 +143,7 @@ def draw_deformation(rng: np.random.Generator, amount: float, ventricle_mm: floa
     for scale_mm, amplitude in amplitudes.items():
         strength = amount * amplitude * rng.uniform(0.6, 1.3)
         for component in velocity:
-            component += np.float32(strength) * smooth_noise(rng, grid.shape, grid.spacing, scale_mm)
+            component += np.float32(strength) * grid_noise(rng, grid, scale_mm)
     reach = np.where(distance < 0, 8.0, 16.0)
     velocity -= ventricle_mm * np.exp(-((distance / reach) ** 2)) * maps.normal[(slice(None), *coarse)]
     parameters = {"scale": scale.tolist(), "rotation_deg": np.rad2deg(angles).tolist(), "ventricle_mm": ventricle_mm}
@@ -219,30 +215,40 @@ class Anatomy:
     position: np.ndarray
 
 
-def build_anatomy(rng: np.random.Generator, deformation: Deformation, grid: Grid, atrophy: float) -> Anatomy:
+def build_anatomy(
+    rng: np.random.Generator,
+    deformation: Deformation,
+    grid: Grid,
+    atrophy: float,
+    mass_effect: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Anatomy:
     """Tissue fractions of a subject.
 
     Args:
         atrophy: 0 (tight sulci) to 1 (wide sulci, thin cortex).
+        mass_effect: map of the subject's points (3, ...) to where they were before a tumour pushed; the outline of
+            the brain, held by the skull, stays.
     """
     maps = atlas_maps()
     position = points_of(grid)
     origin = deformation(position)
     depth = sample(maps.depth, maps.grid, origin, outside=-99.0)
     edge = rng.uniform(-0.5, 2.2) - 0.8 * atrophy
-    inside = depth > edge + 0.6 * smooth_noise(rng, grid.shape, grid.spacing, 6.0)
+    inside = depth > edge + 0.6 * grid_noise(rng, grid, 6.0)
     parts, count = ndimage.label(inside)
     if count > 1:
         inside = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     inside = ndimage.binary_fill_holes(inside)
 
     # Everything below is computed for the voxels of the brain only.
-    at = origin[:, inside]
+    at, deep = origin[:, inside], depth[inside]
+    if mass_effect is not None:
+        here = position[:, inside]
+        at = deformation(here + (mass_effect(here) - here) * np.clip(deep / 15, 0, 1))
     grey = sample(maps.grey, maps.grid, at)
     white = sample(maps.white, maps.grid, at)
     ventricle = sample(maps.ventricle, maps.grid, at)
-    deep = depth[inside]
-    noise = [smooth_noise(rng, grid.shape, grid.spacing, s)[inside] for s in (4.0, 9.0, 4.0)]
+    noise = [grid_noise(rng, grid, s)[inside] for s in (4.0, 9.0, 4.0)]
 
     # The average brain is blurred; sharper odds, with a share of chance, give an individual one.
     power = rng.uniform(1.6, 2.4)
@@ -263,24 +269,31 @@ def build_anatomy(rng: np.random.Generator, deformation: Deformation, grid: Grid
     return Anatomy(grid, inside, volumes, full, depth, position)
 
 
-def _fold(rng, at, depth, ventricle, tissues, atrophy):
+def _fold(
+    rng: np.random.Generator,
+    at: np.ndarray,
+    depth: np.ndarray,
+    ventricle: np.ndarray,
+    tissues: Sequence[np.ndarray],
+    atrophy: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sulci of the individual: sheets of fluid with a band of cortex, perpendicular to the surface.
 
     They are the zero level of a random field that is constant along the radius, so that they run inwards.
     """
-    fluid, grey, white = tissues
+    _, grey, white = tissues
     radii = np.array([62.0, 80.0, 62.0])
     direction = (at - CENTRE[:, None]) / radii[:, None]
     direction /= np.maximum(np.linalg.norm(direction, axis=0), 1e-3)
     cube = Grid((64, 64, 64), _scaled(np.full(3, -1.26), (0.04,) * 3))
-    scale = rng.uniform(0.14, 0.19)
+    scale = rng.uniform(0.115, 0.165)
 
     def over_sphere(scale: float) -> np.ndarray:
         return sample(smooth_noise(rng, cube.shape, cube.spacing, scale), cube, direction)
 
     # A unit of the field corresponds to about 0.7 knot distances; the radius is about 68 mm.
     distance = np.abs(over_sphere(scale)) * scale * 68 * 0.62
-    bottom = 9 + 5 * over_sphere(0.25) + 4 * atrophy
+    bottom = 11 + 5 * over_sphere(0.25) + 4 * atrophy
     distance = distance + np.clip(depth - bottom, 0, None)
     cerebellum = sigmoid((at[1] - 37) / 2) * sigmoid((-16 - 0.3 * np.abs(at[0]) - at[2]) / 2)
     stem = sigmoid((12 - np.hypot(at[0], at[1] - 22)) / 2) * sigmoid((-10 - at[2]) / 2)
@@ -319,7 +332,14 @@ def _split_deep_grey(at: np.ndarray, depth: np.ndarray, tissues: dict[str, np.nd
     tissues["gm"], tissues["deep_gm"], tissues["pallidum"] = grey * (1 - region), grey * region, iron
 
 
-def _add_vessels(at, depth, ventricle, noise, tissues, rng) -> None:
+def _add_vessels(
+    at: np.ndarray,
+    depth: np.ndarray,
+    ventricle: np.ndarray,
+    noise: Sequence[np.ndarray],
+    tissues: dict[str, np.ndarray],
+    rng: np.random.Generator,
+) -> None:
     """Vessels, sinuses, dura and choroid plexus take their share of the fluid (and of the outermost voxels)."""
     x, y, z = at
     surface = sigmoid((5.0 - depth) / 0.7)

@@ -13,10 +13,17 @@ from ..sequences import canonical
 from ..study import Grid, Image, Study
 from .acquisition import bias_field, blurred, draw_rigid, moved, rician, slice_grid
 from .anatomy import Anatomy, build_anatomy, draw_deformation, subject_grid
-from .lesions import LESION_TISSUES, coarse_grid, glioma, periventricular_rim, plan_glioma, white_matter_lesions
+from .lesions import (
+    LESION_TISSUES,
+    glioma,
+    periventricular_rim,
+    plan_glioma,
+    plan_lesions,
+    white_matter_lesions,
+)
 from .mr_signal import HEALTHY_TISSUES, draw_protocol, draw_relaxation, mixed_signal
 from .phantom import Phantom
-from .randomness import Range, draw, smooth_noise
+from .randomness import Range, draw, grid_noise
 from .skull import HEAD_MM, add_head
 
 BRAIN_CLASSES = (
@@ -60,6 +67,7 @@ class BrainPhantomConfig:
         bias: standard deviation of the logarithm of the bias field.
         noise: standard deviation of the noise relative to white matter.
         blur_mm: standard deviation of the in-plane point spread.
+        smoothing: standard deviation in voxels of a blur after the noise, as interpolated images have it.
         deformation: strength of the random head shape; 0 is the atlas.
         atrophy: 0 tight to 1 wide sulci; ventricles widen with it.
         contrast_jitter: standard deviation of unphysical changes (logarithm) of each tissue's signal, half of it
@@ -82,6 +90,7 @@ class BrainPhantomConfig:
     bias: Range = (0.0, 0.2)
     noise: Range = (0.005, 0.05)
     blur_mm: Range = (0.3, 0.8)
+    smoothing: Range = (0.0, 0.5)
     deformation: Range = (0.6, 1.3)
     atrophy: Range = (0.0, 0.8)
     contrast_jitter: Range = (0.0, 0.08)
@@ -91,18 +100,19 @@ class BrainPhantomConfig:
     skull: bool = False
 
     def __post_init__(self) -> None:
-        spacing = np.broadcast_to(np.asarray(self.spacing, dtype=float), (3,)) if np.size(self.spacing) in (1, 3) else ()
+        spacing = np.ravel(self.spacing).tolist()
+        spacing = spacing * 3 if len(spacing) == 1 else spacing
         if len(spacing) != 3 or not all(0.4 <= s <= 12 for s in spacing):
-            raise InputError(f"A phantom cannot have the spacing {self.spacing}; give 0.4 to 12 mm, one number or three.")
+            raise InputError(f"A phantom cannot have voxels of {self.spacing} mm; give 0.4 to 12, one number or three.")
         object.__setattr__(self, "spacing", tuple(float(s) for s in spacing))
         names = tuple(canonical(name) for name in self.sequences)
         unknown = [name for name in names if name not in _BRAIN_SEQUENCES]
         if unknown or not names or len(set(names)) < len(names):
             wrong = ", ".join(unknown or names) or "no sequence"
-            raise InputError(f"Brain phantoms cannot be made of {wrong}; choose distinct ones of T1, T1Gd, T2, FLAIR, PD.")
+            raise InputError(f"Brain phantoms cannot be made of {wrong}; give T1, T1Gd, T2, FLAIR or PD, each once.")
         object.__setattr__(self, "sequences", names)
         if self.lesions not in _LESION_KINDS:
-            raise InputError(f"Brain phantoms know no lesions '{self.lesions}'; choose one of {', '.join(_LESION_KINDS)}.")
+            raise InputError(f"Brains have no lesions '{self.lesions}'; choose one of {', '.join(_LESION_KINDS)}.")
         if not isinstance(self.missing, (int, float)):
             missing = tuple(canonical(name) for name in self.missing)
             object.__setattr__(self, "missing", missing)
@@ -114,7 +124,7 @@ def brain_phantom(seed: int, config: BrainPhantomConfig | None = None, **changes
     """A digital brain. The same seed and configuration give the same voxels.
 
     Anatomy, lesions and each sequence's scanner have random streams of their own: one subject can be had with other
-    sequences, noise or slices.
+    sequences, noise, slices or voxel size.
 
     Args:
         changes: fields of :class:`BrainPhantomConfig` to replace.
@@ -188,20 +198,26 @@ def _subject(seed: int, config: BrainPhantomConfig) -> tuple[Anatomy, dict[str, 
     parameters |= {"lesions": lesions, "atrophy": atrophy}
     grid = subject_grid(deformation, config.spacing, HEAD_MM if config.skull else 4.0)
 
-    rng = _stream(seed, 1)
-    plan = None
-    if lesions in ("glioma", "both"):
-        plan = plan_glioma(rng, build_anatomy(_stream(seed, 2), deformation, coarse_grid(grid, 4.0), atrophy))
-        deformation = replace(deformation, mass_effect=plan.mass_effect())
-        parameters["glioma"] = asdict(plan)
-    anatomy = build_anatomy(_stream(seed, 2), deformation, grid, atrophy)
+    # Lesions are planned on one coarse grid, so that they do not depend on the spacing.
+    coarse = subject_grid(deformation, (4.0, 4.0, 4.0), 4.0)
+    plan, spots = None, None
+    if lesions != "none":
+        sketch = build_anatomy(_stream(seed, 2), deformation, coarse, atrophy)
+        if lesions != "ms":
+            plan = plan_glioma(_stream(seed, 1), sketch)
+            parameters["glioma"] = asdict(plan)
+        if lesions != "glioma":
+            rng = _stream(seed, 7)
+            spots = plan_lesions(rng, sketch, int(np.clip(np.exp(rng.normal(np.log(25), 0.9)), 2, 120)))
+            parameters["white_matter_lesions"] = [asdict(spot) for spot in spots]
+
+    anatomy = build_anatomy(_stream(seed, 2), deformation, grid, atrophy, plan and plan.mass_effect())
+    rng = _stream(seed, 8)
     added = {"rim": periventricular_rim(rng, anatomy, rng.uniform(0.0, 0.35))}
-    if lesions in ("ms", "both"):
-        count = int(np.clip(np.exp(rng.normal(np.log(25), 0.9)), 2, 120))
-        added["lesion"] = white_matter_lesions(rng, anatomy, count)
-        parameters["lesion_count"] = count
+    if spots is not None:
+        added["lesion"] = white_matter_lesions(rng, anatomy, spots)
     if plan is not None:
-        added |= glioma(rng, anatomy, plan)
+        added |= glioma(_stream(seed, 9), anatomy, plan)
     return anatomy, _replaced(anatomy, added), parameters
 
 
@@ -244,7 +260,7 @@ def _texture(rng: np.random.Generator, grid: Grid, amount: float) -> np.ndarray:
     """(3, K, J, I) relative local change of T1, T2 and PD: long waves, patches and grain."""
     result = []
     for share in (1.0, 1.0, 0.4):
-        waves = (smooth_noise(rng, grid.shape, grid.spacing, s) * w for s, w in ((24.0, 0.7), (8.0, 0.5), (3.0, 0.4)))
+        waves = (grid_noise(rng, grid, s) * w for s, w in ((24.0, 0.7), (8.0, 0.5), (3.0, 0.4)))
         result.append(np.float32(share * amount) * sum(waves))
     return np.stack(result)
 
@@ -267,6 +283,7 @@ class _Scanner:
             "noise": draw(rng, config.noise),
             "bias": draw(rng, config.bias),
             "blur_mm": draw(rng, config.blur_mm),
+            "smoothing": draw(rng, config.smoothing),
             "gamma": draw(rng, config.gamma),
             "gain": float(np.exp(rng.uniform(np.log(80), np.log(1500)))),
             "slice_mm": draw(rng, config.thick_slice_mm or 0.0),
@@ -299,6 +316,7 @@ class _Scanner:
         # Thick slices gather more signal: less noise per voxel.
         noise = drawn["noise"] / (np.sqrt(thickness / grid.spacing[axis]) if thick else 1.0)
         signal = rician(rng, signal, noise)
+        signal = blurred(signal, (1, 1, 1), [drawn["smoothing"]] * 3)
         if config.common_grid and mask is not self.inside:
             signal, target, mask = moved(signal, target, grid, transform), grid, self.inside
             transform = sitk.Transform(3, sitk.sitkIdentity)

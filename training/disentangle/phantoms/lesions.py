@@ -8,50 +8,65 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from ..study import Grid, Image
+from ..study import Image
 from .anatomy import Anatomy
-from .randomness import sigmoid, smooth_noise
+from .randomness import grid_noise, sigmoid
 
 LESION_TISSUES = ("lesion", "edema", "necrosis", "nonenhancing", "enhancing")
 
 
-def white_matter_lesions(rng: np.random.Generator, anatomy: Anatomy, count: int) -> np.ndarray:
-    """Fraction of white-matter lesion, float32 (K, J, I): periventricular ovoids, deep spots, a few juxtacortical.
+@dataclass(frozen=True)
+class LesionPlan:
+    """One white-matter lesion before it is drawn: centre (LPS mm), half axes (x, y, z) in mm, largest fraction."""
 
-    Args:
-        count: number of lesions; volumes follow a log-normal distribution around 0.1 ml. Many lesions run together
-            around the ventricles.
+    centre: tuple[float, float, float]
+    radii_mm: tuple[float, float, float]
+    strength: float
+
+
+def plan_lesions(rng: np.random.Generator, anatomy: Anatomy, count: int) -> list[LesionPlan]:
+    """Periventricular ovoids, deep spots and a few juxtacortical lesions, planned on a (coarse) anatomy.
+
+    Volumes follow a log-normal distribution around 0.1 ml.
     """
-    white, ventricle = anatomy.tissues["wm"], anatomy.ventricle
-    grid, spacing = anatomy.grid, np.array(anatomy.grid.spacing)
-    candidates = np.flatnonzero((white > 0.6) & (anatomy.depth > 4))
-    result = np.zeros(grid.shape, dtype=np.float32)
-    if count == 0 or len(candidates) == 0:
-        return result
-    z = anatomy.position[2].ravel()[candidates]
-    near = np.exp(-np.clip(ventricle.ravel()[candidates], 0, None) / 5.0)
-    weight = (near * rng.uniform(2, 12) + 0.12) * sigmoid((z + 18) / 4)
-    chosen = rng.choice(candidates, size=count, p=weight / weight.sum())
-    roughness = smooth_noise(rng, grid.shape, spacing, 4.0)
+    white, ventricle = anatomy.tissues["wm"].ravel(), anatomy.ventricle.ravel()
+    candidates = np.flatnonzero((white > 0.6) & (anatomy.depth.ravel() > 4))
+    near = np.exp(-np.clip(ventricle[candidates], 0, None) / 5.0)
+    height = anatomy.position[2].ravel()[candidates]
+    weight = (near * rng.uniform(2, 12) + 0.12) * sigmoid((height + 18) / 4)
     usual = np.log(2.6) + rng.normal(0, 0.2)
-    for voxel in chosen:
-        centre = anatomy.position.reshape(3, -1)[:, voxel]
-        radius = float(np.clip(np.exp(rng.normal(usual, 0.4)), 1.3, 9.0))
-        stretch = np.exp(rng.normal(0, 0.25, 3))
-        if ventricle.flat[voxel] < 8:
+    plans = []
+    for voxel in rng.choice(candidates, size=count, p=weight / weight.sum()):
+        centre = anatomy.position.reshape(3, -1)[:, voxel] + rng.uniform(-0.5, 0.5, 3) * anatomy.grid.spacing
+        radii = np.clip(np.exp(rng.normal(usual, 0.4)), 1.3, 9.0) * np.exp(rng.normal(0, 0.25, 3))
+        if ventricle[voxel] < 8:
             # Ovoids along the veins that leave the ventricle (mostly left-right), or bands along its wall.
-            stretch *= np.array([1.5, 1.0, 0.9]) if rng.random() < 0.5 else np.array([0.8, 1.7, 1.0])
-        box, points = _box_around(anatomy, centre, radius * float(stretch.max()) * 1.6 + 1)
-        distance = np.sqrt((((points - centre[:, None, None, None]) / (radius * stretch)[:, None, None, None]) ** 2).sum(0))
-        soft = max(0.35 * radius, 0.6) / radius
-        fraction = sigmoid((1 - distance * np.exp(0.22 * roughness[box])) / (0.35 * soft))
-        result[box] = np.maximum(result[box], fraction.astype(np.float32) * rng.uniform(0.75, 1.0))
+            radii *= np.array([1.5, 1.0, 0.9]) if rng.random() < 0.5 else np.array([0.8, 1.7, 1.0])
+        x, y, z = (float(c) for c in centre)
+        a, b, c = (float(r) for r in radii)
+        plans.append(LesionPlan((x, y, z), (a, b, c), float(rng.uniform(0.75, 1.0))))
+    return plans
+
+
+def white_matter_lesions(rng: np.random.Generator, anatomy: Anatomy, plans: list[LesionPlan]) -> np.ndarray:
+    """Fraction of white-matter lesion, float32 (K, J, I). In some subjects lesions also line the ventricles."""
+    grid, ventricle = anatomy.grid, anatomy.ventricle
+    result = np.zeros(grid.shape, dtype=np.float32)
+    roughness = grid_noise(rng, grid, 4.0)
+    for plan in plans:
+        radii = np.array(plan.radii_mm)[:, None, None, None]
+        box, points = _box_around(anatomy, np.array(plan.centre), 1.6 * max(plan.radii_mm) + 1)
+        offset = (points - np.array(plan.centre)[:, None, None, None]) / radii
+        distance = np.sqrt((offset**2).sum(axis=0)) * np.exp(0.22 * roughness[box])
+        softness = max(0.12, 0.21 / float(radii.mean()))
+        fraction = plan.strength * sigmoid((1 - distance) / softness)
+        result[box] = np.maximum(result[box], fraction.astype(np.float32))
     if rng.random() < 0.3:
         # Long disease: lesions run together along the walls of the lateral ventricles.
-        reach = rng.uniform(1.5, 7.0) * (1 + 0.5 * smooth_noise(rng, grid.shape, spacing, 9.0) + 0.2 * roughness)
+        reach = rng.uniform(1.5, 7.0) * (1 + 0.5 * grid_noise(rng, grid, 9.0) + 0.2 * roughness)
         band = sigmoid((reach - ventricle) / 0.7) * sigmoid((anatomy.position[2] - 2) / 3)
         result = np.maximum(result, band.astype(np.float32))
-    return result * np.clip(white + 0.4 * anatomy.tissues["gm"], 0, 1)
+    return result * np.clip(anatomy.tissues["wm"] + 0.4 * anatomy.tissues["gm"], 0, 1)
 
 
 def _box_around(anatomy: Anatomy, centre: np.ndarray, radius: float) -> tuple[tuple[slice, ...], np.ndarray]:
@@ -59,9 +74,7 @@ def _box_around(anatomy: Anatomy, centre: np.ndarray, radius: float) -> tuple[tu
     grid = anatomy.grid
     middle = (centre - grid.origin) / grid.spacing
     reach = radius / grid.spacing
-    box = tuple(
-        slice(max(int(middle[a] - reach[a]), 0), int(middle[a] + reach[a]) + 2) for a in (2, 1, 0)
-    )
+    box = tuple(slice(max(int(middle[a] - reach[a]), 0), max(int(middle[a] + reach[a]) + 2, 0)) for a in (2, 1, 0))
     return box, anatomy.position[(slice(None), *box)]
 
 
@@ -107,9 +120,10 @@ class GliomaPlan:
 
 def plan_glioma(rng: np.random.Generator, anatomy: Anatomy) -> GliomaPlan:
     """Where a glioma grows and how large it gets, drawn on a (coarse) anatomy without it."""
-    x, y, z = anatomy.position
+    x, _, z = anatomy.position
     weight = anatomy.tissues["wm"] + 0.5 * anatomy.tissues["gm"]
-    weight = weight * (anatomy.depth > 8) * (anatomy.ventricle > 4) * sigmoid((z + 12) / 6) * sigmoid((np.abs(x) - 8) / 3)
+    weight = weight * (anatomy.depth > 8) * (anatomy.ventricle > 4)
+    weight = weight * sigmoid((z + 12) / 6) * sigmoid((np.abs(x) - 8) / 3)
     weight = weight.ravel() / weight.sum()
     voxel = rng.choice(weight.size, p=weight)
     centre = anatomy.position.reshape(3, -1)[:, voxel]
@@ -131,9 +145,9 @@ def glioma(rng: np.random.Generator, anatomy: Anatomy, plan: GliomaPlan) -> dict
     x, y, z = anatomy.position
     stretch = np.exp(rng.normal(0, 0.15, 3))
     distance = np.sqrt(sum(((p - c) / s) ** 2 for p, c, s in zip((x, y, z), plan.centre, stretch, strict=True)))
-    shape = smooth_noise(rng, grid.shape, grid.spacing, max(0.6 * plan.radius_mm, 5.0))
-    fine = smooth_noise(rng, grid.shape, grid.spacing, 4.5)
-    patches = smooth_noise(rng, grid.shape, grid.spacing, 0.5 * plan.radius_mm + 2.0)
+    shape = grid_noise(rng, grid, max(0.6 * plan.radius_mm, 5.0))
+    fine = grid_noise(rng, grid, 4.5)
+    patches = grid_noise(rng, grid, 0.5 * plan.radius_mm + 2.0)
     radius = distance * np.exp(0.2 * shape + 0.06 * fine)
 
     # Tumour displaces or invades tissue but does not fill ventricles, nor cross the falx through fluid.
@@ -194,11 +208,3 @@ def _arrival(anatomy: Anatomy, core: np.ndarray, plan: GliomaPlan, noise: np.nda
     times = sitk.GetArrayFromImage(marching.Execute(Image(speed.astype(np.float32), affine).to_sitk()))
     result[box] = np.minimum(times, 1e3)
     return result
-
-
-def coarse_grid(grid: Grid, step_mm: float) -> Grid:
-    """A grid over about the same box at an isotropic spacing, for plans."""
-    size = np.maximum((np.array(grid.size) * grid.spacing / step_mm).astype(int), 8)
-    affine = np.diag([step_mm] * 3 + [1.0])
-    affine[:3, 3] = grid.origin
-    return Grid(tuple(size[::-1]), affine)

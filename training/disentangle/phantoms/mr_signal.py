@@ -113,7 +113,7 @@ def spoiled_gradient_echo(t1, t2star, pd, tr: float, te: float, flip_deg: float)
 
 
 def prepared_gradient_echo(t1, t2star, pd, cycle: float, te: float, ti: float):
-    """Magnitude of an inversion-prepared gradient echo (MPRAGE) at small flip angles, one inversion per ``cycle`` ms."""
+    """Magnitude of an inversion-prepared gradient echo (MPRAGE) at small flip angles, inverted every ``cycle`` ms."""
     return pd * np.abs(1 - 2 * np.exp(-ti / t1) / (1 + np.exp(-cycle / t1))) * np.exp(-te / t2star)
 
 

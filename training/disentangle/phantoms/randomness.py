@@ -6,8 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..study import Grid
+
 Range = float | tuple[float, float]
 """A fixed number, or (low, high) to draw from uniformly."""
+
+BODY_MM = 260.0
+"""Length of the box that random fields are drawn for."""
 
 
 def draw(rng: np.random.Generator, value: Range) -> float:
@@ -18,10 +23,10 @@ def draw(rng: np.random.Generator, value: Range) -> float:
     return float(value)
 
 
-def _spline_weights(size: int, spacing_mm: float, scale_mm: float) -> np.ndarray:
-    """(size, coefficients) cubic B-spline weights of knots ``scale_mm`` apart at voxels ``spacing_mm`` apart."""
-    position = np.arange(size) * (spacing_mm / scale_mm) + 1.5
-    count = int(np.ceil(position[-1])) + 3
+def _spline_weights(size: int, spacing: float, scale: float, extent: float) -> np.ndarray:
+    """(size, coefficients) weights of cubic B-splines with knots ``scale`` apart at voxels ``spacing`` apart."""
+    position = np.arange(size) * (spacing / scale) + 1.5
+    count = int(np.ceil(max(position[-1], extent / scale))) + 3
     distance = np.abs(position[:, None] - np.arange(count)[None, :])
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.clip(2 - distance, 0, None) ** 3 / 6
@@ -29,25 +34,36 @@ def _spline_weights(size: int, spacing_mm: float, scale_mm: float) -> np.ndarray
 
 
 def smooth_noise(
-    rng: np.random.Generator, shape: tuple[int, int, int], spacing: Sequence[float], scale_mm: float
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    spacing: Sequence[float],
+    scale: float,
+    extent: float = 0.0,
 ) -> np.ndarray:
     """Gaussian random field, a cubic B-spline over random coefficients.
 
     Args:
         shape: (K, J, I).
-        spacing: voxel size along (i, j, k) in mm.
-        scale_mm: distance of the knots; structures are about twice as long.
+        spacing: voxel size along (i, j, k).
+        scale: distance of the knots, in the unit of ``spacing``; structures are about twice as long.
+        extent: coefficients are drawn for a box at least this long, so that grids of any spacing that begin at one
+            place get the same field.
 
     Returns:
         float32 (K, J, I), mean 0, standard deviation about 1.
     """
-    weights = [_spline_weights(n, s, max(scale_mm, s)) for n, s in zip(shape, reversed(list(spacing)), strict=True)]
+    weights = [_spline_weights(n, s, scale, extent) for n, s in zip(shape, reversed(list(spacing)), strict=True)]
     field = rng.standard_normal([w.shape[1] for w in weights], dtype=np.float32)
     for axis_weights in weights:
         # Contracting the first axis and appending the new one visits the three axes in turn.
         field = np.tensordot(field, axis_weights, axes=(0, 1))
     # The mean of the squared weights is 151/315 per axis.
     return field / np.float32((151 / 315) ** 1.5)
+
+
+def grid_noise(rng: np.random.Generator, grid: Grid, scale_mm: float) -> np.ndarray:
+    """:func:`smooth_noise` on a grid of at most ``BODY_MM``, the same for every spacing of one subject."""
+    return smooth_noise(rng, grid.shape, grid.spacing, scale_mm, extent=BODY_MM)
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .anatomy import Anatomy
-from .randomness import sigmoid, smooth_noise
+from .randomness import grid_noise, sigmoid
 
 HEAD_MM = 18.0
 """Room that the head needs around the brain."""
@@ -14,10 +14,10 @@ HEAD_MM = 18.0
 def add_head(rng: np.random.Generator, anatomy: Anatomy) -> dict[str, np.ndarray]:
     """The anatomy's tissues with those of the head added; fractions sum to at most 1, the rest is air."""
     grid = anatomy.grid
-    outside = -anatomy.depth + 0.8 * smooth_noise(rng, grid.shape, grid.spacing, 25.0)
+    outside = -anatomy.depth + 0.8 * grid_noise(rng, grid, 25.0)
     fluid_mm = rng.uniform(0.5, 1.5)
-    bone_mm = rng.uniform(4.0, 7.5) * np.exp(0.2 * smooth_noise(rng, grid.shape, grid.spacing, 30.0))
-    scalp_mm = rng.uniform(3.0, 6.0) * np.exp(0.25 * smooth_noise(rng, grid.shape, grid.spacing, 25.0))
+    bone_mm = rng.uniform(4.0, 7.5) * np.exp(0.2 * grid_noise(rng, grid, 30.0))
+    scalp_mm = rng.uniform(3.0, 6.0) * np.exp(0.25 * grid_noise(rng, grid, 25.0))
     bone_start = fluid_mm + 1.0
 
     def between(low, high):
