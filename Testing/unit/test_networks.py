@@ -128,7 +128,8 @@ def test_networks_accept_the_channels_last_layout():
     x = torch.randn(2, 3, 64, 64)
     before = encoder(x, 1)
     encoder.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(encoder(x.contiguous(memory_format=torch.channels_last), 1), before, atol=1e-5, rtol=1e-4)
+    x = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(encoder(x, 1), before, atol=1e-5, rtol=1e-4)
 
 
 # -- anatomy encoder ---------------------------------------------------------------------------------------------------
@@ -201,6 +202,13 @@ def test_hidden_channels_may_differ_by_block():
     tapered = SPADEDecoder(hidden=(128, 128, 128, 64, 32, 16))
     assert tapered.blocks[5].spade_in.shared.out_channels == 16
     assert millions(tapered) < millions(SPADEDecoder())
+
+
+def test_the_style_reaches_an_image_of_one_coarse_cell_only_as_a_shift():
+    anatomy, styles = soft_anatomy(1, 4, 32, 32), torch.randn(2, 1, 16)
+    published, shifted = SPADEDecoder(width=0.1), SPADEDecoder(width=0.1, style_shift=True)
+    torch.testing.assert_close(published(anatomy, styles[0]), published(anatomy, styles[1]))
+    assert (shifted(anatomy, styles[0]) - shifted(anatomy, styles[1])).abs().max() > 1e-3
 
 
 # -- fusion ------------------------------------------------------------------------------------------------------------

@@ -51,9 +51,11 @@ class SPADEResBlock(nn.Module):
         spades = [self.spade_in, self.spade_mid, *([self.spade_shortcut] if self.spade_shortcut else [])]
         return [spade(anatomy) for spade in spades]
 
-    def forward(self, x: Tensor, modulations: list[Modulation]) -> Tensor:
+    def forward(self, x: Tensor, modulations: list[Modulation], shift: Tensor | None = None) -> Tensor:
+        """x (B, c_in, H, W) to (B, c_out, H, W); ``shift`` (B, c_in, 1, 1) is added to the modulated features."""
         normed = self.norm_in(x)
-        h = self.conv_in(F.leaky_relu(_modulate(normed, modulations[0]), 0.2))
+        h = _modulate(normed, modulations[0])
+        h = self.conv_in(F.leaky_relu(h if shift is None else h + shift, 0.2))
         h = self.conv_mid(F.leaky_relu(_modulate(self.norm_mid(h), modulations[1]), 0.2))
         return h + (x if self.shortcut is None else self.shortcut(_modulate(normed, modulations[2])))
 
@@ -73,6 +75,9 @@ class SPADEDecoder(nn.Module):
         base: size (rows, columns) of the first map, resized to (H/32, W/32) of the anatomy at hand.
         hidden: channels between anatomy and modulation maps: one number (128 as published), or one per block. The
             finest block costs as much as all others together; (128, 128, 128, 64, 32, 16) makes it cheap.
+        style_shift: every block also receives the style as a shift of its normalised features. As published, the
+            style enters only as the coarsest map, of which instance norm leaves the spatial pattern: little at
+            64x64 (2x2 cells), and nothing at 32x32 (one cell), where the published decoder ignores the style.
     """
 
     widths = (128, 128, 128, 128, 64, 32, 16)
@@ -85,6 +90,7 @@ class SPADEDecoder(nn.Module):
         width: float = 1.0,
         base: Sequence[int] = (5, 6),
         hidden: int | Sequence[int] = 128,
+        style_shift: bool = False,
     ) -> None:
         super().__init__()
         channels = [scaled(c, width) for c in self.widths]
@@ -95,6 +101,7 @@ class SPADEDecoder(nn.Module):
             SPADEResBlock(i, o, anatomy_channels, scaled(h, width))
             for (i, o), h in zip(itertools.pairwise(channels), per_block, strict=True)
         )
+        self.shifts = nn.ModuleList(nn.Linear(style_dim, c) for c in channels[:-1]) if style_shift else None
         self.out = nn.Conv2d(channels[-1], out_channels, 1)
 
     def modulations(self, anatomy: Tensor) -> list[list[Modulation]]:
@@ -111,7 +118,8 @@ class SPADEDecoder(nn.Module):
         if size != x.shape[-2:]:
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         for n, (block, maps) in enumerate(zip(self.blocks, modulations, strict=True)):
-            x = block(x if n == 0 else F.interpolate(x, scale_factor=2, mode="nearest"), maps)
+            shift = None if self.shifts is None else self.shifts[n](style)[:, :, None, None]
+            x = block(x if n == 0 else F.interpolate(x, scale_factor=2, mode="nearest"), maps, shift)
         return self.out(x)
 
     def forward(self, anatomy: Tensor, style: Tensor) -> Tensor:

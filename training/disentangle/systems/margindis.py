@@ -60,6 +60,8 @@ class MarginDis(System):
         variational: E_M samples around its mean in training.
         decoder_hidden: channels between anatomy and modulation maps of the decoder, before ``width``: one number, or
             one per block. Tapered to (128, 128, 128, 64, 32, 16), a training step takes half the time.
+        style_shift: the style also shifts the features of every decoder block; as published it only enters at the
+            coarsest map, which carries nothing at 32x32.
         head, head_channels: kind and channels of the segmentation head.
         detach_anatomy: the segmentation does not change the encoder (the paper's order: representation first).
         weights: changes to :data:`WEIGHTS`.
@@ -91,6 +93,7 @@ class MarginDis(System):
         hard: bool = False,
         variational: bool = False,
         decoder_hidden: int | Sequence[int] = 128,
+        style_shift: bool = False,
         head: str = "unet",
         head_channels: Sequence[int] = (16, 32, 64, 128),
         detach_anatomy: bool = False,
@@ -135,7 +138,9 @@ class MarginDis(System):
         mix = {"conditions": len(self.sequences), "experts": experts, "width": width}
         self.anatomy_encoder = StridedUNetEncoder(slices, anatomy_channels, norm=norm, hard=hard, **mix)
         self.style_encoder = StyleEncoder(slices, style_dim, variational=variational, **mix)
-        self.decoder = SPADEDecoder(anatomy_channels, style_dim, slices, width, hidden=decoder_hidden)
+        self.decoder = SPADEDecoder(
+            anatomy_channels, style_dim, slices, width, hidden=decoder_hidden, style_shift=style_shift
+        )
         self.head = SegmentationHead(3 * anatomy_channels, len(classes), head, head_channels) if classes else None
         self.register_buffer("default_styles", torch.zeros(len(self.sequences), style_dim))
         self.class_weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
