@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from ..systems.base import System
     from .engine import Volumes, Wanted
 
+_SHARES = {
+    "load": (0.0, 0.04),
+    "prepare": (0.04, 0.55),
+    "style": (0.55, 0.6),
+    "network": (0.6, 0.95),
+    "results": (0.95, 1.0),
+}
+"""What part of the progress each stage takes, so that one bar runs from 0 to 1."""
+
 
 class Predictor:
     """Runs a bundle on studies. The system is loaded on the first run and stays for the next ones.
@@ -78,8 +87,9 @@ class Predictor:
             probabilities: also class probabilities on the grid of the first input.
             reference_images: real images to score the synthesised ones with.
             style_images: images, of any subject, whose appearance a synthesised sequence takes.
-            progress: a ``Progress``, or a callback ``(stage, fraction, message)``; the stages are "load", "prepare",
-                "network" and "results".
+            progress: a ``Progress``, or a callback ``(stage, fraction, message)`` whose fraction runs from 0 to 1 over
+                the whole run; the stages are "load", those of the preprocessing ("register", "mask", "resample",
+                "normalize"), "network" and "results".
             cancelled: polled often; True stops with ``Cancelled``.
 
         Raises:
@@ -145,10 +155,10 @@ class _Run:
         self.system: System | None = None
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Measure a stage."""
+    def timed(self, stage: str) -> Iterator[Progress]:
+        """Measure a stage and give the share of the progress that is its own."""
         start = time.perf_counter()
-        yield
+        yield self.progress.part(*_SHARES[stage])
         self.report.timings[stage] = self.report.timings.get(stage, 0.0) + time.perf_counter() - start
 
     def select(self) -> None:
@@ -178,8 +188,8 @@ class _Run:
         """Load the system onto the device."""
         from .devices import choose_device, describe_device
 
-        with self.timed("load"):
-            self.progress("load", 0.0, f"loading the model {self.bundle.name}")
+        with self.timed("load") as progress:
+            progress("load", 0.0, f"loading the model {self.bundle.name}")
             import torch
 
             if self.predictor.threads:
@@ -189,13 +199,12 @@ class _Run:
                 self.report.warn(note)
             self.system = self.predictor.system(device)
             self.report.device = describe_device(device)
-            self.progress("load", 1.0, f"on {self.report.device}")
+            progress("load", 1.0, f"on {self.report.device}")
 
     def prepare(self) -> PreparedStudy:
         """Register, resample, mask and normalise."""
-        with self.timed("prepare"):
-            self.progress("prepare", 0.0, "preparing the images")
-            self.prepared = prepare(self.study, self.predictor.config, progress=self.progress)
+        with self.timed("prepare") as progress:
+            self.prepared = prepare(self.study, self.predictor.config, progress=progress)
         self.report.prepared = self.prepared
         for warning in self.prepared.warnings:
             self.report.warn(warning)
@@ -207,10 +216,10 @@ class _Run:
 
         found = {}
         for target, image in images.items():
-            with self.timed("style"):
-                example = prepare(Study({target: image}), self.predictor.config, progress=self.progress)
+            with self.timed("style") as progress:
+                example = prepare(Study({target: image}), self.predictor.config, progress=progress)
                 volumes = self._engine(1, 1).run(
-                    example.images, example.mask, Wanted(segment=False, factors=True), self.progress
+                    example.images, example.mask, Wanted(segment=False, factors=True), progress
                 )
             found[target] = volumes.modality[target]
         return found
@@ -226,9 +235,9 @@ class _Run:
         self.report.memory_mb = memory_of_volumes(
             self.prepared.grid.shape, len(names), channels, len(abilities.classes) if wanted.segment else 0, images
         ) / (1 << 20)
-        with self.timed("network"):
+        with self.timed("network") as progress:
             engine = self._engine(len(names), len(abilities.classes))
-            volumes = engine.run(self.prepared.images, self.prepared.mask, wanted, self.progress)
+            volumes = engine.run(self.prepared.images, self.prepared.mask, wanted, progress)
         self.report.batch_size = engine.batch_size
         return volumes
 
@@ -257,12 +266,12 @@ class _Output:
         """Everything as images, with the report and the pictures."""
         run = self.run
         result = Result(report={})
-        with run.timed("results"):
-            run.progress("results", 0.0, "returning to the geometry of the first input")
+        with run.timed("results") as progress:
+            progress("results", 0.0, "returning to the geometry of the first input")
             if self.wanted.segment:
                 result.classes = run.bundle.classes
                 result.segmentation, result.probabilities = self._segmentation(probabilities)
-            run.progress("results", 0.4, "intensities of the synthesised images")
+            progress("results", 0.4, "intensities of the synthesised images")
             result.synthesized = {name: self._synthesized(name) for name in self.volumes.synthesized}
             if self.wanted.factors:
                 result.factors = {name: self._factors(name) for name in self.volumes.anatomy}
@@ -271,10 +280,10 @@ class _Output:
                     (source, look): self._working(volume, look)
                     for (source, look), volume in self.volumes.rebuilt.items()
                 }
-            run.progress("results", 0.8, "scores and pictures")
-            self._score(result, references)
+            progress("results", 0.8, "scores and pictures")
+            self._score(result, references, progress)
             self._draw(result)
-        run.progress("results", 1.0, "done")
+            progress("results", 1.0, "done")
         result.report = run.report.to_dict(result)
         return result
 
@@ -296,11 +305,11 @@ class _Output:
 
     def _synthesized(self, target: str) -> Image:
         """In intensity units: those of the target where it is an input, else those of the reference sequence, since
-        nobody measured any. Never below 0, and 0 outside the brain."""
-        mask = self.prepared.mask
-        units = target if target in self.prepared.images else None
+        nobody measured any. 0 outside the brain, and not below 0 where the units have no negative values."""
+        units = target if target in self.prepared.images else self.prepared.reference
         values = self.prepared.denormalize(self.volumes.synthesized[target], units)
-        values = np.where(mask, np.maximum(values, 0.0), 0.0).astype(np.float32)
+        lowest = min(0.0, float(self.prepared.study[units].array.min()))  # z-scored input has negative values
+        values = np.where(self.prepared.mask, np.maximum(values, lowest), 0.0).astype(np.float32)
         image = self.prepared.to_input(values, self.first, "linear", 0.0)
         return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
 
@@ -319,13 +328,13 @@ class _Output:
         values = np.where(self.prepared.mask, self.prepared.denormalize(volume, units), 0.0).astype(np.float32)
         return self.prepared.working_image(values, units)
 
-    def _score(self, result: Result, references: Mapping[str, Image]) -> None:
+    def _score(self, result: Result, references: Mapping[str, Image], progress: Progress) -> None:
         from .reference import score_segmentation, score_synthesis
 
         quality = self.run.report.quality
         for target, reference in references.items():
-            quality[target] = score_synthesis(
-                result.synthesized[target], reference, self.prepared, self.first, self.run.progress
+            quality.setdefault("synthesis", {})[target] = score_synthesis(
+                result.synthesized[target], reference, self.prepared, self.first, progress.part(0.8, 0.95)
             )
         if result.segmentation is not None and self.run.whole.labels is not None:
             scores = score_segmentation(result, self.run.whole, self.prepared, self.first)

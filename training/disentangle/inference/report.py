@@ -20,7 +20,7 @@ class RunReport:
     Attributes:
         warnings: sentences for the user, each once.
         timings: stage -> seconds.
-        quality: target or "segmentation" -> figures.
+        quality: "synthesis" (target -> figures) and "segmentation" (class -> Dice), where there is a reference.
         device: where the networks ran.
         prepared: the prepared study, once there is one.
         memory_mb: estimate of the result volumes.

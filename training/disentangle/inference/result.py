@@ -183,8 +183,8 @@ def segment_fields(image: Image, classes: Sequence[ClassInfo]) -> dict[str, str]
                 for code in (info.terminology["category"], info.terminology["type"])
             )
             fields[prefix + "Tags"] = (
-                "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list"
-                f"~{category}~{kind}~^^~Anatomic codes - DICOM master list~^^~^^|"
+                "TerminologyEntry:Segmentation category and type - DICOM master list"
+                f"~{category}~{kind}~^^~~^^~^^|"
             )
     if foreground:
         fields["Segmentation_MasterRepresentation"] = "Binary labelmap"

@@ -1,0 +1,162 @@
+"""``batch``: a model on many studies; one that fails is listed and the others go on."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, InputError
+from .options import add_loudness, add_model, count, make_predictor
+from .running import Console
+
+if TYPE_CHECKING:
+    from ..inference import Predictor
+    from ..study import Study
+
+SUMMARY = "batch.csv"
+_FIELDS = ("name", "status", "seconds", "message")
+_ABOUT = """\
+The manifest is a CSV file with a header. A study is a row: its folder in the column "study", or one column per
+sequence (T1, T1Gd, ...) with a file or DICOM folder each; a column "name" names the results' folder (default: that of
+the study's folder, else the row's number). Relative paths start at the manifest's folder.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this file to the parser."""
+    parser = commands.add_parser("batch", help="many studies from a CSV manifest", description=_ABOUT)
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST.csv")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="one folder per study")
+    parser.add_argument("--target", action="append", nargs="+", default=[], metavar="SEQ", help="also make a sequence")
+    parser.add_argument("--factors", action="store_true", help="also the factors and cross-reconstructions")
+    parser.add_argument("--no-segment", action="store_true", help="no segmentation")
+    parser.add_argument("--resume", action="store_true", help="skip studies that have their report already")
+    parser.add_argument("--time-point", type=count, metavar="N", help="which volume of 4-D files, from 0")
+    add_model(parser)
+    add_loudness(parser)
+    parser.set_defaults(run=run_batch)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A study of the manifest: its name, and its folder or its files by sequence."""
+
+    name: str
+    folder: Path | None
+    files: tuple[tuple[str, Path], ...]
+
+    def read(self, time_point: int | None) -> Study:
+        """The study itself."""
+        from ..study import Study
+
+        if self.folder is not None:
+            return Study.from_folder(self.folder, time_point)
+        return Study.read(self.files, time_point)
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """The studies of a manifest.
+
+    Raises:
+        InputError: it cannot be read, has no such columns, a row names no study, or two rows have one name.
+    """
+    from ..sequences import canonical
+
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            entries = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "it is not a CSV text file"
+        raise InputError(f"The manifest {path} cannot be read ({reason}); check the file.") from error
+    sequences = {}
+    for column in columns:
+        if column and column.strip().lower() not in ("name", "study"):
+            sequences[column] = canonical(column.strip())
+    if not sequences and not any(c and c.strip().lower() == "study" for c in columns):
+        raise InputError(f"The manifest {path} has neither a column 'study' nor columns of sequences; add one.")
+    rows = [_row(number, entry, sequences, path) for number, entry in enumerate(entries, 1)]
+    if not rows:
+        raise InputError(f"The manifest {path} lists no studies; add a row per study.")
+    names: set[str] = set()
+    for row in rows:
+        if row.name.lower() in names:  # folders differ by more than capitals only on some systems
+            raise InputError(f"Two studies in {path} have the name {row.name}; give each a name of its own.")
+        names.add(row.name.lower())
+    return rows
+
+
+def _row(number: int, entry: Mapping[str | None, Any], sequences: Mapping[str, str], path: Path) -> Row:
+    from ..inference.result import file_name
+
+    plain = {(k or "").strip().lower(): (v or "").strip() for k, v in entry.items() if isinstance(v, str)}
+    files = tuple((sequences[c], path.parent / entry[c].strip()) for c in sequences if (entry[c] or "").strip())
+    folder = path.parent / plain["study"] if plain.get("study") else None
+    if bool(folder) == bool(files):
+        raise InputError(f"Row {number} of {path} must name a study's folder or files of sequences, and not both.")
+    name = plain.get("name") or (folder.resolve().name if folder else f"study-{number:04d}")
+    return Row(file_name(name), folder, files)
+
+
+def run_batch(options: argparse.Namespace, console: Console) -> int:
+    """``disentangle batch``."""
+    from ..inference.output import check_writable
+    from ..study import make_folder, write_atomically
+
+    rows = read_manifest(options.manifest)
+    check_writable(options.output, folder=True)
+    predictor = make_predictor(options)
+    make_folder(options.output)
+    summary, worst = [], 0
+    for number, row in enumerate(rows, 1):
+        console.detail(f"{number} of {len(rows)}: {row.name}")
+        began = time.monotonic()
+        status, message, code = _one(row, predictor, options, console)
+        worst = code if worst != 1 and code else worst
+        summary.append((row.name, status, f"{time.monotonic() - began:.1f}", message))
+        with write_atomically(options.output / SUMMARY) as temporary:
+            _write_csv(temporary, [_FIELDS, *summary])
+        if code:
+            console.error(f"{row.name}: {message}")
+        else:
+            console.say(f"{row.name}: {status}")
+    failures = sum(entry[1] == "failed" for entry in summary)
+    console.say(f"{len(rows) - failures} of {len(rows)} studies are in {options.output}; list: {SUMMARY}")
+    return worst
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
+
+
+def _one(row: Row, predictor: Predictor, options: argparse.Namespace, console: Console) -> tuple[str, str, int]:
+    """(status, message, exit code) of one study."""
+    folder = options.output / row.name
+    if options.resume and (folder / "report.json").is_file():
+        return "skipped", "done before", 0
+    try:
+        result = predictor.run(
+            row.read(options.time_point),
+            segment=False if options.no_segment else None,
+            synthesize=[name for group in options.target for name in group],
+            factors=options.factors,
+            cross_reconstructions=options.factors,
+            progress=console.progress,
+        )
+        result.write(folder)
+    except InputError as error:
+        return "failed", str(error), 2
+    except (KeyboardInterrupt, Cancelled):
+        raise
+    except Exception as error:  # a defect of ours must not take the other studies with it
+        if console.verbose:
+            raise
+        return "failed", f"{type(error).__name__}: {error}", 1
+    return "done", "; ".join(result.report["warnings"]), 0

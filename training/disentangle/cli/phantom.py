@@ -1,0 +1,64 @@
+"""``phantom``: digital subjects in the study layout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .options import add_loudness, count, positive
+from .running import Console
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this file to the parser."""
+    parser = commands.add_parser("phantom", help="digital subjects with known truth, in the study layout")
+    parser.add_argument("kind", metavar="KIND", help="brain")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value",
+        help="spacing=2, lesions=ms, skull=true, missing='[\"T2\"]', thick_slice_mm=5, ... (see phantoms/brain.py)",
+    )  # fmt: skip
+    parser.add_argument("-n", "--subjects", type=positive, default=1, metavar="N", help="how many (default: 1)")
+    parser.add_argument("--seed", type=count, default=0, metavar="S", help="of the first subject (default: 0)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="one folder per subject")
+    parser.add_argument("--tissues", action="store_true", help="also the exact fraction of each tissue")
+    add_loudness(parser)
+    parser.set_defaults(run=run_phantom)
+
+
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """key=value texts; values are JSON where they can be, else texts.
+
+    Raises:
+        InputError: one is not of this form.
+    """
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"{text!r} is not a setting; write key=value, for example spacing=2.")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        settings[key] = tuple(parsed) if isinstance(parsed, list) else parsed
+    return settings
+
+
+def run_phantom(options: argparse.Namespace, console: Console) -> None:
+    """``disentangle phantom``."""
+    from ..inference.output import check_writable
+    from ..phantoms import create_phantom, phantom_kinds, write_phantom
+
+    if options.kind not in phantom_kinds():
+        raise InputError(f"There are no phantoms of kind {options.kind!r}; choose {', '.join(phantom_kinds())}.")
+    settings = parse_settings(options.settings)
+    check_writable(options.output, folder=True)
+    for number in range(options.subjects):
+        console.progress("phantoms", number / options.subjects, f"subject {number + 1} of {options.subjects}")
+        seed = options.seed + number
+        phantom = create_phantom(options.kind, seed, **settings)
+        folder = write_phantom(phantom, options.output / f"{options.kind}-{seed:04d}", tissues=options.tissues)
+        console.say(str(folder))

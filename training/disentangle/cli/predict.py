@@ -1,0 +1,158 @@
+"""``segment``, ``synthesize`` and ``factors``: a model on one study."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import add_loudness, add_model, add_study, make_predictor, read_images, read_study
+from .running import Console
+
+if TYPE_CHECKING:
+    from ..inference import Result
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this file to the parser."""
+    segment = commands.add_parser("segment", help="segment a study, in the geometry of its first input")
+    add_study(segment)
+    add_model(segment)
+    group = segment.add_argument_group("output")
+    group.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="seg.nii.gz, .nrrd, ...")
+    group.add_argument("--probabilities", type=Path, metavar="DIR", help="also the probability of each class")
+    group.add_argument("--json", type=Path, metavar="PATH", help="a report: volumes, times, warnings, registration")
+    group.add_argument("--overview", type=Path, metavar="PNG", help="a picture of the result")
+    add_loudness(segment)
+    segment.set_defaults(run=run_segment)
+
+    synthesize = commands.add_parser("synthesize", help="make missing sequences, in the geometry of the first input")
+    add_study(synthesize)
+    add_model(synthesize)
+    group = synthesize.add_argument_group("output")
+    group.add_argument("--target", action="append", nargs="+", required=True, metavar="SEQ", help="sequence to make")
+    group.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    group.add_argument(
+        "--reference", action="append", nargs="+", default=[], metavar="SEQ=PATH", help="a real image to compare with"
+    )
+    group.add_argument(
+        "--style", action="append", nargs="+", default=[], metavar="SEQ=PATH",
+        help="an image, of anyone, whose appearance a target takes instead of the average one",
+    )  # fmt: skip
+    group.add_argument("--json", type=Path, metavar="PATH", help="the report also here (it is in DIR/report.json)")
+    add_loudness(synthesize)
+    synthesize.set_defaults(run=run_synthesize)
+
+    factors = commands.add_parser("factors", help="anatomy channels, modality factors and cross-reconstructions")
+    add_study(factors)
+    add_model(factors)
+    group = factors.add_argument_group("output")
+    group.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    group.add_argument("--json", type=Path, metavar="PATH", help="the report also here (it is in DIR/report.json)")
+    add_loudness(factors)
+    factors.set_defaults(run=run_factors)
+
+
+def run_segment(options: argparse.Namespace, console: Console) -> None:
+    """``disentangle segment``."""
+    from ..inference.output import check_writable, staged_outputs
+    from ..inference.png import write_png
+    from ..inference.result import check_image_name
+
+    check_image_name(options.output)
+    for path in (options.output, options.json, options.overview):
+        if path is not None:
+            check_writable(path)
+    if options.probabilities is not None:
+        check_writable(options.probabilities, folder=True)
+    predictor = make_predictor(options)
+    study = read_study(options, console)
+    result = predictor.run(
+        study, segment=True, probabilities=options.probabilities is not None, progress=console.progress
+    )
+    with staged_outputs(options.output) as staging:
+        result.stage_segmentation(staging, options.output)
+        if options.probabilities is not None:
+            result.stage_probabilities(staging, options.probabilities)
+        if options.json is not None:
+            result.stage_report(staging, options.json)
+        if options.overview is not None:
+            write_png(staging.path(options.overview), result.overview)
+    tell(result, console)
+    console.say(f"Segmentation: {options.output}")
+
+
+def run_synthesize(options: argparse.Namespace, console: Console) -> None:
+    """``disentangle synthesize``."""
+    targets = [name for group in options.target for name in group]
+    _check_folder(options)
+    predictor = make_predictor(options)
+    study = read_study(options, console)
+    result = predictor.run(
+        study,
+        segment=False,
+        synthesize=targets,
+        reference_images=read_images(options.reference, "--reference"),
+        style_images=read_images(options.style, "--style"),
+        progress=console.progress,
+    )
+    _write_folder(result, options)
+    tell(result, console)
+    console.say(f"Synthesised {', '.join(result.synthesized)}: {options.output}")
+
+
+def run_factors(options: argparse.Namespace, console: Console) -> None:
+    """``disentangle factors``."""
+    _check_folder(options)
+    predictor = make_predictor(options)
+    study = read_study(options, console)
+    result = predictor.run(
+        study, segment=False, factors=True, cross_reconstructions=True, progress=console.progress
+    )
+    _write_folder(result, options)
+    tell(result, console)
+    console.say(f"Factors of {', '.join(result.factors)}: {options.output}")
+
+
+def _check_folder(options: argparse.Namespace) -> None:
+    from ..inference.output import check_writable
+
+    check_writable(options.output, folder=True)
+    if options.json is not None:
+        check_writable(options.json)
+
+
+def _write_folder(result: Result, options: argparse.Namespace) -> None:
+    from ..inference.output import staged_outputs
+
+    with staged_outputs(options.output) as staging:
+        result.stage(staging, options.output)
+        if options.json is not None:
+            result.stage_report(staging, options.json)
+
+
+def tell(result: Result, console: Console) -> None:
+    """Say what a result holds: volumes, scores, warnings, times."""
+    report = result.report
+    for warning in report["warnings"]:
+        console.note(f"Warning: {warning}")
+    for name, volume in report.get("volumes_ml", {}).items():
+        console.say(f"{name:<32} {volume:>10.2f} ml")
+    for name, score in report["quality"].get("segmentation", {}).items():
+        console.say(f"{name:<32} Dice {score:.3f}")
+    for name, quality in report["quality"].get("synthesis", {}).items():
+        console.say(f"{name}: {_scores(quality)}")
+        nearest = quality.get("nearest_input")
+        if nearest:
+            console.say(f"{name}, had {nearest['sequence']} been taken instead: {_scores(nearest)}")
+    for name, entry in report["inputs"].items():
+        error = (entry.get("registration") or {}).get("error_estimate_mm")
+        if error is not None:
+            console.detail(f"{name}: registered, error estimate {error:.2f} mm")
+    times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report["timings_s"].items())
+    console.detail(f"On {report['device']}: {times}")
+
+
+def _scores(quality: dict[str, Any]) -> str:
+    psnr = "identical" if quality["psnr"] is None else f"{quality['psnr']:.2f} dB"
+    return f"PSNR {psnr}, SSIM {quality['ssim']:.3f}, MAE {quality['mae']:.4g}"
