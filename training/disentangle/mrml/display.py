@@ -1,0 +1,80 @@
+"""Colour tables, and window and level of volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import slicer
+
+GREY = "vtkMRMLColorTableNodeGrey"
+_CHANNEL_COLORS = (
+    (0.35, 0.70, 0.90),
+    (0.90, 0.60, 0.00),
+    (0.00, 0.62, 0.45),
+    (0.80, 0.47, 0.65),
+    (0.94, 0.89, 0.26),
+    (0.00, 0.45, 0.70),
+    (0.84, 0.37, 0.00),
+    (0.60, 0.60, 0.60),
+)
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
+
+def channel_color(channel: int) -> tuple[float, float, float]:
+    """(r, g, b) in [0, 1] of an anatomy channel, counted from 0."""
+    return _CHANNEL_COLORS[channel % len(_CHANNEL_COLORS)]
+
+
+def color_table(
+    scene: slicer.vtkMRMLScene, name: str, entries: Sequence[tuple[int, str, tuple[float, float, float]]]
+) -> slicer.vtkMRMLColorTableNode:
+    """A colour table node with named entries; every value without an entry is transparent.
+
+    Args:
+        entries: (value, name, (r, g, b) in [0, 1]).
+    """
+    node = scene.CreateNodeByClass("vtkMRMLColorTableNode")
+    node.UnRegister(None)
+    node.SetName(scene.GenerateUniqueName(name))
+    node.SetTypeToUser()
+    node.SetHideFromEditors(False)
+    node.SetAttribute("Category", "Disentangle")
+    node.SetNumberOfColors(max((value for value, _, _ in entries), default=0) + 1)
+    for value in range(node.GetNumberOfColors()):
+        node.SetColor(value, "", 0.0, 0.0, 0.0, 0.0)
+    for value, entry, (red, green, blue) in entries:
+        node.SetColor(value, entry, red, green, blue, 0.0 if value == 0 else 1.0)
+    return scene.AddNode(node)
+
+
+def window_of(array: np.ndarray, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+    """(minimum, maximum) to show a volume with: percentiles over its voxels that differ from its background.
+
+    The background is the value of the corner voxel.
+    """
+    inside = array[array != array.flat[0]]
+    values = inside if inside.size else array.ravel()
+    lower, upper = (float(v) for v in np.percentile(values, (low, high)))
+    return (lower, upper) if upper > lower else (lower, lower + 1.0)
+
+
+def show_volume(
+    node: slicer.vtkMRMLScalarVolumeNode, window: tuple[float, float] | None, color: str = GREY
+) -> slicer.vtkMRMLScalarVolumeDisplayNode:
+    """Give a volume a display node; ``window`` is (minimum, maximum), None leaves it to Slicer."""
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(color)
+    if window is not None:
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(*window)
+    return display
+
+
+def copy_window(source: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float] | None:
+    """(minimum, maximum) that a volume is shown with; None where it has no display node."""
+    display = source.GetScalarVolumeDisplayNode()
+    if display is None:
+        return None
+    return display.GetWindowLevelMin(), display.GetWindowLevelMax()

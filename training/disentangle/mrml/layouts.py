@@ -1,0 +1,220 @@
+"""Grids of linked slice views: generated layouts, what each view shows, and the way back to the layout before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+import slicer
+
+from .results import Outputs
+
+VIEW_GROUP = 74
+"""View group of the grids: linked among themselves, not with Slicer's own views."""
+_FIRST_LAYOUT = 7400
+MAX_ROWS, MAX_COLUMNS = 12, 12
+_COLOR = "#6E6E6E"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What one view shows.
+
+    Attributes:
+        caption: short, it stands in the view's title bar.
+        volume: background volume; None leaves the view black.
+        label: label map on top of it.
+        foreground: volume blended over the background.
+        foreground_opacity: 0 to 1.
+    """
+
+    caption: str
+    volume: slicer.vtkMRMLVolumeNode | None = None
+    label: slicer.vtkMRMLLabelMapVolumeNode | None = None
+    foreground: slicer.vtkMRMLVolumeNode | None = None
+    foreground_opacity: float = 0.5
+
+
+Grid = Sequence[Sequence[Cell]]
+"""Rows of cells, all of the same length."""
+
+
+def factor_cells(outputs: Outputs) -> list[list[Cell]]:
+    """A row per sequence: the input with its anatomy map, the anatomy channels, the reconstruction."""
+    columns = max((len(channels) for channels in outputs.channels.values()), default=0)
+    rows = []
+    for sequence, channels in outputs.channels.items():
+        row = [Cell(sequence, outputs.inputs.get(sequence), outputs.argmax.get(sequence))]
+        row += [Cell(f"{sequence} ch {number}", node) for number, node in enumerate(channels, start=1)]
+        row += [Cell("") for _ in range(columns - len(channels))]
+        row.append(Cell(f"{sequence} rec", outputs.reconstructions.get(sequence)))
+        rows.append(row)
+    return rows
+
+
+def cross_cells(outputs: Outputs) -> list[list[Cell]]:
+    """Anatomy of the row's sequence in the appearance of the column's; the diagonal is self-reconstruction."""
+    anatomies = list(dict.fromkeys(anatomy for anatomy, _ in outputs.cross))
+    appearances = list(dict.fromkeys(appearance for _, appearance in outputs.cross))
+    return [
+        [Cell(f"{anatomy}→{appearance}", outputs.cross.get((anatomy, appearance))) for appearance in appearances]
+        for anatomy in anatomies
+    ]
+
+
+def compare_cells(outputs: Outputs) -> list[list[Cell]]:
+    """The inputs in the first row, the synthetic volumes in the second (one row where there are few)."""
+    real = [Cell(sequence, node) for sequence, node in outputs.inputs.items()]
+    synthetic = [Cell(f"{target} syn", node) for target, node in outputs.synthetic.items()]
+    if len(real) + len(synthetic) <= 3:
+        return [real + synthetic]
+    width = max(len(real), len(synthetic))
+    return [row + [Cell("")] * (width - len(row)) for row in (real, synthetic)]
+
+
+def layout_id(rows: int, columns: int) -> int:
+    """Number of the layout of that size; the same in every session, so that a saved scene finds it again."""
+    if not (0 < rows <= MAX_ROWS and 0 < columns <= MAX_COLUMNS):
+        raise ValueError(f"no layout of {rows} x {columns} views")
+    return _FIRST_LAYOUT + rows * (MAX_COLUMNS + 1) + columns
+
+
+def is_grid(layout: int) -> bool:
+    """Whether a layout number is one of the grids."""
+    return _FIRST_LAYOUT <= layout <= layout_id(MAX_ROWS, MAX_COLUMNS)
+
+
+def view_tag(row: int, column: int) -> str:
+    """Singleton tag (= layout name) of a view; grids of every size share their views."""
+    return f"Disentangle{row + 1}-{column + 1}"
+
+
+def layout_xml(rows: int, columns: int) -> str:
+    """Description of a grid of axial slice views for ``vtkMRMLLayoutNode.AddLayoutDescription``."""
+    lines = ['<layout type="vertical" split="false">']
+    for row in range(rows):
+        lines.append(' <item><layout type="horizontal" split="false">')
+        for column in range(columns):
+            tag = escape(view_tag(row, column))
+            lines += [
+                f'  <item><view class="vtkMRMLSliceNode" singletontag="{tag}">',
+                '   <property name="orientation" action="default">Axial</property>',
+                f'   <property name="viewlabel" action="default">{row + 1}-{column + 1}</property>',
+                f'   <property name="viewcolor" action="default">{_COLOR}</property>',
+                f'   <property name="viewgroup" action="default">{VIEW_GROUP}</property>',
+                "  </view></item>",
+            ]
+        lines.append(" </layout></item>")
+    lines.append("</layout>")
+    return "\n".join(lines)
+
+
+class GridLayouts:
+    """Shows grids of cells and finds the way back.
+
+    Args:
+        scene: the scene.
+        application_logic: Slicer's; finds the slice logic of a view. None where there are no views (tests).
+        layout_node: the layout node; default: the scene's.
+    """
+
+    def __init__(
+        self,
+        scene: slicer.vtkMRMLScene,
+        application_logic: slicer.vtkMRMLApplicationLogic | None = None,
+        layout_node: slicer.vtkMRMLLayoutNode | None = None,
+    ) -> None:
+        self.scene = scene
+        self.application_logic = application_logic
+        self._layout_node = layout_node
+        self._previous: int | None = None
+
+    @property
+    def layout_node(self) -> slicer.vtkMRMLLayoutNode | None:
+        return self._layout_node or self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+    @property
+    def active(self) -> bool:
+        """Whether one of the grids is on screen."""
+        return self.layout_node is not None and is_grid(self.layout_node.GetViewArrangement())
+
+    def show(self, cells: Grid, fit: bool = True) -> list[slicer.vtkMRMLSliceNode]:
+        """Put a grid of views on screen and fill it; views that exist already are used again.
+
+        Returns:
+            the slice nodes, row by row.
+        """
+        rows, columns = len(cells), len(cells[0])
+        node = self.layout_node
+        number = layout_id(rows, columns)
+        if not node.IsLayoutDescription(number):
+            node.AddLayoutDescription(number, layout_xml(rows, columns))
+        if not self.active:
+            self._previous = node.GetViewArrangement()
+        if node.GetViewArrangement() != number:
+            node.SetViewArrangement(number)
+        views = [self._fill(row, column, cells[row][column]) for row in range(rows) for column in range(columns)]
+        if fit:
+            self._fit(views, cells)
+        return views
+
+    def restore(self) -> None:
+        """Back to the layout that was there before the first grid."""
+        node = self.layout_node
+        if node is not None and self.active:
+            default = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+            previous = self._previous
+            node.SetViewArrangement(default if previous is None or is_grid(previous) else previous)
+        self._previous = None
+
+    def _fill(self, row: int, column: int, cell: Cell) -> slicer.vtkMRMLSliceNode:
+        view = self._slice_node(view_tag(row, column))
+        view.SetLayoutLabel(cell.caption)
+        view.SetViewGroup(VIEW_GROUP)
+        composite = self._composite_node(view)
+        modifying = composite.StartModify()
+        # Unlinked while it is filled: a linked view hands its volumes on to the others.
+        composite.SetLinkedControl(False)
+        composite.SetHotLinkedControl(False)
+        composite.SetDoPropagateVolumeSelection(False)
+        composite.SetBackgroundVolumeID(_id(cell.volume))
+        composite.SetForegroundVolumeID(_id(cell.foreground))
+        composite.SetForegroundOpacity(cell.foreground_opacity if cell.foreground is not None else 0.0)
+        composite.SetLabelVolumeID(_id(cell.label))
+        composite.SetLabelOpacity(0.35)
+        composite.EndModify(modifying)
+        return view
+
+    def _fit(self, views: Sequence[slicer.vtkMRMLSliceNode], cells: Grid) -> None:
+        volumes = [cell.volume for row in cells for cell in row]
+        for view, volume in zip(views, volumes, strict=True):
+            self._when_logic(view, lambda logic, volume=volume: volume is not None and logic.FitSliceToBackground())
+        for view in views:
+            composite = self._composite_node(view)
+            composite.SetLinkedControl(True)
+            composite.SetHotLinkedControl(True)
+
+    def _when_logic(self, view: slicer.vtkMRMLSliceNode, action: Callable[[slicer.vtkMRMLSliceLogic], object]) -> None:
+        logic = self.application_logic.GetSliceLogic(view) if self.application_logic is not None else None
+        if logic is not None:
+            action(logic)
+
+    def _slice_node(self, tag: str) -> slicer.vtkMRMLSliceNode:
+        node = self.scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
+        if node is None:
+            raise RuntimeError(f"the layout has no view {tag}")
+        return node
+
+    def _composite_node(self, view: slicer.vtkMRMLSliceNode) -> slicer.vtkMRMLSliceCompositeNode:
+        node = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(view)
+        if node is None:  # the view has no slice logic yet, which will take this node as its own
+            node = self.scene.CreateNodeByClass("vtkMRMLSliceCompositeNode")
+            node.UnRegister(None)
+            node.SetLayoutName(view.GetLayoutName())
+            node = self.scene.AddNode(node)
+        return node
+
+
+def _id(node: slicer.vtkMRMLNode | None) -> str | None:
+    return None if node is None else node.GetID()

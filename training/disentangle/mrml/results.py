@@ -1,0 +1,267 @@
+"""A result of the predictor to nodes: all of one run in one folder, or none at all where something fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+
+from ..study import Image
+from . import hierarchy
+from .display import GREY, channel_color, color_table, copy_window, show_volume, window_of
+from .studies import ROLE, SYNTHETIC, StudyNodes
+from .terminology import terminology_entry
+from .volumes import Placement, fill_volume, oriented_image
+
+if TYPE_CHECKING:
+    from ..bundles import ClassInfo
+    from ..inference import Result, SequenceFactors
+
+SEQUENCE = "Disentangle.Sequence"
+"""Attribute: the sequence that a node belongs to (for cross-reconstructions: of the anatomy)."""
+APPEARANCE = "Disentangle.Appearance"
+"""Attribute: the sequence whose appearance a cross-reconstruction has."""
+CHANNEL = "Disentangle.Channel"
+"""Attribute: number of an anatomy channel, from 1."""
+BUNDLE = "Disentangle.Bundle"
+"""Attribute: name, version and checksum of the model, as JSON."""
+
+
+@dataclass
+class Outputs:
+    """The nodes of one run.
+
+    Attributes:
+        folder: subject-hierarchy item that holds them.
+        inputs: sequence -> input volume.
+        segmentation: fused segmentation; None where none was asked for.
+        channels: sequence -> anatomy channel volumes.
+        argmax: sequence -> label map of the strongest channel.
+        reconstructions: sequence -> self-reconstruction.
+        cross: (anatomy, appearance) -> cross-reconstruction.
+        synthetic: target sequence -> synthetic volume.
+    """
+
+    folder: int = 0
+    inputs: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    segmentation: slicer.vtkMRMLSegmentationNode | None = None
+    channels: dict[str, list[slicer.vtkMRMLScalarVolumeNode]] = field(default_factory=dict)
+    argmax: dict[str, slicer.vtkMRMLLabelMapVolumeNode] = field(default_factory=dict)
+    reconstructions: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    cross: dict[tuple[str, str], slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    synthetic: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+
+    def nodes(self) -> list[slicer.vtkMRMLNode]:
+        """Every node of the run."""
+        found: list[slicer.vtkMRMLNode] = [] if self.segmentation is None else [self.segmentation]
+        for channels in self.channels.values():
+            found += channels
+        for group in (self.argmax, self.reconstructions, self.cross, self.synthetic):
+            found += group.values()
+        return found
+
+
+def results_to_nodes(
+    result: Result, inputs: StudyNodes, scene: slicer.vtkMRMLScene, title: str = "Disentangle"
+) -> Outputs:
+    """Make the nodes of a result, in one subject-hierarchy folder under the study of the first input.
+
+    Volumes and segmentation follow the first input: they lie under its parent transform, so that moving the input
+    moves them. Where anything fails, the scene is as it was before.
+
+    Args:
+        inputs: the study that the result was computed from.
+        title: name of the folder.
+    """
+    return _Builder(scene, inputs, result).build(title)
+
+
+class _Builder:
+    """Makes the nodes of one run and takes them away again when it fails."""
+
+    def __init__(self, scene: slicer.vtkMRMLScene, inputs: StudyNodes, result: Result) -> None:
+        self.scene = scene
+        self.inputs = inputs
+        self.result = result
+        self.placement: Placement = inputs.placement
+        self.bundle = result.report.get("bundle") or {}
+        self.colors: slicer.vtkMRMLColorTableNode | None = None  # no item of the subject hierarchy
+
+    def build(self, title: str) -> Outputs:
+        outputs = Outputs(inputs=dict(self.inputs.nodes))
+        outputs.folder = hierarchy.make_folder(self.scene, hierarchy.home_of(self.inputs.first), title)
+        try:
+            self._factors(outputs)
+            self._cross(outputs)
+            self._synthetic(outputs)
+            self._segmentation(outputs)
+        except BaseException:
+            hierarchy.remove_folder(self.scene, outputs.folder)
+            if self.colors is not None:
+                self.scene.RemoveNode(self.colors)
+            raise
+        return outputs
+
+    def _factors(self, outputs: Outputs) -> None:
+        factors = self.result.factors or {}
+        if not factors:
+            return
+        count = max(len(item.anatomy) for item in factors.values())
+        entries = [(0, "background", (0.0, 0.0, 0.0))]
+        entries += [(c + 1, f"channel {c + 1}", channel_color(c)) for c in range(count)]
+        self.colors = color_table(self.scene, "Anatomy channels", entries)
+        for sequence, item in factors.items():
+            folder = hierarchy.make_folder(self.scene, outputs.folder, f"{sequence} factors")
+            outputs.channels[sequence] = [
+                self._volume(
+                    f"{sequence} channel {number}", image, "anatomy", folder, sequence, **{CHANNEL: str(number)}
+                )
+                for number, image in enumerate(item.anatomy, start=1)
+            ]
+            outputs.argmax[sequence] = self._argmax(sequence, item, folder)
+            outputs.reconstructions[sequence] = self._volume(
+                f"{sequence} reconstruction",
+                item.reconstruction,
+                "reconstruction",
+                folder,
+                sequence,
+                **{SYNTHETIC: "1"},
+            )
+
+    def _argmax(self, sequence: str, item: SequenceFactors, folder: int) -> slicer.vtkMRMLLabelMapVolumeNode:
+        node = self._node("vtkMRMLLabelMapVolumeNode", f"{sequence} anatomy map", "argmax", folder)
+        node.SetAttribute(SEQUENCE, sequence)
+        fill_volume(node, item.argmax.array.astype(np.uint8), item.argmax.affine, self.placement)
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetAndObserveColorNodeID(self.colors.GetID())
+        return node
+
+    def _cross(self, outputs: Outputs) -> None:
+        if not self.result.cross:
+            return
+        folder = hierarchy.make_folder(self.scene, outputs.folder, "Cross-reconstructions")
+        for (anatomy, appearance), image in self.result.cross.items():
+            attributes = {APPEARANCE: appearance, SYNTHETIC: "1"}
+            node = self._volume(
+                f"{anatomy} anatomy as {appearance}",
+                image,
+                "cross",
+                folder,
+                anatomy,
+                window=self._window(appearance, image, outputs),
+                **attributes,
+            )
+            outputs.cross[anatomy, appearance] = node
+
+    def _synthetic(self, outputs: Outputs) -> None:
+        for target, image in self.result.synthesized.items():
+            used = ", ".join(self.inputs.nodes)
+            node = self._volume(
+                f"{target} (synthetic)",
+                image,
+                "synthetic",
+                outputs.folder,
+                target,
+                window=self._window(target, image, outputs),
+                **{SYNTHETIC: "1"},
+            )
+            node.SetDescription(
+                f"Synthetic {target}, made by the model {self.bundle.get('name', '')} "
+                f"{self.bundle.get('version', '')} from {used}; not acquired by a scanner."
+            )
+            outputs.synthetic[target] = node
+
+    def _segmentation(self, outputs: Outputs) -> None:
+        image = self.result.segmentation
+        if image is None:
+            return
+        name = f"{self.inputs.first.GetName()} segmentation"
+        node = self._node("vtkMRMLSegmentationNode", name, "segmentation", outputs.folder)
+        node.CreateDefaultDisplayNodes()
+        fill_segmentation(node, image, self.result.classes, self.placement)
+        if self.placement.transform is not None:
+            node.SetAndObserveTransformNodeID(self.placement.transform.GetID())
+        node.SetReferenceImageGeometryParameterFromVolumeNode(self.inputs.first)
+        outputs.segmentation = node
+
+    def _window(self, sequence: str, image: Image, outputs: Outputs) -> tuple[float, float]:
+        """Window of the real volume of that sequence where there is one with values alike, else by content."""
+        own = window_of(image.array)
+        real = outputs.inputs.get(sequence)
+        shown = copy_window(real) if real is not None else None
+        if shown is None:
+            return own
+        alike = 0.5 < (shown[1] - shown[0]) / (own[1] - own[0]) < 2.0
+        return shown if alike else own
+
+    def _volume(
+        self,
+        name: str,
+        image: Image,
+        role: str,
+        folder: int,
+        sequence: str,
+        window: tuple[float, float] | None = None,
+        **attributes: str,
+    ) -> slicer.vtkMRMLScalarVolumeNode:
+        node = self._node("vtkMRMLScalarVolumeNode", name, role, folder)
+        for key, value in {SEQUENCE: sequence, **attributes}.items():
+            node.SetAttribute(key, value)
+        fill_volume(node, image.array, image.affine, self.placement)
+        show_volume(node, window or window_of(image.array), GREY)
+        return node
+
+    def _node(self, kind: str, name: str, role: str, folder: int) -> slicer.vtkMRMLNode:
+        node = self.scene.AddNewNodeByClass(kind, self.scene.GenerateUniqueName(name))
+        node.SetAttribute(ROLE, role)
+        node.SetAttribute(BUNDLE, json.dumps({k: self.bundle.get(k) for k in ("name", "version", "checksum")}))
+        hierarchy.put_into(folder, node)
+        return node
+
+
+def fill_segmentation(
+    node: slicer.vtkMRMLSegmentationNode, image: Image, classes: Iterable[ClassInfo], placement: Placement
+) -> None:
+    """One segment per class but the background, in one shared label map, with names, colours and terminology.
+
+    Classes without a voxel get their (empty) segment too, so that they are there to be drawn.
+    """
+    segmentation = node.GetSegmentation()
+    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segmentation.SetSourceRepresentationName(representation)
+    labels = oriented_image(image.array.astype(np.uint8), image.affine, placement)
+    for info in classes:
+        if info.value == 0:
+            continue
+        segment = slicer.vtkSegment()
+        segment.SetName(info.name)
+        segment.SetColor(*[c / 255.0 for c in info.color])
+        segment.SetLabelValue(info.value)
+        segment.AddRepresentation(representation, labels)
+        if info.terminology:
+            segment.SetTerminology(terminology_entry(info.terminology))
+        segmentation.AddSegment(segment, f"Disentangle_{info.value}")
+
+
+def outputs_of(scene: slicer.vtkMRMLScene, folder: int, inputs: Mapping[str, slicer.vtkMRMLNode]) -> Outputs:
+    """The outputs in a folder item, found again by their attributes: for a scene that was saved and reopened."""
+    outputs = Outputs(folder=folder, inputs=dict(inputs))
+    place: dict[str, Callable[[Any, str], None]] = {
+        "anatomy": lambda node, sequence: outputs.channels.setdefault(sequence, []).append(node),
+        "argmax": lambda node, sequence: outputs.argmax.__setitem__(sequence, node),
+        "reconstruction": lambda node, sequence: outputs.reconstructions.__setitem__(sequence, node),
+        "cross": lambda node, sequence: outputs.cross.__setitem__((sequence, node.GetAttribute(APPEARANCE)), node),
+        "synthetic": lambda node, sequence: outputs.synthetic.__setitem__(sequence, node),
+        "segmentation": lambda node, sequence: setattr(outputs, "segmentation", node),
+    }
+    for node in hierarchy.nodes_below(scene, folder):
+        role = node.GetAttribute(ROLE)
+        if role in place:
+            place[role](node, node.GetAttribute(SEQUENCE))
+    for channels in outputs.channels.values():
+        channels.sort(key=lambda node: int(node.GetAttribute(CHANNEL)))
+    return outputs

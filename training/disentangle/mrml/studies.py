@@ -1,0 +1,169 @@
+"""Volume nodes to a study, and which volume of the scene is which sequence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import slicer
+
+from ..errors import InputError
+from ..sequences import DICOM_TAGS, SEQUENCES, Guess, canonical, guess_sequence
+from ..study import Study
+from . import hierarchy
+from .volumes import Placement, check_node, image_from_node, placement_of
+
+ROLE = "Disentangle.Role"
+"""Attribute of every node that a run makes: segmentation, anatomy, argmax, reconstruction, cross, synthetic."""
+SYNTHETIC = "Disentangle.Synthetic"
+"""Attribute "1" of every volume with made-up intensities."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyNodes:
+    """A study and the nodes it was made from.
+
+    Attributes:
+        study: the images, as they lay in the world when it was made.
+        nodes: sequence -> volume node, first input first.
+        placement: where nodes made from results lie, so that they follow the first input.
+    """
+
+    study: Study
+    nodes: dict[str, slicer.vtkMRMLScalarVolumeNode]
+    placement: Placement
+
+    @property
+    def first(self) -> slicer.vtkMRMLScalarVolumeNode:
+        """The first input, on whose grid segmentation and synthetic volumes come."""
+        return next(iter(self.nodes.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """A volume proposed for a sequence, and why."""
+
+    node: slicer.vtkMRMLScalarVolumeNode
+    guess: Guess
+
+
+def study_from_nodes(nodes: Mapping[str, slicer.vtkMRMLScalarVolumeNode | None]) -> StudyNodes:
+    """Read volume nodes into a study; RAS becomes LPS, parent transforms are applied, the scene is left alone.
+
+    Args:
+        nodes: sequence (any known name of it) -> scalar volume; None entries are left out. The first is the
+            first input.
+
+    Raises:
+        InputError: no volume, one volume or one sequence twice, a node that is not an image, an unknown sequence.
+    """
+    chosen: dict[str, slicer.vtkMRMLScalarVolumeNode] = {}
+    for name, node in nodes.items():
+        if node is None:
+            continue
+        sequence = canonical(name)
+        if sequence in chosen:
+            raise InputError(f"Two volumes are given as {sequence}; give one volume per sequence.")
+        twin = next((s for s, n in chosen.items() if n.GetID() == node.GetID()), None)
+        if twin is not None:
+            raise InputError(
+                f"The volume {node.GetName()!r} is given both as {twin} and as {sequence}; choose it for one of them."
+            )
+        check_node(node)
+        chosen[sequence] = node
+    if not chosen:
+        raise InputError("No volume is chosen; choose the volume of at least one sequence.")
+    first = next(iter(chosen.values()))
+    images = {sequence: image_from_node(node, sequence) for sequence, node in chosen.items()}
+    study = Study.from_images(images, name=subject_name(first))
+    for sequence, node in chosen.items():
+        if node.GetAttribute(SYNTHETIC) == "1":
+            study.warnings.append(f"The volume {node.GetName()!r}, used as {sequence}, is synthetic.")
+    return StudyNodes(study, chosen, placement_of(first))
+
+
+def subject_name(node: slicer.vtkMRMLVolumeNode) -> str:
+    """Name of the patient in the subject hierarchy, else of the volume."""
+    patient = hierarchy.patient_of(node)
+    return hierarchy.tree(node.GetScene()).GetItemName(patient) if patient else node.GetName()
+
+
+def guess_node(node: slicer.vtkMRMLVolumeNode) -> Guess:
+    """Guess the sequence of a volume from its DICOM attributes, its name and the name of its file."""
+    dicom = _dicom_attributes(node)
+    storage = node.GetStorageNode()
+    names = [node.GetName() or ""]
+    if storage is not None and storage.GetFileName():
+        names.append(storage.GetFileName())
+    guesses = [guess_sequence(name=name, dicom=dicom or None) for name in names]
+    return max(guesses, key=lambda guess: guess.confidence if guess.sequence else -1.0)
+
+
+def assign_nodes(
+    scene: slicer.vtkMRMLScene, sequences: Iterable[str], patient: int | None = None
+) -> dict[str, Assignment]:
+    """Propose a volume of the scene for each sequence, the most convincing one.
+
+    Label maps, volumes of several components and results of earlier runs are left out, and so are volumes of other
+    patients than ``patient`` (default: the patient with the most volumes, where the scene has patients).
+
+    Returns:
+        sequence -> proposal; sequences without a proposal are absent.
+    """
+    wanted = [canonical(name) for name in sequences]
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    volumes = [scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]
+    candidates = [node for node in volumes if _is_image(node)]
+    if patient is None:
+        owners = [hierarchy.patient_of(node) for node in candidates]
+        patient = max(set(owners), key=owners.count, default=0)
+    same = [node for node in candidates if hierarchy.patient_of(node) == patient]
+    proposals: dict[str, Assignment] = {}
+    for node in same:
+        guess = guess_node(node)
+        if guess.sequence not in wanted:
+            continue
+        rival = proposals.get(guess.sequence)
+        if rival is None or guess.confidence > rival.guess.confidence:
+            proposals[guess.sequence] = Assignment(node, guess)
+    return {name: proposals[name] for name in wanted if name in proposals}
+
+
+def modality_conflict(node: slicer.vtkMRMLVolumeNode, sequence: str) -> str | None:
+    """A sentence where the volume's DICOM modality rules the sequence out (a CT given to an MR model), else None."""
+    modality = _dicom_attributes(node).get("Modality")
+    expected = SEQUENCES[canonical(sequence)].modality
+    if modality in (None, "", expected):
+        return None
+    return f"The volume {node.GetName()!r} is {modality}, not {expected}; choose an {expected} volume as {sequence}."
+
+
+def _is_image(node: slicer.vtkMRMLVolumeNode) -> bool:
+    if node.GetAttribute(ROLE) or node.GetAttribute(SYNTHETIC) == "1" or node.GetHideFromEditors():
+        return False
+    try:
+        check_node(node)
+    except InputError:
+        return False
+    return True
+
+
+def _dicom_attributes(node: slicer.vtkMRMLVolumeNode) -> dict[str, Any]:
+    """What the DICOM database, or failing that the subject hierarchy, knows about a volume."""
+    modality = hierarchy.tree(node.GetScene()).GetItemAttribute(hierarchy.item_of(node), "DICOM.Modality")
+    attributes = {"Modality": modality} if modality else {}
+    instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)  # absent where Slicer was built without DICOM
+    if not instances or database is None:
+        return attributes
+    import pydicom
+
+    tags = list(DICOM_TAGS.values())
+    try:
+        header = pydicom.dcmread(database.fileForInstance(instances[0]), stop_before_pixels=True, specific_tags=tags)
+    except (OSError, ValueError, pydicom.errors.InvalidDicomError) as error:
+        logging.info("The DICOM header of %s cannot be read (%s); its name is used.", node.GetName(), error)
+        return attributes
+    return attributes | {tag: header[tag].value for tag in tags if tag in header}
