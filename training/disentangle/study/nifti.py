@@ -160,7 +160,7 @@ def read_voxels(path: Path, header: Header, volume: int = 0) -> np.ndarray:
             raw = file.read(wanted)
             if isinstance(file, gzip.GzipFile) and len(raw) == wanted and volume == header.volumes - 1:
                 file.read(1)  # reaching the end checks the checksum
-    except (OSError, EOFError, zlib.error, OverflowError, MemoryError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path} is truncated or damaged; download or export it again.") from error
     if len(raw) < wanted:
         raise InputError(
@@ -170,7 +170,8 @@ def read_voxels(path: Path, header: Header, volume: int = 0) -> np.ndarray:
     array = array.astype(header.dtype.newbyteorder("="))
     if header.slope != 1.0 or header.intercept != 0.0:
         kind = np.float64 if array.dtype == np.float64 else np.float32
-        array = (array.astype(np.float64) * header.slope + header.intercept).astype(kind)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite voxels are refused where volumes are checked
+            array = (array.astype(np.float64) * header.slope + header.intercept).astype(kind)
     return array
 
 

@@ -1,0 +1,13 @@
+"""``python -m disentangle.worker``, or this file by its path, which needs no PYTHONPATH to find the package."""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    # Run by path: sys.path[0] is this folder, whose modules must not be importable by their bare names.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from disentangle.worker.server import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Studies and results as folders of uncompressed ``.npy`` files and one ``index.json``, quick to write and to read.
+
+This is the wire format between client and worker, of one protocol version; it is no storage format (that is the
+study layout and ``Result.write``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundles import ClassInfo
+from ..errors import InputError
+from ..inference import Result, SequenceFactors
+from ..sequences import Guess
+from ..study import Image, Study, write_atomically
+from . import PROTOCOL
+
+_INDEX = "index.json"
+_TYPE = "$type"
+_RECORDS: dict[str, type] = {t.__name__: t for t in (Image, Guess, ClassInfo, SequenceFactors, Result)}
+_STUDY = ("images", "name", "labels", "masks", "label_names", "warnings")
+
+
+def write_study(study: Study, folder: str | os.PathLike[str]) -> Path:
+    """Write a study for the worker.
+
+    Raises:
+        InputError: read-only place, or no space left; then the folder is not there.
+    """
+    return _write({name: getattr(study, name) for name in _STUDY}, folder)
+
+
+def read_study(folder: str | os.PathLike[str]) -> Study:
+    """Read what :func:`write_study` wrote.
+
+    Raises:
+        InputError: the folder is incomplete or of another protocol version.
+    """
+    return Study(**_read(folder))
+
+
+def write_result(result: Result, folder: str | os.PathLike[str]) -> Path:
+    """Write a result for the client.
+
+    Raises:
+        InputError: read-only place, or no space left; then the folder is not there.
+    """
+    return _write(result, folder)
+
+
+def read_result(folder: str | os.PathLike[str]) -> Result:
+    """Read what :func:`write_result` wrote.
+
+    Raises:
+        InputError: the folder is incomplete or of another protocol version.
+    """
+    return _read(folder)
+
+
+def _write(value: Any, folder: str | os.PathLike[str]) -> Path:
+    folder = Path(folder)
+    with write_atomically(folder) as temporary:
+        temporary.mkdir()
+        count = 0
+
+        def store(array: np.ndarray) -> str:
+            nonlocal count
+            count += 1
+            name = f"{count}.npy"
+            np.save(temporary / name, array, allow_pickle=False)
+            return name
+
+        index = {"protocol": PROTOCOL, "content": _encode(value, store)}
+        (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+    return folder
+
+
+def _read(folder: str | os.PathLike[str]) -> Any:
+    folder = Path(folder)
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        if index["protocol"] != PROTOCOL:
+            raise InputError(
+                f"{folder} is of protocol {index['protocol']}, not {PROTOCOL}; panel and worker are of different "
+                "versions of Disentangle: let both use one."
+            )
+        return _decode(index["content"], lambda name: np.load(folder / name, allow_pickle=False))
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder} is incomplete or damaged ({error}); run again.") from error
+
+
+def _encode(value: Any, store: Callable[[np.ndarray], str]) -> Any:
+    if isinstance(value, np.ndarray):
+        return {_TYPE: "array", "file": store(value)}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple(_RECORDS.values())):
+        fields = {f.name: _encode(getattr(value, f.name), store) for f in dataclasses.fields(value)}
+        return {_TYPE: type(value).__name__, "fields": fields}
+    if isinstance(value, tuple):
+        return {_TYPE: "tuple", "items": [_encode(v, store) for v in value]}
+    if isinstance(value, list):
+        return [_encode(v, store) for v in value]
+    if isinstance(value, dict):
+        if all(isinstance(k, str) and k != _TYPE for k in value):
+            return {k: _encode(v, store) for k, v in value.items()}
+        return {_TYPE: "dict", "items": [[_encode(k, store), _encode(v, store)] for k, v in value.items()]}
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _decode(value: Any, load: Callable[[str], np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return [_decode(v, load) for v in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(_TYPE)
+    if kind is None:
+        return {k: _decode(v, load) for k, v in value.items()}
+    if kind == "array":
+        return load(value["file"])
+    if kind == "tuple":
+        return tuple(_decode(v, load) for v in value["items"])
+    if kind == "dict":
+        return {_decode(k, load): _decode(v, load) for k, v in value["items"]}
+    return _RECORDS[kind](**{k: _decode(v, load) for k, v in value["fields"].items()})

@@ -1,0 +1,190 @@
+"""The worker's side. Up to the first prediction it imports nothing but the standard library."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import queue
+import shutil
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .. import __version__
+from ..errors import Cancelled, InputError
+from ..progress import Progress
+from . import PROTOCOL
+from .checks import check_interpreter
+
+_SECONDS_BETWEEN_PROGRESS = 0.05
+
+
+class Server:
+    """Reads requests in a thread, runs them one after the other in the main thread, writes events.
+
+    Args:
+        requests: where requests come from; its end means that the parent is gone.
+        events: where events go, and nothing else.
+        workspace: folder that is deleted when the parent dies without having done so (patients' images lie there).
+    """
+
+    def __init__(self, requests: BinaryIO, events: BinaryIO, workspace: Path | None = None) -> None:
+        self._requests = requests
+        self._events = events
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._stop: dict[str, threading.Event] = {}
+        self._predictor: tuple[tuple[str, str, str], Any] | None = None
+
+    def run(self) -> int:
+        """Serve until asked to close."""
+        threading.Thread(target=self._listen, name="requests", daemon=True).start()
+        self.send("ready", protocol=PROTOCOL, version=__version__, python=platform.python_version(), pid=os.getpid())
+        while True:
+            request = self._queue.get()
+            if request is None:
+                return 0
+            self._answer(request)
+
+    def _listen(self) -> None:
+        closing = False
+        for line in self._requests:
+            try:
+                request = json.loads(line)
+                kind = request["request"]
+                name = str(request.get("id", ""))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                self.send("error", id=None, kind="failure", message="A request could not be understood.", details="")
+                continue
+            if kind == "cancel":
+                stop = self._stop.get(name)
+                if stop is not None:
+                    stop.set()
+            elif kind == "close":
+                closing = True
+                self._queue.put(None)
+            else:
+                self._stop[name] = threading.Event()
+                self._queue.put(request)
+        if not closing:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """The parent is gone: nobody wants the result, and long native code cannot be asked to stop."""
+        if self._workspace is not None:
+            shutil.rmtree(self._workspace, ignore_errors=True)
+        os._exit(0)
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Write one event; safe from any thread."""
+        line = json.dumps({"event": event, **fields}).encode("ascii") + b"\n"
+        with self._lock:
+            try:
+                self._events.write(line)
+                self._events.flush()
+            except (OSError, ValueError):
+                self._abandon()
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        name = str(request.get("id", ""))
+        stop = self._stop[name]
+        try:
+            if stop.is_set():
+                raise Cancelled("Stopped before it began.")
+            handler = {"check": self._check, "predict": self._predict}.get(request["request"])
+            if handler is None:
+                raise InputError(f"The worker does not know the request {request['request']!r}; update it.")
+            answer = handler(request, Progress(_Throttle(self, name), stop.is_set))
+            self.send("result", id=name, **answer)
+        except Cancelled:
+            self.send("cancelled", id=name)
+        except InputError as error:
+            self.send("error", id=name, kind="input", message=str(error), details="")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self.send("error", id=name, kind="failure", message=_explain(error), details=traceback.format_exc())
+        finally:
+            del self._stop[name]
+
+    def _check(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        return {"check": check_interpreter(bool(request.get("devices", True)))}
+
+    def _predict(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        progress("load", 0.0, "loading libraries")
+        from .codec import read_study, write_result
+
+        study = read_study(request["study"])
+        predictor = self._warm_predictor(request["bundle"], request.get("device", "auto"))
+        wanted = ("segment", "synthesize", "factors", "cross_reconstructions", "probabilities")
+        result = predictor.run(study, progress=progress, **{k: request[k] for k in wanted if k in request})
+        progress("results", 1.0, "handing over the results")
+        write_result(result, request["output"])
+        return {"output": str(request["output"])}
+
+    def _warm_predictor(self, bundle_name: str, device: str) -> Any:
+        """The predictor of the last run where it fits; a bundle that changed on disk is loaded anew."""
+        from ..bundles import find_bundle
+        from ..inference import Predictor
+
+        bundle = find_bundle(bundle_name)
+        key = (str(bundle.path), bundle.checksum, device)
+        if self._predictor is None or self._predictor[0] != key:
+            self._predictor = None  # frees the previous model before the next one is loaded
+            self._predictor = (key, Predictor(bundle, device=device))
+        return self._predictor[1]
+
+
+class _Throttle:
+    """A progress callback that sends some twenty events a second, and every change of stage."""
+
+    def __init__(self, server: Server, request: str) -> None:
+        self._server = server
+        self._request = request
+        self._stage = ""
+        self._next = 0.0
+
+    def __call__(self, stage: str, fraction: float, message: str) -> None:
+        now = time.monotonic()
+        if stage == self._stage and now < self._next and fraction < 1.0:
+            return
+        self._stage, self._next = stage, now + _SECONDS_BETWEEN_PROGRESS
+        self._server.send("progress", id=self._request, stage=stage, fraction=round(fraction, 4), message=message)
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "There is not enough memory for this; close other programs, or choose the CPU as the device."
+    if isinstance(error, ModuleNotFoundError):
+        return f"{sys.executable} lacks the package {error.name}; install it there, or choose another interpreter."
+    first = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+    return f"The computation failed ({reason[:200]}); the log has the details."
+
+
+def _own_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Take stdin and stdout for the protocol; whatever prints to stdout from now on, C++ included, goes to stderr."""
+    requests = os.fdopen(os.dup(0), "rb")
+    events = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return requests, events
+
+
+def main() -> int:
+    """Run the worker on this process's stdin and stdout; ``--workspace FOLDER`` names what to delete if orphaned."""
+    arguments = sys.argv[1:]
+    workspace = Path(arguments[arguments.index("--workspace") + 1]) if "--workspace" in arguments[:-1] else None
+    requests, events = _own_streams()
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C in a shared terminal is the parent's to handle
+        return Server(requests, events, workspace).run()
+    return 0
