@@ -1,0 +1,1 @@
+"""Subjects for training: real studies and phantoms, prepared, cached, and sampled slice by slice."""

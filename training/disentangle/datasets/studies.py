@@ -1,0 +1,85 @@
+"""Real studies on disk, prepared and cached for training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..errors import InputError
+from ..preprocessing import PreprocessingConfig, prepare
+from ..progress import Progress
+from ..study import Study
+from .volumes import Subject, cached
+
+
+def find_studies(
+    folder: str | Path, include: Iterable[str] = ("*",), exclude: Iterable[str] = ()
+) -> list[Path]:
+    """Folders in the study layout (they hold a study.json), by name patterns.
+
+    Args:
+        folder: holds one folder per study.
+        include, exclude: shell patterns of folder names; ``exclude`` wins.
+
+    Raises:
+        InputError: there is no such folder, or a pattern of ``include`` or ``exclude`` fits nothing (a misspelt
+            exclusion would leak a test study into training).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"The folder of studies {folder} does not exist; set data.studies.folder=... or data.studies=null."
+        )
+    include, exclude = list(include), list(exclude)
+    studies = sorted(p.parent for p in folder.glob("*/study.json"))
+    for pattern in include + exclude:
+        if not any(fnmatchcase(p.name, pattern) for p in studies):
+            raise InputError(f'No study in {folder} is named "{pattern}"; check data.studies.include and exclude.')
+    chosen = [p for p in studies if any(fnmatchcase(p.name, i) for i in include)]
+    return [p for p in chosen if not any(fnmatchcase(p.name, e) for e in exclude)]
+
+
+def load_studies(
+    folders: Iterable[Path],
+    config: PreprocessingConfig,
+    cache: Path,
+    same_subject: Sequence[Sequence[str]] = (),
+    progress: Progress | None = None,
+) -> list[Subject]:
+    """Prepare every study, or take it from the cache (keyed by the files' content and the configuration).
+
+    Args:
+        folders: study folders.
+        config: as recorded in the bundle later.
+        cache: folder of cached subjects.
+        same_subject: lists of study names (or patterns) that show one person.
+        progress: reports study by study.
+    """
+    folders = list(folders)
+    progress = progress or Progress()
+    subjects = []
+    for index, folder in enumerate(folders):
+        part = progress.part(index / len(folders), (index + 1) / len(folders))
+        part("studies", 0.0, folder.name)
+        group = next((g[0] for g in same_subject if any(fnmatchcase(folder.name, p) for p in g)), folder.name)
+        key = {"study": _content_hash(folder), "preprocessing": config.to_dict(), "name": folder.name, "group": group}
+        subjects.append(cached(cache, key, lambda f=folder, g=group, p=part: _prepare(f, config, g, p)))
+    progress("studies", 1.0)
+    return subjects
+
+
+def _prepare(folder: Path, config: PreprocessingConfig, group: str, progress: Progress) -> Subject:
+    card = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    about = {k: card[k] for k in ("source", "license", "citation", "label_note") if k in card}
+    return Subject.from_prepared(prepare(Study.from_folder(folder), config, progress=progress), "study", group, about)
+
+
+def _content_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,132 @@
+"""Training configurations: YAML files, ``key=value`` changes, defaults for everything else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import InputError
+from ..phantoms.brain import BRAIN_CLASSES
+
+DEFAULTS: dict[str, Any] = {
+    # Name of the experiment and of its run folder; where run folders are made; seed of everything.
+    "name": "experiment",
+    "output": "runs",
+    "seed": 0,
+    # name of the system and its arguments (systems/<name>.py); classes "brain" stands for BRAIN_CLASSES.
+    "system": {"name": "margindis", "sequences": ["T1", "T1Gd", "T2", "FLAIR"], "classes": "brain"},
+    # Fields of PreprocessingConfig that differ from its defaults.
+    "preprocessing": {},
+    "data": {
+        "cache": "runs/cache",
+        # null, or: how many subjects to train on and to validate on; validation subjects follow the training seeds.
+        "phantoms": {
+            "subjects": 32,
+            "validation": 4,
+            "first_seed": 1000,
+            "arguments": {},
+            "variants": [],
+            "workers": 1,
+        },
+        # null, or: a folder of studies; exclude is for leave-one-study-out. same_subject lists studies of one person.
+        "studies": {"folder": "../shared/data", "include": ["*"], "exclude": [], "same_subject": []},
+    },
+    # Fields of SamplingConfig; weights by source: {phantom: 1, study: 1}.
+    "sampling": {},
+    "training": {
+        "steps": 20000,
+        # Stops earlier after this many minutes in all (resumed time counted in), null = no limit.
+        "max_minutes": None,
+        # Gradients of this many batches are averaged for one update.
+        "accumulate": 1,
+        # constant, cosine (to 1 % at the end of steps or minutes) or plateau (on the validation cross-reconstruction).
+        "schedule": "cosine",
+        "warmup": 100,
+        # Decay of the exponential moving average of the weights; null = none.
+        "ema": 0.998,
+        "device": "auto",
+        # auto: bfloat16 mixed precision on a GPU that has it, else 32 bits.
+        "precision": "auto",
+        "log_every": 25,
+        "validate_every": 500,
+        "validation_batches": 8,
+        "images_every": 500,
+        "checkpoint_minutes": 5,
+        "loader_workers": 0,
+        # Start from the weights of another run's checkpoint; null = from scratch.
+        "init_from": None,
+        # Go on with the last checkpoint of the run folder.
+        "resume": False,
+    },
+}
+_OPEN = ("system", "preprocessing", "sampling", "data.phantoms.arguments")
+"""Sections whose keys are checked by whoever takes them."""
+
+
+def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """A complete configuration.
+
+    Args:
+        source: a YAML file or its content; what it leaves out takes :data:`DEFAULTS`.
+        overrides: "section.key=value", the value in YAML.
+
+    Raises:
+        InputError: no such file, not YAML, or a key that does not exist.
+    """
+    if isinstance(source, Mapping):
+        given = copy.deepcopy(dict(source))
+    else:
+        try:
+            given = yaml.safe_load(Path(source).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise InputError(f"The configuration {source} cannot be read ({error.strerror or error}).") from error
+        except yaml.YAMLError as error:
+            raise InputError(f"The configuration {source} is not valid YAML: {_one_line(error)}.") from error
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f'"{text}" is not a setting; write key=value, for example training.steps=100.')
+        try:
+            _set(given, key.split("."), yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise InputError(f'The value of "{text}" is not valid YAML: {_one_line(error)}.') from error
+    config = _merged(DEFAULTS, given)
+    if config["system"].get("classes") == "brain":
+        config["system"]["classes"] = list(BRAIN_CLASSES)
+        config["system"].setdefault("healthy", [1, 2, 3])
+    return config
+
+
+def save_config(config: Mapping[str, Any], path: Path) -> None:
+    """Write a configuration as YAML; :func:`load_config` reads it back."""
+    path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+
+
+def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    result = copy.deepcopy(dict(defaults))
+    for key, value in given.items():
+        path = f"{where}.{key}" if where else key
+        if key not in defaults and where not in _OPEN:
+            raise InputError(f'There is no setting "{path}"; the settings here are {", ".join(defaults)}.')
+        default = defaults.get(key)
+        if isinstance(default, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(default, value, path)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _set(config: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        if not isinstance(config.get(key), dict):
+            config[key] = {}
+        config = config[key]
+    config[keys[-1]] = value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,124 @@
+"""The data of a run: subjects from the configuration, and loaders of numbered batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from ..datasets.phantoms import load_phantoms
+from ..datasets.sampling import SamplingConfig, SliceSampler
+from ..datasets.studies import find_studies, load_studies
+from ..datasets.volumes import Subject
+from ..errors import InputError
+from ..preprocessing import PreprocessingConfig
+from ..progress import Progress
+from ..systems.base import Batch, Capabilities
+
+
+@dataclass(frozen=True)
+class Data:
+    """Subjects of a run: those trained on, and phantoms held out for validation."""
+
+    training: list[Subject]
+    validation: list[Subject]
+
+    def about(self) -> list[dict[str, Any]]:
+        """What was trained on, for the run folder and the model card; phantoms are summed up in one entry."""
+        studies = [{"name": s.name, **s.about} for s in self.training if s.source == "study"]
+        phantoms = [s for s in self.training if s.source == "phantom"]
+        if phantoms:
+            seeds = [s.about["seed"] for s in phantoms]
+            studies.append(
+                {"name": f"{len(phantoms)} digital brain phantoms", "seeds": [min(seeds), max(seeds)]}
+            )
+        return studies
+
+
+def load_data(config: Mapping[str, Any], progress: Progress | None = None) -> Data:
+    """Prepare or fetch from the cache the subjects that ``config`` (of :func:`.config.load_config`) names.
+
+    Raises:
+        InputError: no subjects at all, or a folder or a pattern that fits nothing.
+    """
+    progress = progress or Progress()
+    data, cache = config["data"], Path(config["data"]["cache"])
+    preprocessing = PreprocessingConfig.from_dict(config["preprocessing"])
+    training: list[Subject] = []
+    validation: list[Subject] = []
+    if data["studies"]:
+        settings = data["studies"]
+        folders = find_studies(settings["folder"], settings["include"], settings["exclude"])
+        training += load_studies(folders, preprocessing, cache, settings["same_subject"], progress.part(0, 0.5))
+    if data["phantoms"]:
+        settings = data["phantoms"]
+        first, count = settings["first_seed"], settings["subjects"] + settings["validation"]
+        phantoms = load_phantoms(
+            range(first, first + count),
+            settings["arguments"],
+            settings["variants"],
+            preprocessing,
+            cache,
+            settings["workers"],
+            progress.part(0.5, 1),
+        )
+        training += phantoms[: settings["subjects"]]
+        validation += phantoms[settings["subjects"] :]
+    if not training:
+        raise InputError("There is nothing to train on; set data.phantoms or data.studies.")
+    return Data(training, validation)
+
+
+def lesion_values(capabilities: Capabilities) -> tuple[int, ...]:
+    """Class indices that are neither background nor healthy tissue."""
+    return tuple(v for v in range(1, len(capabilities.classes)) if v not in capabilities.healthy)
+
+
+def samplers(
+    config: Mapping[str, Any], data: Data, capabilities: Capabilities
+) -> tuple[SliceSampler, SliceSampler]:
+    """The sampler of training, and that of validation: held-out phantoms (training subjects where there are none)
+    without augmentation."""
+    try:
+        sampling = SamplingConfig(slices=capabilities.slices, **config["sampling"])
+    except TypeError as error:
+        raise InputError(f"A setting of the section sampling is wrong: {error}.") from error
+    lesions = lesion_values(capabilities)
+    training = SliceSampler(data.training, capabilities.sequences, lesions, sampling, config["seed"])
+    subjects = data.validation or data.training
+    persons = len({s.group for s in subjects})
+    plain = sampling.without_augmentation(min(sampling.batch, persons))
+    return training, SliceSampler(subjects, capabilities.sequences, lesions, plain, config["seed"] + 1)
+
+
+class NumberedBatches(Dataset):
+    """Item n is batch n of a sampler."""
+
+    def __init__(self, sampler: SliceSampler, count: int) -> None:
+        self.sampler = sampler
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Batch:
+        return Batch(**self.sampler.batch(number))
+
+
+def loader(sampler: SliceSampler, numbers: Sequence[int], workers: int = 0) -> DataLoader:
+    """Loads the batches of the given numbers, in that order."""
+    return DataLoader(
+        NumberedBatches(sampler, len(numbers)),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+
+
+def batches(sampler: SliceSampler, count: int) -> Iterator[Batch]:
+    """The first ``count`` batches, made on the fly."""
+    return (Batch(**sampler.batch(number)) for number in range(count))

@@ -1,0 +1,63 @@
+"""Sample images of a training: the cross-reconstruction matrix with anatomies and segmentation beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+import torch
+
+from ..systems.base import HEALTHY, Batch, System
+
+
+def save_matrix(system: System, batch: Batch, path: Path, sample: int = 0) -> Path:
+    """Write a PNG of one sample of a batch.
+
+    Column 0 holds the real sequences; column i + 1 the anatomy of sequence i in the appearance of each row's
+    sequence (the diagonal is self-reconstruction); the last column each sequence synthesised from all others in its
+    default style. Below: arg-max anatomy per sequence, the true labels and the fused segmentation.
+    """
+    present = [s for s in batch.images if bool(batch.available[s][sample])]
+    pick = slice(sample, sample + 1)
+    images = {s: batch.images[s][pick] for s in present}
+    mask = batch.mask[pick]
+    with torch.no_grad():
+        factors = system.encode(images, mask)
+        middle = next(iter(images.values())).shape[1] // 2
+        rows = []
+        for target in present:
+            row = [images[target]]
+            row += [system.decode(factors.anatomy[i], factors.modality[target]) for i in present]
+            others = [s for s in present if s != target] or present
+            row.append(system.decode(system.synthesis_anatomy(factors.subset(others)), target))
+            rows.append(np.concatenate([_grey(x[0, middle]) for x in row], axis=1))
+        inside = mask[0, 0].cpu().numpy() > 0
+        channels = system.capabilities.anatomy_channels
+        last = [np.zeros((*inside.shape, 3), np.uint8)]
+        for s in present:
+            last.append(_coloured(factors.anatomy[s][0].argmax(0).cpu().numpy() + 1, inside, channels + 1))
+        if system.capabilities.segments and batch.labels is not None:
+            classes = len(system.capabilities.classes)
+            truth = batch.labels[sample].cpu().numpy()
+            last[0] = _coloured(np.where(truth >= HEALTHY, 0, truth), inside, classes)
+            last.append(_coloured(system.segment(system.fuse(factors))[0].argmax(0).cpu().numpy(), inside, classes))
+        else:
+            last.append(np.zeros_like(last[0]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    matplotlib.image.imsave(path, np.concatenate([*rows, np.concatenate(last, axis=1)], axis=0))
+    return path
+
+
+def _grey(image: torch.Tensor, low: float = -3.0, high: float = 4.0) -> np.ndarray:
+    """Normalised intensities as 8-bit RGB; both ends are fixed so that images of a matrix can be compared."""
+    values = ((image.float().cpu().numpy() - low) / (high - low)).clip(0, 1)
+    return np.repeat((values * 255).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def _coloured(labels: np.ndarray, inside: np.ndarray, count: int) -> np.ndarray:
+    """Label values 0 (black) to ``count - 1`` as distinct colours, black outside."""
+    colours = (matplotlib.colormaps["tab10"](np.arange(count) % 10)[:, :3] * 255).astype(np.uint8)
+    colours[0] = 0
+    return np.where(inside[..., None], colours[labels], 0).astype(np.uint8)
