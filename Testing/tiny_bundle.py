@@ -17,18 +17,26 @@ CLASSES = ("background", "cerebrospinal fluid", "grey matter", "white matter", "
 def tiny_system(**config: Any):
     """A margindis of an eighth of the published width with random weights, always the same ones."""
     torch.manual_seed(7)
-    settings = {"sequences": SEQUENCES, "classes": CLASSES, "healthy": (0, 1, 2, 3), "width": 0.125, **config}
+    settings = {
+        "sequences": SEQUENCES,
+        "classes": CLASSES,
+        "healthy": (0, 1, 2, 3),
+        "width": 0.125,
+        "decoder_hidden": 32,
+        "head_channels": (8, 8, 8, 8),
+        **config,
+    }
     system = create("margindis", **settings)
     system.set_default_styles({s: torch.randn(16) for s in settings["sequences"]})
     return system
 
 
 def tiny_bundle(folder: Path, **card: Any) -> Bundle:
-    """Write it to ``folder`` with coarse preprocessing; ``card`` adds to and overrides entries of its card."""
+    """Write it to ``folder`` with preprocessing that is quick; ``card`` adds to and overrides entries of its card."""
     content = {
         "name": "tiny",
         "license": {"name": "Apache-2.0", "permissive": True},
-        "preprocessing": {"spacing": [4.0, 4.0, 4.0], "pose": "reference"},
+        "preprocessing": {"spacing": [4.0, 4.0, 4.0], "pose": "reference", "registration": "none"},
         **card,
     }
     return write_bundle(folder, tiny_system(), content)

@@ -146,9 +146,10 @@ def tell(result: Result, console: Console) -> None:
         if nearest:
             console.say(f"{name}, had {nearest['sequence']} been taken instead: {_scores(nearest)}")
     for name, entry in report["inputs"].items():
-        error = (entry.get("registration") or {}).get("error_estimate_mm")
-        if error is not None:
-            console.detail(f"{name}: registered, error estimate {error:.2f} mm")
+        registration = entry.get("registration") or {}
+        if registration.get("error_estimate_mm") is not None:
+            how = "not registered, since " + registration["skipped"] if "skipped" in registration else "registered"
+            console.detail(f"{name}: {how}; error estimate {registration['error_estimate_mm']:.2f} mm")
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report["timings_s"].items())
     console.detail(f"On {report['device']}: {times}")
 
