@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from ..errors import InputError
 from .brain import BRAIN_CLASSES, BrainPhantomConfig, brain_phantom
 from .phantom import Phantom, write_phantom
 
-_KINDS: dict[str, Callable[..., Phantom]] = {"brain": brain_phantom}
+_KINDS: dict[str, tuple[Callable[..., Phantom], type]] = {"brain": (brain_phantom, BrainPhantomConfig)}
+"""Kind -> function (seed, configuration) and class of its configuration."""
 
 
 def phantom_kinds() -> tuple[str, ...]:
@@ -25,10 +27,12 @@ def create_phantom(kind: str, seed: int, **config: Any) -> Phantom:
     """
     if kind not in _KINDS:
         raise InputError(f"There are no phantoms of kind '{kind}'; choose one of {', '.join(_KINDS)}.")
-    try:
-        return _KINDS[kind](seed, **config)
-    except TypeError as error:
-        raise InputError(f"A {kind} phantom cannot be made: {error}; check the names of its options.") from error
+    make, config_class = _KINDS[kind]
+    known = [field.name for field in fields(config_class)]
+    for name in config:
+        if name not in known:
+            raise InputError(f"A {kind} phantom has no option '{name}'; choose among {', '.join(known)}.")
+    return make(seed, config_class(**config))
 
 
 __all__ = [

@@ -47,7 +47,7 @@ def slice_grid(grid: Grid, thickness_mm: float, axis: int) -> Grid:
     Returns:
         A grid whose last index k runs across the slices, as scanners store it.
     """
-    order = {2: (0, 1, 2), 1: (0, 2, 1), 0: (1, 2, 0)}[axis]
+    order = {2: (0, 1, 2), 1: (2, 0, 1), 0: (1, 2, 0)}[axis]
     size = np.array(grid.size)
     spacing = np.array(grid.spacing)
     length = size[axis] * spacing[axis]

@@ -13,7 +13,7 @@ from ..preprocessing.atlas import load_atlas
 from ..study import Grid
 from .randomness import grid_noise, sigmoid, smooth_noise
 
-FIELD_MM = 4.0
+FIELD_MM = 6.0
 """Grid of the deformation field."""
 CENTRE = np.array([0.0, 18.0, 5.0])
 """LPS point about which heads are scaled and rotated."""
@@ -139,7 +139,7 @@ def draw_deformation(rng: np.random.Generator, amount: float, ventricle_mm: floa
     distance = maps.ventricle[coarse]
     grid = Grid(distance.shape, affine)
     velocity = np.zeros((3, *grid.shape), dtype=np.float32)
-    amplitudes = {32.0: 3.5, 14.0: 1.4, 7.0: 0.5}
+    amplitudes = {32.0: 3.5, 14.0: 1.4, 9.0: 0.5}
     for scale_mm, amplitude in amplitudes.items():
         strength = amount * amplitude * rng.uniform(0.6, 1.3)
         for component in velocity:

@@ -132,6 +132,8 @@ def brain_phantom(seed: int, config: BrainPhantomConfig | None = None, **changes
     Raises:
         InputError: an impossible configuration.
     """
+    if seed < 0:
+        raise InputError(f"A phantom cannot have the seed {seed}; give 0 or a positive whole number.")
     config = replace(config or BrainPhantomConfig(), **changes)
     anatomy, tissues, parameters = _subject(seed, config)
     grid = anatomy.grid

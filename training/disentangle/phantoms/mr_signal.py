@@ -37,10 +37,10 @@ class Relaxation:
 # name: (T1 at 1.5 T, T1 at 3 T, T2 at 1.5 T, T2 at 3 T, PD, mmol/l Gd, saturation, flow)
 _TABLE = {
     "csf": (4000, 4200, 1500, 1300, 1.00, 0.0, 1.0, 0.88),
-    "gm": (1000, 1300, 93, 88, 0.80, 0.02, 0.97, 1.0),
+    "gm": (1000, 1300, 91, 86, 0.82, 0.02, 0.97, 1.0),
     "deep_gm": (860, 1100, 81, 73, 0.78, 0.02, 0.95, 1.0),
     "pallidum": (760, 980, 66, 57, 0.74, 0.02, 0.93, 1.0),
-    "wm": (640, 850, 80, 75, 0.72, 0.01, 0.94, 1.0),
+    "wm": (640, 850, 80, 75, 0.71, 0.01, 0.94, 1.0),
     "lesion": (1130, 1380, 132, 123, 0.84, 0.02, 0.97, 1.0),
     "edema": (1080, 1340, 124, 116, 0.84, 0.03, 0.98, 1.0),
     "necrosis": (1900, 2200, 240, 215, 0.92, 0.05, 1.0, 1.0),
@@ -70,12 +70,14 @@ def draw_relaxation(rng: np.random.Generator, field_tesla: float) -> dict[str, R
     common = rng.normal(0, 0.03, 2)
     result = {}
     for name, (low1, high1, low2, high2, pd, gd, saturation, flow) in _TABLE.items():
-        sd = 0.02 if name in HEALTHY_TISSUES else 0.11
-        dt1, dt2 = rng.normal(0, sd, 2) + (common if name in HEALTHY_TISSUES else 0)
+        # More water lengthens both times of diseased tissue, which keeps it bright on T2 and FLAIR.
+        water = rng.normal(0, 0.1) * np.array([0.7, 1.0])
+        own = rng.normal(0, 0.02, 2)
+        dt1, dt2 = own + (common if name in HEALTHY_TISSUES else water)
         result[name] = Relaxation(
             t1=float((low1 + weight * (high1 - low1)) * np.exp(dt1)),
             t2=float((low2 + weight * (high2 - low2)) * np.exp(dt2)),
-            pd=float(np.clip(pd * np.exp(rng.normal(0, 0.02)), 0.02, 1)),
+            pd=float(np.clip(pd * np.exp(rng.normal(0, 0.01)), 0.02, 1)),
             gd=float(gd * np.exp(rng.normal(0, 0.35))),
             saturation=float(min(saturation + rng.normal(0, 0.02), 1)),
             flow=float(np.clip(flow + rng.normal(0, 0.05), 0.02, 1)),
@@ -137,7 +139,7 @@ def draw_protocol(rng: np.random.Generator, sequence: str, field_tesla: float) -
     if sequence == "T2":
         return {"method": "spin_echo", "tr": u(2800, 7000), "te": u(78, 120)}
     if sequence == "PD":
-        return {"method": "spin_echo", "tr": u(2000, 3800), "te": u(9, 30)}
+        return {"method": "spin_echo", "tr": u(2200, 3800) * (0.75 + field_tesla / 6), "te": u(9, 30)}
     if sequence == "FLAIR":
         tr = u(6000, 11000)
         # The inversion time that nulls fluid of T1 = 4.1 s, missed by a little.
