@@ -105,6 +105,10 @@ def _squeeze(text: str) -> str:
 _EXACT = {_squeeze(name): info.name for info in SEQUENCES.values() for name in (info.name, *info.synonyms)}
 
 
+# Synonyms that mean a sequence where one is asked for, but much else as the name of a file or folder.
+_AMBIGUOUS = {"de", "fl", "c0", "ip", "dp", "rho", "pt", "func", "opp"}
+
+
 def canonical(name: str) -> str:
     """The canonical name of a sequence, from that name or a synonym, whatever its case and punctuation.
 
@@ -246,7 +250,7 @@ def guess_from_name(name: str) -> Guess:
         while _SUFFIXES.search(stem):
             stem = _SUFFIXES.sub("", stem)
         exact = _EXACT.get(_squeeze(stem))
-        if exact and _squeeze(stem) not in ("de", "fl", "c0", "ip", "dp", "rho"):
+        if exact and _squeeze(stem) not in _AMBIGUOUS:
             guess = Guess(exact, 0.97, f"it is named {stem}")
         else:
             guess = _guess_words(_words(stem))

@@ -1,5 +1,6 @@
 """``python -m disentangle.worker``, or this file by its path, which needs no PYTHONPATH to find the package."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,4 +11,6 @@ if not __package__:
 from disentangle.worker.server import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is left to do, and torch takes seconds over taking itself apart

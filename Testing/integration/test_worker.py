@@ -1,0 +1,352 @@
+"""The worker process: warm between runs, stoppable at any moment, restarted after a crash, never orphaned."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from disentangle.bundles import ClassInfo
+from disentangle.errors import InputError
+from disentangle.inference import Predictor, Result, SequenceFactors
+from disentangle.phantoms import brain_phantom
+from disentangle.study import Image, Study
+from disentangle.worker import client as client_module
+from disentangle.worker.checks import check_interpreter
+from disentangle.worker.client import FINAL, WorkerClient, worker_environment, worker_python
+from disentangle.worker.codec import read_result, read_study, write_result, write_study
+from tiny_bundle import tiny_bundle
+
+PACKAGE = Path(client_module.__file__).resolve().parents[1]
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return brain_phantom(5, spacing=5.0, lesions="ms").study.subset(["T1", "FLAIR"])
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """One real worker for the tests that leave it alive."""
+    with WorkerClient(env={**os.environ, "OMP_NUM_THREADS": "1"}) as client:
+        yield client
+
+
+def prediction(client: WorkerClient, study: Study, bundle: Path, **wanted) -> dict:
+    folder = client.folder()
+    write_study(study, folder / "study")
+    request = {"request": "predict", "bundle": bundle, "study": folder / "study", "output": folder / "result"}
+    return {**request, "device": "cpu", **wanted}
+
+
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, ready: bool = True) -> None:
+    """A worker that misbehaves: ``body`` runs with ``say(event, **fields)`` after the ready event."""
+    lines = [
+        "import json, os, sys, time",
+        "def say(event, **fields): print(json.dumps({'event': event, **fields}), flush=True)",
+        "say('ready', protocol=1)" if ready else "",
+    ]
+    script = tmp_path / "fake_worker.py"
+    script.write_text("\n".join([*lines, body]), encoding="utf-8")
+    monkeypatch.setattr(client_module, "_SCRIPT", script)
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self").exists():
+        # A dead process whose new parent has not collected it yet still has a number.
+        return stat.exists() and stat.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    return subprocess.run(["ps", "-p", str(pid)], capture_output=True, check=False).returncode == 0
+
+
+def wait_until(condition, seconds: float = 15.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+# -- the codec -------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_arrives_as_it_was_sent(tmp_path: Path, study: Study) -> None:
+    study = Study(study.images, "Müller", study.labels, study.masks, {1: "lesion"}, ["a warning"])
+    again = read_study(write_study(study, tmp_path / "study"))
+    assert again.available == study.available
+    assert (again.name, again.label_names, again.warnings) == ("Müller", {1: "lesion"}, ["a warning"])
+    for sent, got in [(study["T1"], again["T1"]), (study.labels, again.labels), (study.masks[""], again.masks[""])]:
+        assert got.array.dtype == sent.array.dtype
+        assert np.array_equal(got.array, sent.array)
+        assert np.array_equal(got.affine, sent.affine)
+        assert (got.sequence, got.source, got.guess, got.header) == (
+            sent.sequence,
+            sent.source,
+            sent.guess,
+            sent.header,
+        )
+
+
+def test_a_result_arrives_as_it_was_sent(tmp_path: Path) -> None:
+    def image() -> Image:
+        return Image(RNG.random((3, 4, 5)).astype(np.float32), np.eye(4), sequence="T1")
+
+    factors = SequenceFactors([image(), image()], image(), RNG.random(16), image(), image())
+    classes = [ClassInfo(1, "lesion", (1, 2, 3), {"type": {"scheme": "SCT", "value": "1", "meaning": "x"}})]
+    result = Result(image(), classes, {"lesion": image()}, {"T2": image()}, {"T1": factors}, {("T1", "T2"): image()})
+    result.report = {"volumes_ml": {"lesion": np.float64(1.5)}, "timings_s": {"load": 0.1}}
+    again = read_result(write_result(result, tmp_path / "result"))
+    assert again.classes == classes
+    assert again.report == result.report
+    assert list(again.cross) == [("T1", "T2")]
+    assert np.array_equal(again.factors["T1"].modality, factors.modality)
+    assert np.array_equal(again.factors["T1"].anatomy[1].array, factors.anatomy[1].array)
+    assert np.array_equal(again.segmentation.array, result.segmentation.array)
+    assert again.overview is None
+
+
+@pytest.mark.parametrize("damage", ["{", '{"protocol": 1}', '{"protocol": 1, "content": {"$type": "Nonsense"}}'])
+def test_a_damaged_or_foreign_folder_is_one_sentence(tmp_path: Path, study: Study, damage: str) -> None:
+    folder = write_study(study, tmp_path / "study")
+    index = folder / "index.json"
+    index.write_text(index.read_text(encoding="utf-8").replace('"protocol": 1', '"protocol": 99'), encoding="utf-8")
+    with pytest.raises(InputError, match="different versions"):
+        read_study(folder)
+    index.write_text(damage, encoding="utf-8")
+    with pytest.raises(InputError, match="incomplete or damaged"):
+        read_study(folder)
+
+
+# -- the real worker -------------------------------------------------------------------------------------------------
+
+
+def test_a_check_tells_what_the_interpreter_has(warm: WorkerClient) -> None:
+    event = warm.wait(warm.submit({"request": "check"}), timeout_s=60)
+    assert event["check"]["ok"] is True
+    assert event["check"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert event["check"]["packages"]["torch"]
+    assert "cpu" in [device["name"] for device in event["check"]["devices"]]
+
+
+def test_a_prediction_is_the_same_as_in_this_process_and_the_second_is_warm(
+    warm: WorkerClient, study: Study, bundle: Path
+) -> None:
+    seen: list[dict] = []
+    wanted = {"synthesize": ["T2"], "factors": True, "cross_reconstructions": True, "probabilities": True}
+    first = warm.wait(warm.submit(prediction(warm, study, bundle, **wanted)), seen.append, timeout_s=120)
+    assert first["event"] == "result", first
+    there = read_result(first["output"])
+    here = Predictor(bundle, device="cpu").run(study, segment=True, **wanted)
+    assert np.array_equal(there.segmentation.array, here.segmentation.array)
+    assert np.allclose(there.synthesized["T2"].array, here.synthesized["T2"].array, atol=1e-2)
+    assert there.synthesized["T2"].grid.same_as(study.first.grid)
+    assert set(there.cross) == set(here.cross) and set(there.factors) == set(here.factors)
+    progress = [e["fraction"] for e in seen if e["event"] == "progress"]
+    assert len(progress) > 3 and progress == sorted(progress) and progress[-1] == 1.0
+    pid = warm.pid
+    again = warm.wait(warm.submit(prediction(warm, study, bundle)), timeout_s=120)
+    report = read_result(again["output"]).report
+    assert warm.pid == pid
+    assert report["timings_s"]["load"] < 0.5 * there.report["timings_s"]["load"] or report["timings_s"]["load"] < 0.05
+
+
+def test_bad_input_is_the_users_sentence_and_the_worker_stays(warm: WorkerClient, study: Study, bundle: Path) -> None:
+    warm.wait(warm.submit({"request": "check", "devices": False}), timeout_s=60)
+    pid = warm.pid
+    for request, said in [
+        (prediction(warm, study, bundle, synthesize=["CT"]), "cannot synthesise CT"),
+        (prediction(warm, study, Path("no-such-model")), "no-such-model"),
+        ({"request": "dance"}, "does not know the request 'dance'"),
+    ]:
+        event = warm.wait(warm.submit(request), timeout_s=120)
+        assert (event["event"], event["kind"]) == ("error", "input"), event
+        assert said in event["message"]
+    assert warm.pid == pid
+
+
+def test_a_defect_is_a_sentence_with_the_traceback_in_its_details(warm: WorkerClient) -> None:
+    event = warm.wait(warm.submit({"request": "predict"}), timeout_s=120)
+    assert (event["kind"], "KeyError" in event["message"]) == ("failure", True)
+    assert "Traceback" in event["details"]
+
+
+def test_cancel_stops_a_running_and_a_queued_prediction_and_leaves_no_output(
+    warm: WorkerClient, study: Study, bundle: Path
+) -> None:
+    pid = warm.wait(warm.submit({"request": "check", "devices": False}), timeout_s=60) and warm.pid
+    running, queued = prediction(warm, study, bundle, factors=True), prediction(warm, study, bundle)
+    first, second = warm.submit(running), warm.submit(queued)
+    assert wait_until(lambda: any(e["event"] == "progress" for e in warm.poll()), 60)
+    warm.cancel(second)
+    assert warm.wait(second, timeout_s=1)["event"] == "cancelled"
+    warm.cancel(first)
+    assert warm.wait(first, timeout_s=20)["event"] == "cancelled"
+    assert not warm.busy
+    assert not running["output"].exists() and not queued["output"].exists()
+    assert warm.wait(warm.submit(prediction(warm, study, bundle)), timeout_s=120)["event"] == "result"
+    assert warm.pid == pid
+
+
+def test_a_killed_worker_is_a_clear_sentence_and_the_next_request_runs(study: Study, bundle: Path) -> None:
+    with WorkerClient(env={**os.environ, "OMP_NUM_THREADS": "1"}) as client:
+        name, waiting = client.submit(prediction(client, study, bundle)), client.submit({"request": "check"})
+        assert wait_until(lambda: any(e["event"] == "progress" for e in client.poll()), 60)
+        pid = client.pid
+        os.kill(pid, signal.SIGTERM)
+        answers = {}
+        assert wait_until(
+            lambda: answers.update({e["id"]: e for e in client.poll() if e["event"] in FINAL}) or len(answers) == 2, 60
+        )
+        assert answers[name]["kind"] == "crash"
+        assert "stopped unexpectedly" in answers[name]["message"] and "run again" in answers[name]["message"]
+        assert answers[waiting]["event"] == "result"
+        assert client.pid not in (None, pid)
+
+
+def test_the_worker_and_the_data_go_when_the_parent_dies(tmp_path: Path, study: Study, bundle: Path) -> None:
+    write_study(study, tmp_path / "study")
+    script = f"""
+import json, os, time
+from disentangle.worker.client import WorkerClient
+client = WorkerClient()
+folder = client.folder()
+(folder / "patient.npy").write_text("private", encoding="utf-8")
+name = client.submit({{"request": "predict", "bundle": {str(bundle)!r}, "study": {str(tmp_path / "study")!r},
+                      "output": folder / "result", "device": "cpu", "factors": True}})
+while not any(e["event"] == "progress" for e in client.poll()):
+    time.sleep(0.01)
+print(json.dumps([client.pid, str(folder)]), flush=True)
+os._exit(9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=worker_environment(sys.executable),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 9, done.stderr
+    pid, folder = json.loads(done.stdout)
+    assert wait_until(lambda: not Path(folder).exists()), "patients' images were left behind"
+    assert sys.platform == "win32" or wait_until(lambda: not alive(pid)), "the worker outlived its parent"
+
+
+def test_close_ends_the_process_and_deletes_its_folders() -> None:
+    client = WorkerClient()
+    folder = client.folder()
+    client.wait(client.submit({"request": "check", "devices": False}), timeout_s=60)
+    process = client._process.popen
+    client.close()
+    assert process.poll() == 0
+    assert not folder.exists() and not folder.parent.exists()
+    assert client.pid is None
+
+
+# -- processes that misbehave ----------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_does_not_react_to_cancel_is_ended_after_the_grace_time(tmp_path: Path, monkeypatch) -> None:
+    fake(tmp_path, monkeypatch, "time.sleep(1000)")
+    with WorkerClient(grace_s=0.3) as client:
+        name = client.submit({"request": "predict"})
+        assert wait_until(lambda: any(e["event"] == "ready" for e in client.poll()))
+        pid = client.pid
+        client.cancel(name)
+        started = time.monotonic()
+        assert client.wait(name, timeout_s=10)["event"] == "cancelled"
+        assert time.monotonic() - started < 5
+        assert client.pid != pid
+
+
+def test_what_libraries_print_becomes_log_lines_and_never_disturbs_the_protocol(tmp_path: Path, monkeypatch) -> None:
+    body = "print('ITK WARNING: \\udcffoo'.encode('utf-8', 'surrogateescape'), flush=True)\n"
+    body += "print('[1, 2]', flush=True)\nprint('on stderr', file=sys.stderr, flush=True)\n"
+    fake(tmp_path, monkeypatch, body + "time.sleep(0.2)\nsay('result', id='1')\nsys.stdin.read()")
+    with WorkerClient() as client:
+        logs: list[dict] = []
+        assert client.wait(client.submit({"request": "predict"}), logs.append, timeout_s=20)["event"] == "result"
+        texts = [e["text"] for e in logs if e["event"] == "log"]
+        assert "[1, 2]" in texts and "on stderr" in texts and any("ITK WARNING" in t for t in texts)
+
+
+def test_output_of_native_code_in_the_real_worker_goes_to_the_log(warm: WorkerClient, tmp_path: Path) -> None:
+    # The worker gives its real stdout away before anything is imported: descriptor 1 is stderr from then on.
+    script = "import os, sys; from disentangle.worker.server import _own_streams; r, e = _own_streams(); "
+    script += "os.write(1, b'native\\n'); print('python'); e.write(b'event\\n'); e.flush()"
+    done = subprocess.run([sys.executable, "-c", script], input="", capture_output=True, text=True, check=True)
+    assert done.stdout == "event\n"
+    assert done.stderr.splitlines() == ["native", "python"]
+
+
+@pytest.mark.parametrize(
+    ("body", "ready", "kind", "said"),
+    [
+        ("sys.exit('cannot import numpy')", False, "start", "could not start the worker (exit code 1: cannot import"),
+        ("sys.exit(3)", True, "crash", "stopped unexpectedly (exit code 0x3)"),
+        ("say('ready', protocol=99)\ntime.sleep(1000)", False, "start", "another version of Disentangle"),
+        ("time.sleep(1000)", False, "start", "did not start the worker within 0.5 seconds"),
+    ],
+)
+def test_every_way_to_fail_is_one_sentence_and_no_endless_restart(
+    tmp_path: Path, monkeypatch, body: str, ready: bool, kind: str, said: str
+) -> None:
+    fake(tmp_path, monkeypatch, body, ready)
+    with WorkerClient(start_s=0.5 if "within" in said else 30) as client:
+        for _ in range(2):
+            event = client.wait(client.submit({"request": "predict"}), timeout_s=20)
+            assert (event["event"], event["kind"]) == ("error", kind)
+            assert said in event["message"] and event["message"].endswith(".")
+        assert not client.busy
+
+
+def test_an_interpreter_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with WorkerClient(python=str(tmp_path / "python")) as client:
+        event = client.wait(client.submit({"request": "check"}), timeout_s=10)
+        assert event["kind"] == "start" and "cannot be started" in event["message"]
+        assert "Disentangle/WorkerPython" in event["message"]
+
+
+# -- what it depends on ----------------------------------------------------------------------------------------------
+
+
+def test_a_lacking_package_is_named_with_what_to_do(monkeypatch) -> None:
+    monkeypatch.setattr(
+        "disentangle.worker.checks.PACKAGES", {"numpy": (1, 24), "no_such_package": (1, 0), "torch": (99, 0)}
+    )
+    check = check_interpreter(devices=False)
+    assert check["ok"] is False
+    assert "lacks no_such_package>=1.0, torch>=99.0 (there is" in check["message"] and "install it" in check["message"]
+
+
+def test_the_interpreter_is_the_setting_then_the_variable_then_the_running_one(monkeypatch) -> None:
+    monkeypatch.setenv("DISENTANGLE_PYTHON", "/opt/torch/bin/python")
+    assert worker_python("/my/python") == "/my/python"
+    assert worker_python() == "/opt/torch/bin/python"
+    monkeypatch.delenv("DISENTANGLE_PYTHON")
+    assert worker_python() == sys.executable
+    foreign = worker_environment("/opt/torch/bin/python", {"PYTHONHOME": "/Slicer", "PYTHONPATH": "/Slicer/lib"})
+    assert "PYTHONHOME" not in foreign and foreign["PYTHONPATH"] == str(PACKAGE.parent)
+    own = worker_environment(sys.executable, {"PYTHONHOME": "/Slicer", "PYTHONPATH": "/Slicer/lib"})
+    assert own["PYTHONHOME"] == "/Slicer" and own["PYTHONPATH"].split(os.pathsep)[1] == "/Slicer/lib"
+
+
+def test_client_and_server_start_with_the_standard_library_alone() -> None:
+    script = "import sys; import disentangle.worker.client, disentangle.worker.server; "
+    script += "print(sorted({'torch', 'numpy', 'SimpleITK', 'qt', 'slicer'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == []
