@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options, rest = parser.parse_known_args(arguments)
         # argparse takes positional arguments in one place only; key=value settings may also follow options.
         settings = getattr(options, "settings", None)
-        if rest and (settings is None or not all("=" in text and not text.startswith("-") for text in rest)):
+        if rest and (settings is None or any(text.startswith("-") for text in rest)):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         if rest:
             options.settings = [*settings, *rest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Sequence
@@ -14,12 +15,15 @@ import SimpleITK as sitk
 
 from ..bundles import ClassInfo
 from ..errors import InputError
-from ..study import IMAGE_SUFFIXES, Image
+from ..study import Image, nifti, quiet_itk
 from .output import Staging, check_writable, staged_outputs
 from .png import write_png
 
 SYNTHETIC = "synthetic image made by Disentangle, not acquired"
 """The description that synthetic images carry in their headers (NIfTI: descrip, at most 79 characters)."""
+OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Formats of images in one file each: only these appear completely or not at all."""
+_DESCRIP = 148  # offset of "descrip" in a NIfTI-1 header
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +143,8 @@ def check_image_name(path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: the suffix is not one of an image.
     """
-    if not Path(path).name.lower().endswith(IMAGE_SUFFIXES):
-        raise InputError(f"The output {path} has no image suffix; end its name in {', '.join(IMAGE_SUFFIXES)}.")
+    if not Path(path).name.lower().endswith(OUTPUT_SUFFIXES):
+        raise InputError(f"The output {path} has no image suffix; end its name in {', '.join(OUTPUT_SUFFIXES)}.")
 
 
 def write_image(image: Image, path: Path, description: str, classes: Sequence[ClassInfo] = ()) -> None:
@@ -149,19 +153,37 @@ def write_image(image: Image, path: Path, description: str, classes: Sequence[Cl
     Raises:
         OSError: it could not be written (no space left, most likely).
     """
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _write_nifti(image, path, description)
+        return
     picture = image.to_sitk()
-    picture.SetMetaData("ITK_FileNotes", description[:79])  # NIfTI's descrip
-    if path.name.lower().endswith((".nrrd", ".nhdr")):
+    picture.SetMetaData("Description", description)
+    if path.name.lower().endswith(".nrrd"):
         for key, value in segment_fields(image, classes).items():
             picture.SetMetaData(key, value)
     try:
-        sitk.WriteImage(picture, str(path), useCompression=True)
+        with quiet_itk():
+            sitk.WriteImage(picture, str(path), useCompression=True)
     except RuntimeError as error:
-        # SimpleITK hides the reason; a full disk can be told by writing a little more.
-        probe = path.with_name("probe")
-        probe.write_bytes(bytes(1 << 16))
-        probe.unlink()
+        # SimpleITK hides the reason; writing a little more brings the system's own to light.
+        path.write_bytes(bytes(1 << 16))
         raise OSError(f"{path.name} could not be written") from error
+
+
+def _write_nifti(image: Image, path: Path, description: str) -> None:
+    """NIfTI without ITK, which takes no notice of a full disk."""
+    plain = path.with_name("plain.nii")
+    nifti.write(plain, image.array, image.affine)
+    data = bytearray(plain.read_bytes())
+    plain.unlink()
+    text = description.encode("ascii", "replace")[:79]
+    data[_DESCRIP : _DESCRIP + len(text)] = text
+    if path.name.lower().endswith(".gz"):
+        # Neither name nor time in the file: equal results are equal files.
+        with path.open("wb") as stream, gzip.GzipFile("", "wb", 4, stream, mtime=0) as packed:
+            packed.write(data)
+    else:
+        path.write_bytes(data)
 
 
 def segment_fields(image: Image, classes: Sequence[ClassInfo]) -> dict[str, str]:

@@ -1,0 +1,259 @@
+"""The ``disentangle`` command, from arguments to files, exit codes and what it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from disentangle.cli import main
+from disentangle.study import Image, Study
+from tiny_bundle import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """Two subjects made by the command itself; the first one's folder."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    arguments = ["phantom", "brain", "--subjects", "2", "--seed", "4", "-o", str(folder), "spacing=6", "lesions=ms"]
+    assert main([*arguments, "--quiet"]) == 0
+    return folder / "brain-0004"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DISENTANGLE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_phantoms_are_studies(study: Path):
+    for folder in (study, study.parent / "brain-0005"):
+        found = Study.from_folder(folder)
+        assert found.available == ("T1", "T1Gd", "T2", "FLAIR")
+        assert found.labels is not None
+
+
+def test_segment_writes_labels_probabilities_report_and_picture(study: Path, model: str, tmp_path: Path, capsys):
+    arguments = ["segment", "--study", study, "--model", model, "-o", tmp_path / "o" / "seg.nii.gz"]
+    arguments += ["--probabilities", tmp_path / "p", "--json", tmp_path / "r.json", "--overview", tmp_path / "o.png"]
+    assert main([str(a) for a in arguments]) == 0
+    assert Image.read(tmp_path / "o" / "seg.nii.gz").grid.same_as(Study.from_folder(study).first.grid)
+    assert len(files(tmp_path / "p")) == 5
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report["labels"]["1"] == "cerebrospinal fluid"
+    assert report["inputs"]["T1"]["file"].endswith("T1.nii.gz")
+    assert report["volumes_ml"].keys() == set(report["labels"].values()) - {"background"}
+    assert (tmp_path / "o.png").read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr()
+    assert "grey matter" in said.out
+    assert said.err == ""
+
+
+def test_segment_takes_files_by_sequence_and_the_first_one_gives_the_geometry(study: Path, model: str, tmp_path: Path):
+    t2 = sitk.ReadImage(str(study / "T2.nii.gz"))
+    sitk.WriteImage(t2[:, :, 3:-3], str(tmp_path / "second.nrrd"))
+    arguments = ["segment", "--input", f"t2={tmp_path / 'second.nrrd'}", f"T1={study / 'T1.nii.gz'}", "-q"]
+    assert main([*arguments, "--model", model, "--output", str(tmp_path / "seg.seg.nrrd")]) == 0
+    found = sitk.ReadImage(str(tmp_path / "seg.seg.nrrd"))
+    assert found.GetSize() == t2[:, :, 3:-3].GetSize()
+    assert found.GetMetaData("Segment0_Name") == "cerebrospinal fluid"
+
+
+def test_segment_reads_one_time_point(study: Path, model: str, tmp_path: Path):
+    t1 = sitk.ReadImage(str(study / "T1.nii.gz"))
+    sitk.WriteImage(sitk.JoinSeries([t1, sitk.Cast(t1 * 0 + 5, t1.GetPixelID())]), str(tmp_path / "series.nii.gz"))
+    output = tmp_path / "seg.nii.gz"
+    arguments = ["segment", "--input", f"T1={tmp_path / 'series.nii.gz'}", "--model", model, "-o", str(output), "-q"]
+    assert main([*arguments, "--time-point", "0"]) == 0
+    alone = tmp_path / "alone.nii.gz"
+    assert main(["segment", "-i", f"T1={study / 'T1.nii.gz'}", "--model", model, "-o", str(alone), "-q"]) == 0
+    assert np.array_equal(Image.read(output).array, Image.read(alone).array)
+
+
+def test_a_given_mask_limits_the_labels(study: Path, model: str, tmp_path: Path):
+    mask = Image.read(study / "brainmask.nii.gz")
+    half = mask.array.copy()
+    half[:, :, half.shape[2] // 2 :] = 0
+    mask.with_array(half).write(tmp_path / "mask.nii.gz")
+    arguments = ["segment", "-i", f"T1={study / 'T1.nii.gz'}", "--mask", str(tmp_path / "mask.nii.gz"), "-q"]
+    assert main([*arguments, "--model", model, "-o", str(tmp_path / "seg.nii.gz")]) == 0
+    labels = Image.read(tmp_path / "seg.nii.gz").array
+    assert labels[half > 0].any()
+    assert not labels[:, :, half.shape[2] // 2 + 2 :].any()
+
+
+def test_synthesize_scores_what_it_makes(study: Path, model: str, tmp_path: Path, capsys):
+    arguments = ["synthesize", "--target", "FLAIR", "--reference", f"FLAIR={study / 'FLAIR.nii.gz'}"]
+    arguments += ["-i", f"T1={study / 'T1.nii.gz'}", "-i", f"T2={study / 'T2.nii.gz'}", "--model", model]
+    assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
+    assert files(tmp_path / "out") == {"synthetic_FLAIR.nii.gz", "report.json", "overview.png"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["quality"]["synthesis"]["FLAIR"]["psnr"] > 0
+    assert "FLAIR: PSNR" in capsys.readouterr().out
+
+
+def test_factors_come_with_cross_reconstructions_and_pictures(study: Path, model: str, tmp_path: Path):
+    arguments = ["factors", "-i", f"T1={study / 'T1.nii.gz'}", f"FLAIR={study / 'FLAIR.nii.gz'}", "--model", model]
+    assert main([*arguments, "-o", str(tmp_path / "out"), "--json", str(tmp_path / "r.json"), "-q"]) == 0
+    found = files(tmp_path / "out")
+    assert found >= {"overview.png", "cross.png", "modality.json", "cross/T1_as_FLAIR.nii.gz"}
+    assert {f"factors/T1/anatomy_{n}.nii.gz" for n in (1, 2, 3, 4)} <= found
+    assert json.loads((tmp_path / "out" / "modality.json").read_text(encoding="utf-8")).keys() == {"T1", "FLAIR"}
+    assert (tmp_path / "r.json").exists()
+
+
+def test_models_are_added_listed_shown_verified_and_removed(model: str, home: Path, capsys):
+    assert main(["models", "add", model]) == 0
+    assert main(["models", "list", "--json"]) == 0
+    said = capsys.readouterr().out
+    listed = json.loads(said[said.index("{") :])
+    assert "tiny" in [entry["name"] for entry in listed["models"]]
+    assert main(["models", "show", "tiny"]) == 0
+    assert "Apache-2.0" in capsys.readouterr().out
+    assert main(["models", "verify", "tiny"]) == 0
+    assert "tiny 0.1.0: sound" in capsys.readouterr().out
+    weights = home / "Models" / "tiny" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
+    assert main(["models", "verify"]) == 2
+    assert "checksum" in capsys.readouterr().err
+    assert main(["models", "remove", "tiny"]) == 0
+    assert not (home / "Models" / "tiny").exists()
+
+
+def test_a_restrictive_licence_is_agreed_to_once(study: Path, tmp_path: Path, capsys):
+    bundle = tiny_bundle(tmp_path / "nc", license={"name": "CC BY-NC-SA 4.0", "permissive": False})
+    arguments = ["segment", "-i", f"T1={study / 'T1.nii.gz'}", "--model", str(bundle.path), "-q"]
+    arguments += ["-o", str(tmp_path / "seg.nii.gz")]
+    assert main(arguments) == 2
+    assert "--accept-license" in capsys.readouterr().err
+    assert not (tmp_path / "seg.nii.gz").exists()
+    assert main([*arguments, "--accept-license"]) == 0
+    assert main(arguments) == 0
+
+
+def test_batch_goes_on_after_a_failure_and_resumes(study: Path, model: str, tmp_path: Path, capsys):
+    (tmp_path / "bad.nii.gz").write_text("no image", encoding="utf-8")
+    rows = [
+        ["name", "study", "T1", "T2"],
+        ["whole", str(study), "", ""],
+        ["bad", "", "bad.nii.gz", ""],
+        ["files", "", str(study / "T1.nii.gz"), str(study / "T2.nii.gz")],
+    ]
+    with (tmp_path / "list.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
+    arguments = ["batch", str(tmp_path / "list.csv"), "-o", str(tmp_path / "out"), "--model", model]
+    assert main(arguments) == 2
+    assert "bad.nii.gz" in capsys.readouterr().err
+    with (tmp_path / "out" / "batch.csv").open(newline="", encoding="utf-8") as stream:
+        summary = {row["name"]: row["status"] for row in csv.DictReader(stream)}
+    assert summary == {"whole": "done", "bad": "failed", "files": "done"}
+    assert not (tmp_path / "out" / "bad").exists()
+    before = (tmp_path / "out" / "whole" / "segmentation.nii.gz").stat().st_mtime_ns
+    Study.from_folder(study)["T1"].write(tmp_path / "bad.nii.gz")
+    assert main([*arguments, "--resume"]) == 0
+    assert (tmp_path / "out" / "whole" / "segmentation.nii.gz").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "bad" / "segmentation.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("name\na\n", "neither a column 'study' nor columns of sequences"),
+        ("study,T1\nfolder,t1.nii.gz\n", "Row 1"),
+        ("study\n", "lists no studies"),
+        ("study\nx/a\ny/A\n", "Two studies"),
+        ("study,T9\na,\n", "T9"),
+    ],
+)
+def test_a_manifest_with_a_mistake_is_one_sentence(tmp_path: Path, capsys, content: str, sentence: str):
+    (tmp_path / "list.csv").write_text(content, encoding="utf-8")
+    assert main(["batch", str(tmp_path / "list.csv"), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "required"),
+        (["segment"], "-o/--output"),
+        (["segment", "-o", "x.nii.gz", "--device", "gpu"], "no device 'gpu'"),
+        (["segment", "-o", "x.nii.gz", "--threads", "0"], "'0' is not a whole number from 1"),
+        (["segment", "-o", "x.nii.gz", "--nonsense"], "--nonsense"),
+        (["segment", "-o", "x.nii.gz", "-q", "-v"], "not allowed with"),
+        (["phantom", "heart", "-o", "x"], "no phantoms of kind 'heart'"),
+        (["phantom", "brain", "-o", "x", "spacing"], "not a setting"),
+        (["phantom", "brain", "-o", "x", "speed=3"], "speed"),
+    ],
+)
+def test_wrong_arguments_are_one_line(capsys, tmp_path, monkeypatch, arguments: list[str], sentence: str):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_defect_of_ours_is_exit_code_1_and_only_verbose_shows_the_trace(monkeypatch, capsys, study, model, tmp_path):
+    import disentangle.inference
+
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(disentangle.inference.Predictor, "run", broken)
+    arguments = ["segment", "--study", str(study), "--model", model, "-o", str(tmp_path / "seg.nii.gz")]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "ZeroDivisionError" in error
+    assert main([*arguments, "--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_stopping_leaves_nothing_behind(monkeypatch, capsys, study, model, tmp_path):
+    from disentangle.inference import engine
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "neighbours", interrupt)
+    arguments = ["factors", "--study", str(study), "--model", model, "-o", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    assert "stopped" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_without_its_packages_names_the_extra(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    for name in [n for n in sys.modules if n.startswith("disentangle.learning.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(["train", str(tmp_path / "config.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'disentangle[train]'" in error
+    assert error.count("\n") == 1
+
+
+def test_the_module_runs_as_a_program_without_importing_torch():
+    code = "import sys; from disentangle.cli import main; main(['models']); print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip().endswith("False")
+    version = subprocess.run([sys.executable, "-m", "disentangle", "--version"], capture_output=True, text=True)
+    assert (version.returncode, version.stdout.split()[0]) == (0, "disentangle")
