@@ -192,7 +192,7 @@ class NodeComboBox(NodeList):
 
     def addNode(self, node_type: str = "") -> Any:
         """What "Create new ..." does."""
-        chosen = node_type or list(self.nodeTypes)[0]
+        chosen = node_type or next(iter(self.nodeTypes))
         node = self._scene.AddNewNodeByClass(chosen, self.baseName or "")
         for name, value in self._attributes.get(chosen, {}).items():
             node.SetAttribute(name, str(value))
@@ -257,6 +257,10 @@ class CheckableNodeComboBox(NodeList):
         return not self._checked
 
 
-DEFAULTS = dict(
-    showChildNodeTypes=True, addEnabled=True, removeEnabled=True, selectNodeUponCreation=True, noneDisplay=_NONE
-)
+DEFAULTS = {
+    "showChildNodeTypes": True,
+    "addEnabled": True,
+    "removeEnabled": True,
+    "selectNodeUponCreation": True,
+    "noneDisplay": _NONE,
+}

@@ -23,30 +23,28 @@ from .values import EnumType, EnumValue, set_object_wrapper, unwrap, wrap
 _MISSING = object()
 _QT_MODULES = (QtCore, QtGui, QtWidgets, QtUiTools)
 _MODAL_STATICS = {"QFileDialog", "QMessageBox", "QInputDialog", "QColorDialog"}
-_standins: dict[str, type] = {}
+standins: dict[str, type] = {}
 _alive: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 def register(full_name: str, native_class: type) -> None:
     """Make a stand-in class known, for example ``slicer.qMRMLWidget``."""
-    _standins[full_name] = native_class
+    standins[full_name] = native_class
 
 
 def native_class_of(full_name: str) -> type:
     """The PySide6 or stand-in class behind ``qt.QLabel`` or ``slicer.qMRMLWidget``.
 
     Raises:
-        AttributeError: Slicer or the bench does not have it.
+        NotImplementedError: Slicer has it, the bench does not imitate it.
     """
-    if full_name in _standins:
-        return _standins[full_name]
+    if full_name in standins:
+        return standins[full_name]
     module, _, short = full_name.partition(".")
-    if not names.offers(full_name):
-        raise AttributeError(f"module '{module}' has no attribute '{short}' (see bench/api/classes.txt)")
     for qt_module in _QT_MODULES if module == "qt" else ():
         if hasattr(qt_module, short):
             return getattr(qt_module, short)
-    raise AttributeError(f"the bench does not imitate {full_name}")
+    raise NotImplementedError(f"the bench does not imitate {full_name}")
 
 
 class PythonQtType(type):
@@ -117,10 +115,15 @@ def _adopt(wrapper: PythonQtObject) -> None:
 
 @cache
 def wrapper_class(full_name: str) -> PythonQtType:
-    """The Python class ``qt.QLabel`` itself."""
-    native_class_of(full_name)
-    namespace = {"_full": full_name, "__module__": full_name.split(".")[0]}
-    return PythonQtType(full_name.split(".")[1], (PythonQtObject,), namespace)
+    """The Python class ``qt.QLabel`` itself.
+
+    Raises:
+        AttributeError: Slicer does not have it, or the bench's tables leave it out.
+    """
+    module, _, short = full_name.partition(".")
+    if not names.offers(full_name):
+        raise AttributeError(f"module '{module}' has no attribute '{short}' (see bench/api/classes.txt)")
+    return PythonQtType(short, (PythonQtObject,), {"_full": full_name, "__module__": module})
 
 
 @cache
@@ -396,7 +399,7 @@ def _full_name(native: Any) -> str | None:
         while meta is not None:
             for module in ("slicer", "ctk", "qt"):
                 full = f"{module}.{meta.className()}"
-                if full in _standins or (module == "qt" and names.offers(full)):
+                if full in standins or (module == "qt" and names.offers(full)):
                     return full
             meta = meta.superClass()
         return None

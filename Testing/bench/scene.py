@@ -87,13 +87,13 @@ class SubjectHierarchyPlugins:
     _DATA = ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLModelNode", "vtkMRMLMarkupsNode",
              "vtkMRMLTransformNode", "vtkMRMLTableNode", "vtkMRMLTextNode", "vtkMRMLPlotChartNode",
              "vtkMRMLPlotSeriesNode", "vtkMRMLSequenceNode", "vtkMRMLSequenceBrowserNode")
-    _OWNERS = {
-        "vtkMRMLLabelMapVolumeNode": "LabelMaps",
-        "vtkMRMLVolumeNode": "Volumes",
-        "vtkMRMLSegmentationNode": "Segmentations",
-        "vtkMRMLTableNode": "Tables",
-        "vtkMRMLTransformNode": "Transforms",
-    }
+    _OWNERS = (
+        ("vtkMRMLLabelMapVolumeNode", "LabelMaps"),
+        ("vtkMRMLVolumeNode", "Volumes"),
+        ("vtkMRMLSegmentationNode", "Segmentations"),
+        ("vtkMRMLTableNode", "Tables"),
+        ("vtkMRMLTransformNode", "Transforms"),
+    )
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
@@ -120,7 +120,7 @@ class SubjectHierarchyPlugins:
     def _add(self, node: Any) -> None:
         hierarchy = self._scene.GetSubjectHierarchyNode()
         item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-        owner = next((name for kind, name in self._OWNERS.items() if node.IsA(kind)), "Default")
+        owner = next((name for kind, name in self._OWNERS if node.IsA(kind)), "Default")
         hierarchy.SetItemOwnerPluginName(item, owner)
 
     def _add_all(self) -> None:

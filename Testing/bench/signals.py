@@ -48,7 +48,7 @@ class _Functor:
             traceback.print_exc(file=sys.stderr)
 
 
-def _type_names(signature: str) -> list[str]:
+def type_names(signature: str) -> list[str]:
     inside = signature[signature.index("(") + 1 : signature.rindex(")")]
     return [part.strip() for part in inside.split(",") if part.strip()]
 
@@ -64,7 +64,7 @@ def _custom_overload(native: QtCore.QObject, signature: str) -> list[str] | None
     for overload in names.qt_signals(native.metaObject().className()).get(name, ()):
         types = [argument.partition("=")[0].strip() for argument in overload]
         if normalized(f"{name}({','.join(_without_names(types))})") == signature:
-            return _type_names(signature)
+            return type_names(signature)
     return None
 
 
@@ -80,7 +80,7 @@ def _without_names(arguments: list[str]) -> list[str]:
 def _native_overload(native: QtCore.QObject, signature: str) -> list[str] | None:
     meta = native.metaObject()
     index = meta.indexOfSignal(signature)
-    return None if index < 0 else _type_names(signature)
+    return None if index < 0 else type_names(signature)
 
 
 def is_signal(native: QtCore.QObject, name: str) -> bool:
@@ -108,7 +108,7 @@ def default_signature(native: QtCore.QObject, name: str) -> str:
         if bytes(meta.method(index).name().data()).decode() == name
         and meta.method(index).methodType() == QtCore.QMetaMethod.MethodType.Signal
     ]
-    return max(found, key=lambda signature: len(_type_names(signature)))
+    return max(found, key=lambda signature: len(type_names(signature)))
 
 
 def connect(native: QtCore.QObject, signature: str, target: Callable[..., Any]) -> bool:

@@ -23,8 +23,8 @@ class UiLoader(QtUiTools.QUiLoader):
         """
         for module in ("slicer", "ctk"):
             full = f"{module}.{class_name}"
-            if full in pythonqt._standins:
-                widget = pythonqt._standins[full](parent)
+            if full in pythonqt.standins:
+                widget = pythonqt.standins[full](parent)
                 widget.setObjectName(name)
                 return widget
         if class_name.startswith(("qMRML", "qSlicer", "ctk")):
@@ -68,8 +68,8 @@ def check(tree: ElementTree.Element) -> None:
 
 def _qt_base(class_name: str) -> type:
     for module in ("slicer", "ctk"):
-        if f"{module}.{class_name}" in pythonqt._standins:
-            return pythonqt._standins[f"{module}.{class_name}"]
+        if f"{module}.{class_name}" in pythonqt.standins:
+            return pythonqt.standins[f"{module}.{class_name}"]
     raise NotImplementedError(f"the bench does not imitate {class_name}, which the .ui file uses")
 
 
@@ -86,7 +86,7 @@ def _connect_all(connections: ElementTree.Element | None, top: QtWidgets.QWidget
             ends.append(found)
         sender, receiver = ends
         slot = getattr(wrap(receiver), texts["slot"].partition("(")[0])
-        count = len(signals._type_names(texts["slot"]))
+        count = len(signals.type_names(texts["slot"]))
         signals.connect(sender, texts["signal"], _Slot(slot, count, texts["slot"]))
 
 

@@ -156,8 +156,6 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
     def runTest(self) -> None:
         """Every method whose name has "test" in it."""
         for name in self.moduleTestNames:
-            if name in ("runTest", "moduleTestNames"):
-                continue
             self.setUp()
             getattr(self, name)()
             self.tearDown()

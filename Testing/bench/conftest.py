@@ -1,0 +1,154 @@
+"""Fixtures of the bench: a fresh scene, modules loaded from the install tree, clicks, waiting, screenshots."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("slicer_core", reason="the bench needs slicer-core (Python 3.11 and later)")
+pytest.importorskip("PySide6", reason="the bench needs PySide6-Essentials")
+
+from bench import dialogs, install_tree, modules, python_slicer, scene, screenshots, signals, slicer_app
+from bench.slicer_modules import packaging, pytorch_utils, sample_data
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``pytest Testing/bench --screenshots Resources/Screenshots`` keeps the pictures."""
+    parser.addoption("--screenshots", metavar="DIR", help="where the bench's pictures go")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs slicer-core and PySide6."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.bench)
+
+
+@pytest.fixture(scope="session")
+def slicer_process(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> slicer_app.Slicer:
+    """The imitated Slicer; one for the whole process."""
+    home = tmp_path_factory.mktemp("Slicer-5.13")
+    python_slicer.write_launcher(home / "bin", repository / "training")
+    os.environ["PATH"] = f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return slicer_app.start(home)
+
+
+@pytest.fixture
+def slicer_bench(slicer_process: slicer_app.Slicer) -> Iterator[slicer_app.Slicer]:
+    """A fresh scene. Afterwards: no exception left a slot, VTK reported no error, no render pause is left over."""
+    running = slicer_process
+    running.scene.Clear(False)
+    records: list[list[Any]] = [signals.uncaught, scene.vtk_errors, packaging.installed, sample_data.registered]
+    for record in [*records, pytorch_utils.requests]:
+        record.clear()
+    pytorch_utils.pretend_missing = False
+    dialogs.forget()
+    running.application.userSettings().clear()
+    node = running.layout_manager.layoutLogic().GetLayoutNode()
+    node.SetViewArrangement(node.SlicerLayoutFourUpView)
+    yield running
+    running.application.processEvents()
+    running.main_window._selector.current = ""
+    for name in [name for name in running.module_manager.modulesNames() if name not in running.logics]:
+        modules.unload(running.module_manager, name)
+    running.application.processEvents()
+    running.scene.Clear(False)
+    assert not signals.uncaught, "an exception left a slot:\n" + "\n".join(signals.uncaught)
+    assert not scene.vtk_errors, "VTK reported:\n" + "\n".join(scene.vtk_errors)
+    assert running.application.paused == 0, "slicer.app.pauseRender() without resumeRender()"
+
+
+@pytest.fixture(scope="session")
+def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the installed modules, built from the CMake lists."""
+    return install_tree.build(repository, tmp_path_factory.mktemp("install"))
+
+
+@pytest.fixture
+def python_path() -> Iterator[None]:
+    """Puts ``sys.path`` and the imported package back."""
+    path = list(sys.path)
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "disentangle"}
+    yield
+    sys.path[:] = path
+    install_tree.forget_package()
+    sys.modules.update(kept)
+
+
+@pytest.fixture
+def load_module(
+    slicer_bench: slicer_app.Slicer, installed: Path, repository: Path, python_path: None
+) -> Callable[..., Any]:
+    """``load_module("DisentangleSeg")`` loads a module and enters it; the panel's Python object comes back.
+
+    ``source=True`` takes the source tree instead of the install tree.
+    """
+
+    def load(name: str, source: bool = False) -> Any:
+        if source:
+            install_tree.use_source(repository, name)
+        else:
+            install_tree.use(installed, repository)
+        folder = repository / name if source else installed
+        modules.load(slicer_bench.module_manager, folder / f"{name}.py")
+        slicer_bench.application.startupCompleted.emit()
+        slicer_bench.main_window.moduleSelector().selectModule(name)
+        slicer_bench.application.processEvents()
+        return slicer_bench.module_manager.module(name).widgetRepresentation().self()
+
+    return load
+
+
+@pytest.fixture
+def click(slicer_bench: slicer_app.Slicer) -> Callable[[Any], None]:
+    """``click(ui.runButton)``: as the user does; a disabled or hidden button fails the test."""
+
+    def press(button: Any) -> None:
+        assert button.enabled, f"{button.name} is disabled: {button.toolTip}"
+        assert not button.isHidden(), f"{button.name} is hidden"
+        button.click()
+        slicer_bench.application.processEvents()
+
+    return press
+
+
+@pytest.fixture
+def wait_until(slicer_bench: slicer_app.Slicer) -> Callable[..., None]:
+    """``wait_until(lambda: done(), timeout=60)``: lets the event loop run until the condition holds."""
+
+    def wait(condition: Callable[[], bool], timeout: float = 30.0, what: str = "the condition") -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert not signals.uncaught, "an exception left a slot:\n" + "\n".join(signals.uncaught)
+            if time.monotonic() > end:
+                pytest.fail(f"{what} did not come true in {timeout:g} s; dialogs: {dialogs.shown}")
+            slicer_bench.application.processEvents()
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def screenshot(
+    slicer_bench: slicer_app.Slicer, request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[..., Path]:
+    """``screenshot("seg-panel", widget)`` photographs a panel, ``screenshot("factors")`` the slice views.
+
+    The files go to the folder of ``--screenshots``, by default to a temporary one.
+    """
+    chosen = request.config.getoption("--screenshots", None)
+    folder = Path(chosen) if chosen else tmp_path
+
+    def take(name: str, widget: Any = None) -> Path:
+        path = folder / f"{name}.png"
+        if widget is None:
+            return screenshots.views(slicer_bench.layout_manager, path)
+        return screenshots.panel(widget._native, path)
+
+    return take
