@@ -231,9 +231,10 @@ for write in (lambda: image.write(Path({str(tmp_path)!r}) / "out{suffix}"),
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and all("no space left" in line for line in lines), done
+    assert str(tmp_path / f"out{suffix};") in lines[0] and str(tmp_path / "study") in lines[1]
     assert list(tmp_path.iterdir()) == []
 
 

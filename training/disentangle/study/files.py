@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from pathlib import Path
 from ..errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
+_TEMPORARY = re.compile(r"^\.[0-9a-f]{8}-(?=.)")
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def explain_write_error(path: Path, error: OSError) -> InputError:
-    """The sentence for an operating-system error met while writing ``path``."""
+    """The sentence for an operating-system error met while writing ``path``, under the name that it was to have."""
+    path = Path(*(_TEMPORARY.sub("", part) for part in path.parts))
     if error.errno in _NO_SPACE:
         return InputError(
             f"There is no space left to write {path}; free some disk space or choose another output folder."

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from ..sequences import Guess, guess_sequence
-from . import nifti
+from . import metaimage, nifti
 from .dicom import find_series
 from .files import write_atomically
 from .geometry import Grid, affine_of, set_geometry
@@ -111,17 +111,18 @@ class Image:
         if not is_image_name(path) or path.suffix.lower() in (".nhdr", ".mhd"):
             raise InputError(f"{path} has no suffix of one image file; end the name in .nii.gz, .nii, .nrrd or .mha.")
         array = _storable(self.array)
-        is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
-        if is_nifti and not nifti.can_hold(array):
+        nrrd = path.suffix.lower() == ".nrrd"
+        codec = metaimage if path.suffix.lower() == ".mha" else nifti
+        if not nrrd and not codec.can_hold(array):
             raise InputError(f"{path} cannot hold voxels of type {array.dtype} in this size; write .nrrd instead.")
         with write_atomically(path) as temporary:
-            if is_nifti:
-                nifti.write(temporary, array, self.affine)
+            if nrrd:
+                self._write_nrrd(temporary)
             else:
-                self._write_with_itk(temporary)
+                codec.write(temporary, array, self.affine)
         return path
 
-    def _write_with_itk(self, path: Path) -> None:
+    def _write_nrrd(self, path: Path) -> None:
         with path.open("wb"):
             pass  # a place that cannot be written says so here, with the system's own reason
         image = self.to_sitk()

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .geometry import Grid
 
+_LEVEL = 3  # of compression: a third of the time of level 6 at a few percent more bytes
 _TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
@@ -28,6 +30,9 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+
+
+_NAMES = {np.dtype(kind): name for name, kind in _TYPES.items() if "LONG" not in name or "LONG_LONG" in name}
 
 
 @dataclass(frozen=True)
@@ -139,3 +144,36 @@ def read_voxels(path: Path, header: Header, volume: int = 0) -> np.ndarray:
         raise _damaged(path)
     array = np.frombuffer(raw, header.dtype).reshape(header.sizes[:3][::-1])
     return array.astype(header.dtype.newbyteorder("="))
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write (K, J, I) voxels with an LPS affine (4, 4), compressed, in one file."""
+    grid = Grid(array.shape, affine)
+    packed = zlib.compress(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data, _LEVEL)
+    fields = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "True",
+        "CompressedDataSize": str(len(packed)),
+        "TransformMatrix": _numbers(grid.direction.T.ravel()),
+        "Offset": _numbers(grid.origin),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": _numbers(grid.spacing),
+        "DimSize": _numbers(grid.size),
+        "ElementType": _NAMES[array.dtype.newbyteorder("=")],
+        "ElementDataFile": "LOCAL",
+    }
+    with path.open("wb") as file:
+        file.write("".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii"))
+        file.write(packed)
+
+
+def _numbers(values: np.ndarray | tuple[int, ...]) -> str:
+    return " ".join(repr(v) for v in np.asarray(values).tolist())
+
+
+def can_hold(array: np.ndarray) -> bool:
+    """Whether MetaImage can hold this array's voxel type."""
+    return array.dtype.newbyteorder("=") in _NAMES
