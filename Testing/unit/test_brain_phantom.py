@@ -229,6 +229,12 @@ def test_head_shapes_do_not_fold():
         assert np.linalg.det(np.moveaxis(jacobian, (0, 1), (-2, -1))).min() > 0
 
 
+@pytest.mark.parametrize("seed", range(106, 112))
+def test_the_grid_holds_the_whole_brain(seed):
+    mask = brain_phantom(seed, spacing=COARSE, lesions="none", sequences=("T1",), deformation=1.5).study.masks[""].array
+    assert mask[1:-1, 1:-1, 1:-1].sum() == mask.sum()
+
+
 def test_wide_ventricles_come_with_atrophy():
     young, old = (brain_phantom(4, spacing=3.0, lesions="none", sequences=("T1",), atrophy=a) for a in (0.0, 0.8))
     assert (old.labels == 1).sum() > 1.3 * (young.labels == 1).sum()

@@ -139,7 +139,7 @@ def draw_deformation(rng: np.random.Generator, amount: float, ventricle_mm: floa
     distance = maps.ventricle[coarse]
     grid = Grid(distance.shape, affine)
     velocity = np.zeros((3, *grid.shape), dtype=np.float32)
-    amplitudes = {32.0: 3.5, 14.0: 1.4, 9.0: 0.5}
+    amplitudes = {32.0: 2.6, 14.0: 1.3, 9.0: 0.5}
     for scale_mm, amplitude in amplitudes.items():
         strength = amount * amplitude * rng.uniform(0.6, 1.3)
         for component in velocity:
@@ -175,8 +175,9 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
 def subject_grid(deformation: Deformation, spacing: tuple[float, float, float], margin_mm: float) -> Grid:
     """The smallest axis-parallel grid of the spacing (i, j, k) around the deformed brain, with a margin."""
     maps = atlas_maps()
-    low = maps.grid.origin
-    high = low + (np.array(maps.grid.size) - 1) * 2.0
+    # Large heads reach beyond the atlas.
+    low = maps.grid.origin - 3 * FIELD_MM
+    high = maps.grid.origin + (np.array(maps.grid.size) - 1) * 2.0 + 3 * FIELD_MM
     size = np.ceil((high - low) / FIELD_MM).astype(int)
     search = Grid(tuple(size[::-1]), _scaled(low, (FIELD_MM,) * 3))
     inside = sample(maps.depth, maps.grid, deformation(points_of(search)), outside=-99.0) > -FIELD_MM

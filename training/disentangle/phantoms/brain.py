@@ -91,7 +91,7 @@ class BrainPhantomConfig:
     noise: Range = (0.005, 0.05)
     blur_mm: Range = (0.3, 0.8)
     smoothing: Range = (0.0, 0.5)
-    deformation: Range = (0.6, 1.3)
+    deformation: Range = (0.5, 1.1)
     atrophy: Range = (0.0, 0.8)
     contrast_jitter: Range = (0.0, 0.08)
     gamma: Range = (0.85, 1.15)
