@@ -135,7 +135,7 @@ def _extract(archive: Path, target: Path) -> None:
             members = [m for m in bag.infolist() if not m.is_dir()]
             for member in members:
                 path = PurePosixPath(member.filename.replace("\\", "/"))
-                if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+                if path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts):
                     raise InputError(f"{archive} holds a file that would be written elsewhere; do not use this zip.")
             cards = [PurePosixPath(m.filename) for m in members if PurePosixPath(m.filename).name == CARD_FILE]
             if len(cards) != 1:

@@ -123,7 +123,10 @@ def study_overview(
     k = best_slice(mask, labels, lesions)
     windows = {name: window_of(volume, mask) for name, volume in inputs.items()}
     rows: list[tuple[str, list[tuple[str, np.ndarray]]]] = []
-    for name, volume in inputs.items():
+    if not anatomy:
+        tiles = [(name, image_tile(volume, mask, k, windows[name])) for name, volume in inputs.items()]
+        rows.append(("input", tiles))
+    for name, volume in inputs.items() if anatomy else ():
         tiles = [("input", image_tile(volume, mask, k, windows[name]))]
         if name in anatomy:
             channels = anatomy[name][:, k]
