@@ -13,6 +13,7 @@ from vtk.util import numpy_support  # noqa: E402
 
 from disentangle.bundles.card import default_class  # noqa: E402
 from disentangle.errors import InputError  # noqa: E402
+from disentangle.inference import Result, SequenceFactors  # noqa: E402
 from disentangle.mrml import layouts, results, studies  # noqa: E402
 from disentangle.mrml import volumes as mrml_volumes  # noqa: E402
 from disentangle.study import Image  # noqa: E402
@@ -251,16 +252,19 @@ def make_result(inputs):
     for sequence in inputs.study.available:
         anatomy = [working(rng.random((4, 5, 6))) for _ in range(3)]
         argmax = Image(1 + np.argmax([a.array for a in anatomy], axis=0).astype(np.uint8), affine)
-        factors[sequence] = SimpleNamespace(
-            anatomy=anatomy, argmax=argmax, modality=rng.random(8), reconstruction=working(rng.random((4, 5, 6)))
+        factors[sequence] = SequenceFactors(
+            anatomy=anatomy,
+            argmax=argmax,
+            modality=rng.random(8),
+            reconstruction=working(rng.random((4, 5, 6))),
+            input=working(rng.random((4, 5, 6))),
         )
     labels = np.zeros(first.array.shape, np.uint8)
     labels[2:4, 3:6, 4:8] = 1
     labels[4:5, 3:6, 4:8] = 2
-    return SimpleNamespace(
+    return Result(
         segmentation=first.with_array(labels),
         classes=CLASSES,
-        probabilities={},
         synthesized={"T1Gd": first.with_array(rng.random(first.array.shape).astype(np.float32) * 100)},
         factors=factors,
         cross={(a, b): working(rng.random((4, 5, 6))) for a in factors for b in factors},
@@ -372,15 +376,18 @@ class TestResults:
         after = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
         assert [n.GetID() for n in after] == [n.GetID() for n in before]
 
-    def test_a_saved_and_reopened_scene_gives_the_same_outputs(self, scene, inputs, tmp_path):
+    def test_the_outputs_of_a_run_are_found_again_in_the_scene(self, scene, inputs):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
-        again = results.outputs_of(scene, outputs.folder, outputs.inputs)
+        again = results.outputs_of(scene, outputs.run)
+        assert list(again.inputs.items()) == list(outputs.inputs.items())
         assert again.segmentation is outputs.segmentation
         assert again.channels == outputs.channels
         assert again.cross == outputs.cross
         assert again.synthetic == outputs.synthetic
         assert again.argmax == outputs.argmax
         assert again.reconstructions == outputs.reconstructions
+        assert again.aligned == outputs.aligned
+        assert results.outputs_of(scene, "another run") is None
 
     def test_nothing_is_proposed_as_input_that_a_run_has_made(self, scene, inputs):
         results.results_to_nodes(make_result(inputs), inputs, scene)

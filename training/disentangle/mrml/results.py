@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ CHANNEL = "Disentangle.Channel"
 """Attribute: number of an anatomy channel, from 1."""
 BUNDLE = "Disentangle.Bundle"
 """Attribute: name, version and checksum of the model, as JSON."""
+RUN = "Disentangle.Run"
+"""Attribute: what the nodes of one run have in common."""
+INPUTS = "Disentangle.Inputs"
+"""Attribute: the sequences of the run's inputs, first input first."""
+INPUT_REFERENCE = "DisentangleInput"
+"""Start of the node reference roles that lead from a result to its inputs; the sequence follows."""
 
 
 @dataclass
@@ -36,9 +43,11 @@ class Outputs:
     """The nodes of one run.
 
     Attributes:
-        folder: subject-hierarchy item that holds them.
+        run: identifies the run in a saved scene.
+        folder: subject-hierarchy item that holds them (0 where they were found again in a saved scene).
         inputs: sequence -> input volume.
         segmentation: fused segmentation; None where none was asked for.
+        aligned: sequence -> the input as the model saw it, registered and on the working grid.
         channels: sequence -> anatomy channel volumes.
         argmax: sequence -> label map of the strongest channel.
         reconstructions: sequence -> self-reconstruction.
@@ -46,9 +55,11 @@ class Outputs:
         synthetic: target sequence -> synthetic volume.
     """
 
+    run: str = ""
     folder: int = 0
     inputs: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     segmentation: slicer.vtkMRMLSegmentationNode | None = None
+    aligned: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     channels: dict[str, list[slicer.vtkMRMLScalarVolumeNode]] = field(default_factory=dict)
     argmax: dict[str, slicer.vtkMRMLLabelMapVolumeNode] = field(default_factory=dict)
     reconstructions: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
@@ -60,7 +71,7 @@ class Outputs:
         found: list[slicer.vtkMRMLNode] = [] if self.segmentation is None else [self.segmentation]
         for channels in self.channels.values():
             found += channels
-        for group in (self.argmax, self.reconstructions, self.cross, self.synthetic):
+        for group in (self.aligned, self.argmax, self.reconstructions, self.cross, self.synthetic):
             found += group.values()
         return found
 
@@ -88,11 +99,12 @@ class _Builder:
         self.inputs = inputs
         self.result = result
         self.placement: Placement = inputs.placement
+        self.run = uuid.uuid4().hex
         self.bundle = result.report.get("bundle") or {}
         self.colors: slicer.vtkMRMLColorTableNode | None = None  # no item of the subject hierarchy
 
     def build(self, title: str) -> Outputs:
-        outputs = Outputs(inputs=dict(self.inputs.nodes))
+        outputs = Outputs(run=self.run, inputs=dict(self.inputs.nodes))
         outputs.folder = hierarchy.make_folder(self.scene, hierarchy.home_of(self.inputs.first), title)
         try:
             self._factors(outputs)
@@ -116,6 +128,7 @@ class _Builder:
         self.colors = color_table(self.scene, "Anatomy channels", entries)
         for sequence, item in factors.items():
             folder = hierarchy.make_folder(self.scene, outputs.folder, f"{sequence} factors")
+            outputs.aligned[sequence] = self._volume(f"{sequence} aligned", item.input, "aligned", folder, sequence)
             outputs.channels[sequence] = [
                 self._volume(
                     f"{sequence} channel {number}", image, "anatomy", folder, sequence, **{CHANNEL: str(number)}
@@ -218,6 +231,10 @@ class _Builder:
     def _node(self, kind: str, name: str, role: str, folder: int) -> slicer.vtkMRMLNode:
         node = self.scene.AddNewNodeByClass(kind, self.scene.GenerateUniqueName(name))
         node.SetAttribute(ROLE, role)
+        node.SetAttribute(RUN, self.run)
+        node.SetAttribute(INPUTS, " ".join(self.inputs.nodes))
+        for sequence, source in self.inputs.nodes.items():
+            node.SetNodeReferenceID(f"{INPUT_REFERENCE}{sequence}", source.GetID())
         node.SetAttribute(BUNDLE, json.dumps({k: self.bundle.get(k) for k in ("name", "version", "checksum")}))
         hierarchy.put_into(folder, node)
         return node
@@ -247,10 +264,14 @@ def fill_segmentation(
         segmentation.AddSegment(segment, f"Disentangle_{info.value}")
 
 
-def outputs_of(scene: slicer.vtkMRMLScene, folder: int, inputs: Mapping[str, slicer.vtkMRMLNode]) -> Outputs:
-    """The outputs in a folder item, found again by their attributes: for a scene that was saved and reopened."""
-    outputs = Outputs(folder=folder, inputs=dict(inputs))
+def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
+    """The outputs of a run, found again by their attributes: for a scene that was saved and reopened.
+
+    None where nothing of that run is in the scene.
+    """
+    outputs = Outputs(run=run)
     place: dict[str, Callable[[Any, str], None]] = {
+        "aligned": lambda node, sequence: outputs.aligned.__setitem__(sequence, node),
         "anatomy": lambda node, sequence: outputs.channels.setdefault(sequence, []).append(node),
         "argmax": lambda node, sequence: outputs.argmax.__setitem__(sequence, node),
         "reconstruction": lambda node, sequence: outputs.reconstructions.__setitem__(sequence, node),
@@ -258,10 +279,23 @@ def outputs_of(scene: slicer.vtkMRMLScene, folder: int, inputs: Mapping[str, sli
         "synthetic": lambda node, sequence: outputs.synthetic.__setitem__(sequence, node),
         "segmentation": lambda node, sequence: setattr(outputs, "segmentation", node),
     }
-    for node in hierarchy.nodes_below(scene, folder):
-        role = node.GetAttribute(ROLE)
-        if role in place:
-            place[role](node, node.GetAttribute(SEQUENCE))
+    nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+    found = [node for node in nodes if run and node.GetAttribute(RUN) == run and node.GetAttribute(ROLE) in place]
+    if not found:
+        return None
+    for node in found:
+        place[node.GetAttribute(ROLE)](node, node.GetAttribute(SEQUENCE))
     for channels in outputs.channels.values():
         channels.sort(key=lambda node: int(node.GetAttribute(CHANNEL)))
+    outputs.inputs = _inputs_of(found[0])
     return outputs
+
+
+def _inputs_of(node: slicer.vtkMRMLNode) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+    """The inputs that a result node refers to, the first input first."""
+    inputs = {}
+    for sequence in (node.GetAttribute(INPUTS) or "").split():
+        source = node.GetNodeReference(f"{INPUT_REFERENCE}{sequence}")
+        if source is not None:
+            inputs[sequence] = source
+    return inputs

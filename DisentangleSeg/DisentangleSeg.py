@@ -1,0 +1,224 @@
+"""DisentangleSeg: anatomy factors, cross-reconstructions and one fused segmentation of several MR sequences."""
+
+import sys
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
+
+_SOURCES = Path(__file__).resolve().parents[1] / "training"
+if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an unbuilt source tree
+    sys.path.insert(0, str(_SOURCES))
+
+from disentangle.mrml.layouts import cross_cells, factor_cells  # noqa: E402
+from disentangle.panel.logic import DisentangleLogic  # noqa: E402
+from disentangle.panel.parameters import make_parameters  # noqa: E402
+from disentangle.panel.runner import Wanted  # noqa: E402
+from disentangle.panel.widget import DisentangleWidget  # noqa: E402
+
+
+class DisentangleSeg(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Disentangle Segmentation")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Segmentations", "SegmentEditor", "SubjectHierarchy"]
+        parent.contributors = ["The Disentangle contributors"]
+        parent.helpText = _(
+            "Separates several MR sequences of one subject into what they share, the anatomy, and what tells them "
+            "apart, the appearance. The anatomy is shown channel by channel, recombined with other appearances, and "
+            "fused into one segmentation, whichever sequences are missing.<br><br>"
+            "Choose the volumes, choose a model, press Apply; the computation runs in a process of its own. "
+            "For research; not for clinical use."
+        )
+        parent.acknowledgementText = _(
+            "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
+            "Multi-modal Brain MRI Analysis, IPMI 2021."
+        )
+
+
+SegParameters = make_parameters("SegParameters", factors=(bool, True), crossReconstructions=(bool, False))
+
+
+class DisentangleSegWidget(DisentangleWidget):
+    """The panel: the boxes of both modules, and the Segment Editor."""
+
+    def createLogic(self):
+        return DisentangleSegLogic()
+
+    def acceptsBundle(self, bundle):
+        return bool(bundle.classes)
+
+    def viewButtons(self):
+        return {self.ui.factorsViewButton: factor_cells, self.ui.crossViewButton: cross_cells}
+
+    def wanted(self, bundle):
+        return Wanted(
+            str(bundle.path),
+            device=self._parameterNode.device,
+            segment=True,
+            factors=self._parameterNode.factors,
+            cross_reconstructions=self._parameterNode.crossReconstructions,
+        )
+
+    def setupOwn(self):
+        self.editor = slicer.qMRMLSegmentEditorWidget()
+        self.editor.objectName = "segmentEditor"
+        self.editor.setMaximumNumberOfUndoStates(10)
+        self._useSharedEditorNode()
+        self.editor.setMRMLScene(slicer.mrmlScene)
+        self.ui.editorArea.layout().addWidget(self.editor)
+
+    def enter(self):
+        self._useSharedEditorNode()
+        self.editor.installKeyboardShortcuts()
+        self.editor.updateWidgetFromMRML()
+        DisentangleWidget.enter(self)
+
+    def exit(self):
+        self.editor.setActiveEffect(None)
+        self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
+        DisentangleWidget.exit(self)
+
+    def onSceneStartClose(self, caller, event):
+        self.editor.setSegmentationNode(None)
+        self.editor.removeViewObservations()
+        DisentangleWidget.onSceneStartClose(self, caller, event)
+
+    def onSceneReplaced(self, caller, event):
+        if self.parent.isEntered:
+            self._useSharedEditorNode()
+            self.editor.updateWidgetFromMRML()
+        DisentangleWidget.onSceneReplaced(self, caller, event)
+
+    def showOutputs(self, outputs):
+        """Make the segmentation the one that the Segment Editor edits."""
+        if outputs is None or outputs.segmentation is None:
+            return
+        self.editor.setSegmentationNode(outputs.segmentation)
+        source = next(iter(outputs.inputs.values()), None)
+        if source is not None:
+            self.editor.setSourceVolumeNode(source)
+
+    def showFirst(self, run):
+        slicer.util.setSliceViewerLayers(background=run.inputs.first, fit=True)
+        self.ui.editCollapsibleButton.collapsed = False
+
+    def _useSharedEditorNode(self):
+        """Share the parameter set of the Segment Editor module, made here where it does not exist yet."""
+        tag = "SegmentEditor"
+        node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(tag)
+            node = slicer.mrmlScene.AddNode(node)
+        if self.editor.mrmlSegmentEditorNode() != node:
+            self.editor.setMRMLSegmentEditorNode(node)
+
+
+class DisentangleSegLogic(DisentangleLogic):
+    """What the panel does, for the console and for other modules.
+
+    Example::
+
+        logic = slicer.modules.disentangleseg.widgetRepresentation().self().logic
+        segmentation = logic.segment({"T1": slicer.util.getNode("t1"), "FLAIR": slicer.util.getNode("flair")})
+    """
+
+    Parameters = SegParameters
+
+    def segment(self, nodes, model=None, device="auto", wait=True):
+        """Fused segmentation of volumes.
+
+        Args:
+            nodes: {sequence: volume node}, or a list of volume nodes whose sequences are guessed.
+            model: name or folder of a bundle; None takes the default.
+            wait: stay until it is done; else the run is returned at once.
+
+        Returns:
+            the segmentation node (with ``wait=False`` the run, whose ``outputs`` come later).
+
+        Raises:
+            InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
+        """
+        done = self.compute(nodes, Wanted(self.modelName(model), device, segment=True), wait)
+        return done.segmentation if wait else done
+
+    def factors(self, nodes, model=None, device="auto", wait=True):
+        """Anatomy channels, anatomy map and reconstruction of every sequence.
+
+        Arguments and errors as in :meth:`segment`.
+
+        Returns:
+            the nodes by kind and sequence: ``channels``, ``argmax``, ``reconstructions``, ``aligned``.
+        """
+        return self.compute(nodes, Wanted(self.modelName(model), device, factors=True), wait)
+
+    def crossReconstruct(self, nodes, model=None, device="auto", wait=True):
+        """Every sequence's anatomy in every sequence's appearance.
+
+        Arguments and errors as in :meth:`segment`.
+
+        Returns:
+            {(anatomy's sequence, appearance's sequence): volume node}.
+        """
+        done = self.compute(nodes, Wanted(self.modelName(model), device, cross_reconstructions=True), wait)
+        return done.cross if wait else done
+
+
+class DisentangleSegTest(ScriptedLoadableModuleTest):
+    """Self-tests on a digital subject, with the shipped model, in the running Slicer."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_segmentation_from_the_console()
+        self.setUp()
+        self.test_panel()
+
+    def test_segmentation_from_the_console(self):
+        from disentangle.panel.testing import load_phantom
+
+        self.delayDisplay("Segmenting a digital subject")
+        nodes, labels = load_phantom()
+        segmentation = DisentangleSegLogic().segment(nodes, model="brain-mr", device="cpu")
+        names = [
+            segmentation.GetSegmentation().GetNthSegment(n).GetName()
+            for n in range(segmentation.GetSegmentation().GetNumberOfSegments())
+        ]
+        self.assertIn("white matter", names)
+        segmentId = segmentation.GetSegmentation().GetSegmentIdBySegmentName("white matter")
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segmentId, nodes["T1"]) > 0
+        truth = labels == 3
+        overlap = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+        self.assertGreater(overlap, 0.5)
+        self.delayDisplay("The white matter was found")
+
+    def test_panel(self):
+        from disentangle.panel.testing import load_phantom, wait_until
+
+        self.delayDisplay("Running the panel")
+        load_phantom()
+        slicer.util.selectModule("DisentangleSeg")
+        widget = slicer.modules.disentangleseg.widgetRepresentation().self()
+        widget.ui.assignButton.click()
+        self.assertEqual(widget.ui.applyButton.enabled, True)
+        widget.ui.applyButton.click()
+        wait_until(lambda: not widget.logic.controller.busy)
+        self.assertIsNotNone(widget.outputs)
+        self.assertIsNotNone(widget.outputs.segmentation)
+        self.assertEqual(widget.editor.segmentationNode(), widget.outputs.segmentation)
+        before = slicer.app.layoutManager().layout
+        widget.ui.factorsViewButton.click()
+        self.assertNotEqual(slicer.app.layoutManager().layout, before)
+        widget.ui.previousLayoutButton.click()
+        self.assertEqual(slicer.app.layoutManager().layout, before)
+        self.delayDisplay("The panel works")

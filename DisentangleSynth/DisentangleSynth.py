@@ -1,0 +1,199 @@
+"""DisentangleSynth: missing MR sequences made from the sequences at hand."""
+
+import sys
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
+
+_SOURCES = Path(__file__).resolve().parents[1] / "training"
+if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an unbuilt source tree
+    sys.path.insert(0, str(_SOURCES))
+
+from disentangle.mrml.layouts import compare_cells, cross_cells  # noqa: E402
+from disentangle.panel.logic import DisentangleLogic  # noqa: E402
+from disentangle.panel.parameters import make_parameters  # noqa: E402
+from disentangle.panel.runner import Wanted  # noqa: E402
+from disentangle.panel.widget import DisentangleWidget  # noqa: E402
+
+
+class DisentangleSynth(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Disentangle Synthesis")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Image Synthesis")]
+        parent.dependencies = ["SubjectHierarchy", "Volumes"]
+        parent.contributors = ["The Disentangle contributors"]
+        parent.helpText = _(
+            "Makes sequences that were not acquired: the anatomy common to the sequences at hand is drawn in the "
+            "appearance of the missing one.<br><br>"
+            "Choose the volumes, choose a model, tick the targets, press Apply; the computation runs in a process of "
+            "its own. Synthetic volumes are named and marked as such. For research; not for clinical use."
+        )
+        parent.acknowledgementText = _(
+            "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
+            "Multi-modal Brain MRI Analysis, IPMI 2021."
+        )
+
+
+SynthParameters = make_parameters(
+    "SynthParameters", targets=(str, ""), targetsChosen=(bool, False), crossReconstructions=(bool, False)
+)
+
+
+class DisentangleSynthWidget(DisentangleWidget):
+    """The panel: the boxes of both modules, and a tick box per target."""
+
+    def createLogic(self):
+        return DisentangleSynthLogic()
+
+    def acceptsBundle(self, bundle):
+        return bool(bundle.targets)
+
+    def viewButtons(self):
+        return {self.ui.compareViewButton: compare_cells, self.ui.crossViewButton: cross_cells}
+
+    def ownProblem(self):
+        return "" if self.targets() else _("Tick at least one sequence to make.")
+
+    def wanted(self, bundle):
+        return Wanted(
+            str(bundle.path),
+            device=self._parameterNode.device,
+            synthesize=tuple(self.targets()),
+            cross_reconstructions=self._parameterNode.crossReconstructions,
+        )
+
+    def setupOwn(self):
+        self.targetBoxes = {}
+
+    def targets(self):
+        """The ticked sequences."""
+        return [name for name, box in self.targetBoxes.items() if box.checked]
+
+    def showBundle(self, bundle):
+        names = list(bundle.targets) if bundle is not None else []
+        if names != list(self.targetBoxes):
+            for box in self.targetBoxes.values():
+                box.hide()
+                box.deleteLater()
+            self.targetBoxes = {}
+            for number, name in enumerate(names):
+                box = qt.QCheckBox(name)
+                box.objectName = f"target{name}CheckBox"
+                box.toolTip = _("Make a synthetic {sequence} volume.").format(sequence=name)
+                box.connect("clicked(bool)", self.onTargetClicked)
+                self.ui.targetArea.layout().addWidget(box, number // 4, number % 4)
+                self.targetBoxes[name] = box
+        if self._parameterNode is not None and self._parameterNode.targetsChosen:
+            chosen = self._parameterNode.targets.split()
+            for name, box in self.targetBoxes.items():
+                box.checked = name in chosen
+        else:
+            self.tickMissing()
+
+    def onTargetClicked(self, _checked=False):
+        """The user chose targets: from now on they are no longer chosen for them."""
+        self._parameterNode.targetsChosen = True
+        self._parameterNode.targets = " ".join(self.targets())
+        self.updateReadiness()
+
+    def onStudyChanged(self):
+        if self._parameterNode is not None and not self._parameterNode.targetsChosen:
+            self.tickMissing()
+        DisentangleWidget.onStudyChanged(self)
+
+    def tickMissing(self):
+        """Tick the sequences that the study lacks."""
+        given = self.studyBox.nodes()
+        for name, box in self.targetBoxes.items():
+            box.checked = name not in given
+
+    def showFirst(self, run):
+        first = next(iter(run.outputs.synthetic.values()), None)
+        if first is not None:
+            slicer.util.setSliceViewerLayers(background=first, fit=True)
+
+
+class DisentangleSynthLogic(DisentangleLogic):
+    """What the panel does, for the console and for other modules.
+
+    Example::
+
+        logic = slicer.modules.disentanglesynth.widgetRepresentation().self().logic
+        made = logic.synthesize({"T1": slicer.util.getNode("t1"), "T2": slicer.util.getNode("t2")}, ["FLAIR"])
+    """
+
+    Parameters = SynthParameters
+
+    def synthesize(self, nodes, targets, model=None, device="auto", wait=True):
+        """Make sequences from others.
+
+        Args:
+            nodes: {sequence: volume node}, or a list of volume nodes whose sequences are guessed.
+            targets: sequences to make.
+            model: name or folder of a bundle; None takes the default.
+            wait: stay until it is done; else the run is returned at once.
+
+        Returns:
+            {target: volume node} (with ``wait=False`` the run, whose ``outputs`` come later).
+
+        Raises:
+            InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
+        """
+        done = self.compute(nodes, Wanted(self.modelName(model), device, synthesize=tuple(targets)), wait)
+        return done.synthetic if wait else done
+
+
+class DisentangleSynthTest(ScriptedLoadableModuleTest):
+    """Self-tests on a digital subject, with the shipped model, in the running Slicer."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_synthesis_from_the_console()
+        self.setUp()
+        self.test_panel()
+
+    def test_synthesis_from_the_console(self):
+        import numpy as np
+
+        from disentangle.panel.testing import load_phantom
+
+        self.delayDisplay("Making FLAIR of a digital subject")
+        nodes, labels = load_phantom()
+        real = slicer.util.arrayFromVolume(nodes.pop("FLAIR"))
+        made = DisentangleSynthLogic().synthesize(nodes, ["FLAIR"], model="brain-mr", device="cpu")["FLAIR"]
+        self.assertEqual(made.GetAttribute("Disentangle.Synthetic"), "1")
+        brain = labels > 0
+        likeness = np.corrcoef(slicer.util.arrayFromVolume(made)[brain], real[brain])[0, 1]
+        self.assertGreater(likeness, 0.5)
+        self.delayDisplay("The synthetic FLAIR resembles the real one")
+
+    def test_panel(self):
+        from disentangle.panel.testing import load_phantom, wait_until
+
+        self.delayDisplay("Running the panel")
+        nodes, _labels = load_phantom()
+        slicer.mrmlScene.RemoveNode(nodes.pop("FLAIR"))
+        slicer.util.selectModule("DisentangleSynth")
+        widget = slicer.modules.disentanglesynth.widgetRepresentation().self()
+        widget.ui.assignButton.click()
+        self.assertEqual(widget.targets(), ["FLAIR"])
+        widget.ui.applyButton.click()
+        wait_until(lambda: not widget.logic.controller.busy)
+        self.assertIsNotNone(widget.outputs)
+        self.assertEqual(list(widget.outputs.synthetic), ["FLAIR"])
+        before = slicer.app.layoutManager().layout
+        widget.ui.compareViewButton.click()
+        self.assertNotEqual(slicer.app.layoutManager().layout, before)
+        widget.ui.previousLayoutButton.click()
+        self.assertEqual(slicer.app.layoutManager().layout, before)
+        self.delayDisplay("The panel works")

@@ -1,0 +1,255 @@
+"""The widget of both modules: puts the boxes together and keeps them in step with scene and parameter node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from ..bundles import Bundle
+from ..errors import Cancelled, InputError
+from ..mrml.layouts import GridLayouts
+from ..mrml.results import Outputs, outputs_of
+from .logic import DisentangleLogic
+from .model_box import ModelBox
+from .result_views import MakeCells, ResultViews
+from .run_box import RunBox
+from .runner import Run, Wanted
+from .study_box import StudyBox
+from .text import _
+
+
+class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. A module's own widget class says what it computes and shows (the methods at the end)."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: DisentangleLogic | None = None
+        self.outputs: Outputs | None = None
+        self._parameterNode: Any = None
+        self._guiTag: int | None = None
+        self._rowsTag: int | None = None
+        self._updating = False
+
+    def setup(self) -> None:
+        """Called when the user opens the module for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{self.moduleName}.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+
+        self.logic = self.createLogic()
+        self.modelBox = ModelBox(self.ui.bundleComboBox, self.ui.bundleLabel, self.acceptsBundle, self.onModelChanged)
+        self.studyBox = StudyBox(self.ui.studyRows, self.ui.assignButton, self.onStudyChanged)
+        self.runBox = RunBox(
+            self.logic.controller,
+            self.ui.applyButton,
+            self.ui.progressBar,
+            self.ui.statusLabel,
+            self.ui.logTextEdit,
+            self.onApply,
+            self.onCancel,
+        )
+        self.grids = GridLayouts(slicer.mrmlScene, slicer.app.applicationLogic())
+        self.resultViews = ResultViews(self.grids, self.viewButtons(), self.ui.previousLayoutButton)
+        self.setupOwn()
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """Called when the module is unloaded or the application closes."""
+        self.setParameterNode(None)
+        self.removeObservers()
+        self.logic.close()
+
+    def enter(self) -> None:
+        """Called each time the user opens the module."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Called each time the user opens another module: the layout of before comes back."""
+        self.resultViews.leave()
+        self.setParameterNode(None)
+
+    # --- state ---------------------------------------------------------------------------------------------------
+
+    def initializeParameterNode(self) -> None:
+        """Take the scene's parameter node, and propose volumes where it has none."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self.studyBox.nodes():
+            self.studyBox.assign(only_empty=True)
+
+    def setParameterNode(self, node: Any) -> None:
+        """Connect panel and parameter node; the old connection is cut first."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self._parameterNode.disconnectGui(self._rowsTag)
+            self.removeObserver(
+                self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
+            )
+        self._parameterNode = node
+        if node is None:
+            return
+        if node.bundle:
+            self._updating = True  # the rows are made below, with the connection
+            self.modelBox.choose(node.bundle)
+            self._updating = False
+        self._showModel()
+        self._guiTag = node.connectGui(self.ui)
+        self._connectRows()
+        self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._showOutputs(outputs_of(slicer.mrmlScene, node.run))
+        self.updateReadiness()
+
+    def _connectRows(self) -> None:
+        self._rowsTag = self._parameterNode.connectParametersToGui(self.studyBox.widgets())
+
+    def _showModel(self) -> None:
+        bundle = self.modelBox.bundle
+        sequences = list(bundle.sequences) if bundle is not None else []
+        if sequences != list(self.studyBox.rows):
+            self.studyBox.show(sequences)
+        self.showBundle(bundle)
+
+    def onModelChanged(self) -> None:
+        """The user chose another model."""
+        if self._updating or self._parameterNode is None:
+            return
+        self._parameterNode.disconnectGui(self._rowsTag)
+        bundle = self.modelBox.bundle
+        self._parameterNode.bundle = bundle.name if bundle is not None else ""
+        self._showModel()
+        self._connectRows()
+        self.studyBox.assign(only_empty=True)
+        self.updateReadiness()
+
+    def onStudyChanged(self) -> None:
+        """The user, or an action, chose another volume."""
+        self.updateReadiness()
+
+    def onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:
+        """Something in the parameter node changed."""
+        self.updateReadiness()
+
+    def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
+        """The scene is about to be closed: what runs for it is stopped."""
+        self.logic.close()
+        self._showOutputs(None)
+        self.setParameterNode(None)
+
+    def onSceneReplaced(self, _caller: Any, _event: Any) -> None:
+        """A scene was closed or loaded."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def updateReadiness(self) -> None:
+        """Say on the button what is missing."""
+        if self._parameterNode is None:
+            return
+        if self.modelBox.bundle is None:
+            reason = _("No model is installed; reinstall the extension.")
+        else:
+            reason = self.studyBox.problem() or self.ownProblem()
+        self.logic.controller.block(reason)
+
+    # --- run -----------------------------------------------------------------------------------------------------
+
+    def onApply(self) -> None:
+        """The user pressed Apply."""
+        try:
+            self.modelBox.agree()
+            self.logic.start(self.studyBox.nodes(), self.wanted(self.modelBox.bundle), self.onDone)
+        except Cancelled as error:
+            self.logic.controller.fail(str(error))
+        except InputError as error:
+            self.logic.controller.fail(str(error))
+            slicer.util.errorDisplay(str(error))
+
+    def onCancel(self) -> None:
+        """The user pressed Cancel."""
+        self.logic.cancel()
+
+    def onDone(self, run: Run) -> None:
+        """A run that this panel started is over."""
+        if run.error is not None:
+            if not isinstance(run.error, Cancelled):
+                slicer.util.errorDisplay(str(run.error))
+            return
+        parameters = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
+        parameters.run = run.outputs.run
+        parameters.summary = summarize(run.report)
+        self._showOutputs(run.outputs)
+        self.ui.resultsCollapsibleButton.collapsed = False
+        self.showFirst(run)
+
+    def _showOutputs(self, outputs: Outputs | None) -> None:
+        self.outputs = outputs
+        self.resultViews.set_outputs(outputs)
+        known = outputs is not None and self._parameterNode is not None
+        self.ui.resultsLabel.text = self._parameterNode.summary if known else _("No results yet.")
+        self.showOutputs(outputs)
+
+    # --- what a module says of itself -----------------------------------------------------------------------------
+
+    def createLogic(self) -> DisentangleLogic:
+        """The module's logic."""
+        raise NotImplementedError
+
+    def acceptsBundle(self, bundle: Bundle) -> bool:
+        """Whether a model can do what the module is for."""
+        raise NotImplementedError
+
+    def viewButtons(self) -> dict[Any, MakeCells]:
+        """Button -> what its grid of views shows."""
+        raise NotImplementedError
+
+    def ownProblem(self) -> str:
+        """What else keeps a run from starting; "" where nothing does."""
+        return ""
+
+    def wanted(self, bundle: Bundle) -> Wanted:
+        """What Apply computes."""
+        raise NotImplementedError
+
+    def setupOwn(self) -> None:
+        """Set up what only this module has."""
+
+    def showBundle(self, bundle: Bundle | None) -> None:
+        """Another model was chosen."""
+
+    def showOutputs(self, outputs: Outputs | None) -> None:
+        """Other results are the current ones (after a run, or in a scene that was opened); None: there are none."""
+
+    def showFirst(self, run: Run) -> None:
+        """A run has just finished: put the first thing to see on screen."""
+
+
+def summarize(report: dict[str, Any] | None) -> str:
+    """What the panel says about a run: volumes per class, model and device, warnings."""
+    if not report:
+        return ""
+    lines = [
+        _("{name}: {volume:.1f} ml").format(name=name, volume=volume)
+        for name, volume in (report.get("volumes_ml") or {}).items()
+    ]
+    bundle = report.get("bundle") or {}
+    seconds = sum((report.get("timings_s") or {}).values())
+    lines.append(
+        _("Model {name} {version} on {device}, {seconds:.0f} s.").format(
+            name=bundle.get("name", ""),
+            version=bundle.get("version", ""),
+            device=report.get("device", ""),
+            seconds=seconds,
+        )
+    )
+    lines += [_("Note: {warning}").format(warning=warning) for warning in report.get("warnings") or ()]
+    return "\n".join(lines)
