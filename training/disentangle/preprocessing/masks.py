@@ -69,7 +69,8 @@ def head_mask(image: Image) -> np.ndarray:
     mask.CopyInformation(small)
     radius = [max(1, round(6.0 / s)) for s in mask.GetSpacing()]
     mask = sitk.BinaryMorphologicalClosing(mask, radius)
-    mask = _largest_component(sitk.BinaryMorphologicalOpening(mask, [max(1, round(3.0 / s)) for s in mask.GetSpacing()]))
+    mask = sitk.BinaryMorphologicalOpening(mask, [max(1, round(3.0 / s)) for s in mask.GetSpacing()])
+    mask = _largest_component(mask)
     mask = _fill_by_slices(mask)
     full = sitk.Resample(mask, volume, sitk.Transform(), sitk.sitkNearestNeighbor)
     # BinShrink's outermost voxel centres lie inside the volume: the rim beyond them repeats the nearest slice.

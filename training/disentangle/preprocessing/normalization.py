@@ -10,7 +10,9 @@ from .config import PreprocessingConfig
 _SAMPLE = 400_000
 
 
-def measure(array: np.ndarray, mask: np.ndarray, config: PreprocessingConfig, sequence: str = "") -> tuple[float, float]:
+def measure(
+    array: np.ndarray, mask: np.ndarray, config: PreprocessingConfig, sequence: str = ""
+) -> tuple[float, float]:
     """Offset and scale of an image.
 
     Args:

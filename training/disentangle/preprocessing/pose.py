@@ -10,19 +10,21 @@ import SimpleITK as sitk
 
 from ..progress import Progress
 from ..study import Grid, Image
-from .atlas import load_atlas
+from .atlas import STORED_MM, load_atlas
 from .masks import foreground_like_brain
 from .pyramid import Pyramid
 from .registration import nearest_rotation, optimise, rotation_about
 from .resampling import resample
 from .similarity import MutualInformation
 
-_RIM_MM = 6.0
-"""Around the brain, samples reach into CSF and skull, so that the outline counts but the scalp does not."""
 _TURNS = (-40.0, -20.0, 0.0, 20.0, 40.0)
-_SIZES = (0.9, 1.05)
-_HEIGHTS_MM = (-20.0, 0.0, 20.0, 40.0)
-_REFINED = 3
+_TURNS_Y = (-20.0, 0.0, 20.0)
+_REFINED = 4
+_HEAD_SIZE = 0.95
+"""MNI152 is larger than most brains. With a whole head the size is not searched: the atlas has no skull, and its
+brain would swell until it filled the head."""
+_TOP_TO_CENTRE_MM = (60.0, 75.0, 90.0)
+"""From the top of the head down to the centre of the brain."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class AtlasPose:
     """The atlas laid over an image.
 
     Attributes:
-        matrix: (4, 4) affine, points of the atlas to points of the image, LPS mm.
+        matrix: (4, 4) similarity, points of the atlas to points of the image, LPS mm.
         metric: mutual information of atlas tissues and intensities at the last level, nats.
     """
 
@@ -59,11 +61,42 @@ class AtlasPose:
 
 
 @lru_cache(maxsize=1)
-def _atlas_pyramid() -> Pyramid:
-    """Tissues as grey levels: mutual information does not care about their order, so this suits every contrast."""
+def _brain_model() -> Pyramid:
+    """Tissues as grey levels: mutual information does not care about their order, so this suits every contrast.
+
+    The fixed foreground reaches 8 mm around the brain, so that its outline counts.
+    """
     atlas = load_atlas()
-    tissues = atlas.csf + 2 * atlas.gm + 3 * atlas.wm
-    return Pyramid(Image(tissues.astype(np.float32), atlas.grid.affine, source="the atlas"), atlas.brain)
+    tissues = (atlas.csf + 2 * atlas.gm + 3 * atlas.wm).astype(np.float32)
+    distance = _distance_mm(atlas.brain)
+    return Pyramid(Image(tissues, atlas.grid.affine, source="the atlas"), distance <= 8.0)
+
+
+@lru_cache(maxsize=1)
+def _head_model() -> Pyramid:
+    """The tissues, and around them what a head has: CSF, dark skull, scalp and air, each as a grey level of its own.
+
+    At the skull base, where no such shells exist, the foreground ends just outside the brain.
+    """
+    atlas, pad = load_atlas(), 12
+    tissues = np.pad(atlas.csf + 2 * atlas.gm + 3 * atlas.wm, pad).astype(np.float32)
+    affine = atlas.grid.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, pad)
+    distance = _distance_mm(np.pad(atlas.brain, pad))
+    tissues[(distance > 0) & (distance <= 3)] = 1
+    tissues[(distance > 8) & (distance <= 15)] = 4
+    height = affine[2, 3] + affine[2, 2] * np.arange(tissues.shape[0])
+    vault = (height > -20.0)[:, None, None]
+    counts = (distance <= 4) | (vault & (distance <= 20))
+    size = np.diag([_HEAD_SIZE] * 3 + [1.0])
+    return Pyramid(Image(tissues, size @ affine, source="the atlas"), counts)
+
+
+def _distance_mm(mask: np.ndarray) -> np.ndarray:
+    """Distance to a mask of the 2 mm atlas in mm, negative inside."""
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=False)
+    return sitk.GetArrayFromImage(distance) * STORED_MM
 
 
 def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress | None = None) -> AtlasPose:
@@ -71,7 +104,7 @@ def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress
 
     Args:
         image: any contrast, turned by up to 40 degrees against the patient axes.
-        mask: bool (K, J, I), the brain where it is known; None takes the whole head.
+        mask: bool (K, J, I), the brain where it is known, then size is searched as well; None takes the whole head.
         progress: reports and cancels.
 
     Raises:
@@ -79,44 +112,58 @@ def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress
         Cancelled: the user asked to stop.
     """
     progress = progress or Progress()
-    fixed = _atlas_pyramid()
-    if mask is not None:
+    if mask is None:
+        fixed, moving, kind = _head_model(), Pyramid(image, None), "rigid"
+        centre, back = _centre() * _HEAD_SIZE, np.diag([_HEAD_SIZE] * 3 + [1.0])
+    else:
         # What lies outside a known brain would only mislead.
         outside = float(np.percentile(image.array[mask], 0.1)) if mask.any() else 0.0
         moving = Pyramid(image.with_array(np.where(mask, image.array, outside).astype(np.float32)), mask)
-    else:
-        moving = Pyramid(image, None)
-    matrix = _search(fixed, moving, mask is not None, progress.part(0.0, 0.5))
-    metric = 0.0
-    for number, mm in enumerate((8.0, 4.0)):
-        part = progress.part(0.5 + 0.25 * number, 0.75 + 0.25 * number)
-        matrix, metric = optimise(fixed, moving, matrix, "affine", mm, part, rim_mm=_RIM_MM)
-    return AtlasPose(matrix, metric)
+        fixed, kind, centre, back = _brain_model(), "similarity", _centre(), np.eye(4)
+    matrix = _search(fixed, moving, kind, centre, progress.part(0.0, 0.6))
+    matrix, metric = optimise(fixed, moving, matrix, kind, 4.0, progress.part(0.6, 1.0), rim_mm=0.0)
+    return AtlasPose(matrix @ back, metric)
 
 
-def _search(fixed: Pyramid, moving: Pyramid, is_brain: bool, progress: Progress) -> np.ndarray:
-    """A rigid start, scaled: turned every way, and for whole heads at several heights above the head's centre."""
-    small = moving.level(8.0)
-    compare = MutualInformation(fixed.level(8.0), small, fixed.mask_level(8.0, dilate_mm=8.0))
-    heights = (0.0,) if is_brain else _HEIGHTS_MM
+@lru_cache(maxsize=1)
+def _centre() -> np.ndarray:
+    """(3,) centre of the atlas's brain, LPS mm."""
+    atlas = load_atlas()
+    index = np.argwhere(atlas.brain).mean(axis=0)[::-1]
+    return atlas.grid.affine[:3, :3] @ index + atlas.grid.affine[:3, 3]
+
+
+def _search(fixed: Pyramid, moving: Pyramid, kind: str, centre: np.ndarray, progress: Progress) -> np.ndarray:
+    """A start at 8 mm: turned every way; for heads ("rigid") at several depths below the top of the head."""
+    compare = MutualInformation(fixed.level(8.0), moving.level(8.0), fixed.mask_level(8.0))
+    points = moving.points(8.0)
+    turns = [(x, y, z) for x in _TURNS for y in _TURNS_Y for z in _TURNS]
     candidates = []
-    turns = [(x, y, z) for x in _TURNS for y in _TURNS for z in _TURNS]
     for number, turn in enumerate(turns):
         progress("mask", 0.7 * number / len(turns), "the pose of the head")
-        for height in heights:
-            for size in _SIZES:
-                matrix = rotation_about(turn, fixed.centre, np.zeros(3))
-                matrix[:3, :3] *= size
-                # Up along the head's own axis from the centre of what is seen.
-                target = moving.centre + matrix[:3, 2] * height
-                matrix[:3, 3] = target - matrix[:3, :3] @ fixed.centre
-                candidates.append((compare.score(matrix), matrix))
+        rotation = rotation_about(turn, centre, centre)[:3, :3]
+        for size, target in _placements(points, rotation, kind):
+            matrix = np.eye(4)
+            matrix[:3, :3] = rotation * size
+            matrix[:3, 3] = target - matrix[:3, :3] @ centre
+            candidates.append((compare.score(matrix), matrix))
     candidates.sort(key=lambda c: -c[0])
     best, best_score = candidates[0][1], -1.0
     for number, (_, matrix) in enumerate(candidates[:_REFINED]):
         part = progress.part(0.7 + 0.3 * number / _REFINED, 0.7 + 0.3 * (number + 1) / _REFINED)
-        refined, _ = optimise(fixed, moving, matrix, "affine", 8.0, part, rim_mm=8.0)
+        refined, _ = optimise(fixed, moving, matrix, kind, 8.0, part, rim_mm=0.0)
         score = compare.score(refined)
         if score > best_score:
             best, best_score = refined, score
     return best
+
+
+def _placements(points: np.ndarray, rotation: np.ndarray, kind: str) -> list[tuple[float, np.ndarray]]:
+    """Sizes and positions of the atlas's centre to try for one rotation, from the foreground points (N, 3)."""
+    if kind == "similarity":
+        return [(size, points.mean(axis=0)) for size in (0.9, 1.05)]
+    along = points @ rotation
+    top = np.percentile(along[:, 2], 99.5)
+    vault = along[along[:, 2] > top - 90.0]
+    middle = (vault.min(axis=0) + vault.max(axis=0)) / 2
+    return [(1.0, rotation @ np.array([middle[0], middle[1], top - depth])) for depth in _TOP_TO_CENTRE_MM]

@@ -27,7 +27,10 @@ _SMALLEST_ML = 1.0
 
 
 def prepare(
-    study: Study, config: PreprocessingConfig | None = None, reference: str | None = None, progress: Progress | None = None
+    study: Study,
+    config: PreprocessingConfig | None = None,
+    reference: str | None = None,
+    progress: Progress | None = None,
 ) -> PreparedStudy:
     """Register, mask, turn, crop, resample and normalise a study.
 
@@ -144,10 +147,11 @@ class _Preparation:
             mask, how = image.with_array(head_mask(image)), "foreground"
         elif mask is None:
             mask, how = image.with_array(np.ones(image.array.shape, dtype=bool)), "everything"
-        volume = float(mask.array.sum()) * abs(np.linalg.det(mask.affine[:3, :3])) / 1000
+        volume = float(mask.array.sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000)
         if volume < _SMALLEST_ML:
             raise InputError(
-                f"No brain was found in {sequence}; check the image, or give a brain mask with the study (brainmask.nii.gz)."
+                f"No brain was found in {sequence}; check the image, or give a brain mask with the study "
+                "(brainmask.nii.gz)."
             )
         self.record("mask", started, sequence, kind=how, volume_ml=round(volume, 1))
         return mask, sequence, turn

@@ -152,12 +152,13 @@ def require_overlap(moving: Image, fixed: Image) -> None:
     gap = 0.0
     for axes in (fixed.grid.direction, moving.grid.direction):
         a, b = (image.grid.corners() @ axes for image in (fixed, moving))
-        gap = max(gap, float((np.maximum(a.min(axis=0), b.min(axis=0)) - np.minimum(a.max(axis=0), b.max(axis=0))).max()))
+        apart = np.maximum(a.min(axis=0), b.min(axis=0)) - np.minimum(a.max(axis=0), b.max(axis=0))
+        gap = max(gap, float(apart.max()))
     if gap > 0:
         names = [image.sequence or image.source or "an image" for image in (moving, fixed)]
         raise InputError(
-            f"{names[0]} and {names[1]} do not overlap in space (they are {gap:.0f} mm apart); check that they show the "
-            "same subject and the same part of the body, or leave one out."
+            f"{names[0]} and {names[1]} do not overlap in space (they are {gap:.0f} mm apart); check that they show "
+            "the same subject and the same part of the body, or leave one out."
         )
 
 
@@ -183,7 +184,7 @@ def optimise(
     Args:
         fixed, moving: what to lay over each other.
         matrix: (4, 4) fixed points to moving points, mm.
-        kind: "rigid" or "affine".
+        kind: "rigid", "similarity" or "affine".
         mm: the level, one of :data:`LEVELS_MM`.
         rim_mm: how far outside the fixed foreground samples are taken.
         step_mm: the first step; None takes half the level.
@@ -228,10 +229,19 @@ def optimise(
     return matrix_of(transform), -method.GetMetricValue()
 
 
+_KINDS = {
+    "rigid": lambda: sitk.Euler3DTransform(),
+    "similarity": lambda: sitk.Similarity3DTransform(),
+    "affine": lambda: sitk.AffineTransform(3),
+}
+
+
 def _parametrised(matrix: np.ndarray, kind: str, centre: np.ndarray) -> sitk.Transform:
     """A transform of the wanted kind nearest to a matrix, turning about ``centre``."""
-    transform = sitk.Euler3DTransform() if kind == "rigid" else sitk.AffineTransform(3)
-    linear = nearest_rotation(matrix[:3, :3]) if kind == "rigid" else matrix[:3, :3]
+    transform, linear = _KINDS[kind](), matrix[:3, :3]
+    if kind != "affine":
+        scale = np.cbrt(np.linalg.det(linear)) if kind == "similarity" else 1.0
+        linear = nearest_rotation(linear) * scale
     transform.SetCenter(centre.tolist())
     transform.SetMatrix(linear.ravel().tolist())
     transform.SetTranslation((matrix[:3, :3] @ centre + matrix[:3, 3] - centre).tolist())
