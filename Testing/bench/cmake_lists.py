@@ -121,6 +121,8 @@ class CMakeLists:
                 raise FileNotFoundError(f"add_subdirectory({values[0]}): no CMakeLists.txt there")
         elif name in ("slicermacrobuildscriptedmodule", "ctkmacrocompilepythonscript"):
             self._compile(values)
+        elif name == "configure_file":
+            self._copy(values)
         elif name == "install":
             self._install(values)
         elif name not in _IGNORED:
@@ -155,7 +157,7 @@ class CMakeLists:
 
     def _compile(self, values: list[str]) -> None:
         """Scripts and resources go to the same relative path below the destination, then all is installed."""
-        named = _named(values)
+        named = _named([part for value in values for part in value.split(";") if part])
         source = Path((named.get("SOURCE_DIR") or [self.variables["CMAKE_CURRENT_SOURCE_DIR"]])[0])
         place = SLICER_LIB
         if "DESTINATION_DIR" in named:
@@ -171,6 +173,17 @@ class CMakeLists:
         for entry in named.get("RESOURCES", []):
             self._add(source, entry, place, script=False)
 
+    def _put(self, item: Installed) -> None:
+        """Data files are often named twice, for the build tree and for the installed one: that is one file."""
+        if item not in self.installed:
+            self.installed.append(item)
+
+    def _copy(self, values: list[str]) -> None:
+        """A file put into the folder of the build tree that CTK installs as a whole."""
+        if values[2:] != ["COPYONLY"] or not values[1].startswith(f"/build/{SLICER_LIB}/"):
+            raise NotImplementedError(f"configure_file({' '.join(values)})")
+        self._put(Installed(Path(values[0]).resolve(), values[1].removeprefix("/build/"), script=False))
+
     def _add(self, source: Path, entry: str, place: str, script: bool) -> None:
         if Path(entry).is_absolute() or ".." in Path(entry).parts:
             raise ValueError(f"{entry}: CTK would install this outside of {place}; give a path below SOURCE_DIR")
@@ -182,13 +195,13 @@ class CMakeLists:
         place = named["DESTINATION"][0]
         for entry in named.get("FILES", []) + named.get("PROGRAMS", []):
             path = Path(entry) if Path(entry).is_absolute() else base / entry
-            self.installed.append(Installed(path, f"{place}/{path.name}", script=False))
+            self._put(Installed(path.resolve(), f"{place}/{path.name}", script=False))
         for entry in named.get("DIRECTORY", []):
             path = Path(entry) if Path(entry).is_absolute() else base / entry
             prefix = place if entry.endswith("/") else f"{place}/{path.name}"
             for file in sorted(item for item in path.rglob("*") if item.is_file()):
                 target = f"{prefix}/{file.relative_to(path).as_posix()}"
-                self.installed.append(Installed(file, target, script=False))
+                self._put(Installed(file, target, script=False))
 
 
 def _commands(text: str) -> list[tuple[str, list[tuple[str, bool]]]]:

@@ -14,13 +14,21 @@ import pytest
 pytest.importorskip("slicer_core", reason="the bench needs slicer-core (Python 3.11 and later)")
 pytest.importorskip("PySide6", reason="the bench needs PySide6-Essentials")
 
-from bench import dialogs, install_tree, modules, python_slicer, scene, screenshots, signals, slicer_app
+from bench import dialogs, install_tree, modules, python_slicer, scene, screenshots, signals, slicer_app, usage
 from bench.slicer_modules import packaging, pytorch_utils, sample_data
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``pytest Testing/bench --screenshots Resources/Screenshots`` keeps the pictures."""
     parser.addoption("--screenshots", metavar="DIR", help="where the bench's pictures go")
+    parser.addoption("--slicer-api", metavar="FILE", help="write which names of Slicer's Qt API the modules use")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Write the list of names in use, if it was asked for."""
+    chosen = config.getoption("--slicer-api", None)
+    if chosen:
+        Path(chosen).write_text(usage.as_text(), encoding="utf-8")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,7 +48,7 @@ def slicer_process(tmp_path_factory: pytest.TempPathFactory, repository: Path) -
 
 
 @pytest.fixture
-def slicer_bench(slicer_process: slicer_app.Slicer) -> Iterator[slicer_app.Slicer]:
+def slicer_bench(slicer_process: slicer_app.Slicer, monkeypatch: pytest.MonkeyPatch) -> Iterator[slicer_app.Slicer]:
     """A fresh scene. Afterwards: no exception left a slot, VTK reported no error, no render pause is left over."""
     running = slicer_process
     running.scene.Clear(False)
@@ -50,6 +58,7 @@ def slicer_bench(slicer_process: slicer_app.Slicer) -> Iterator[slicer_app.Slice
     pytorch_utils.pretend_missing = False
     dialogs.forget()
     running.application.userSettings().clear()
+    monkeypatch.setattr(sys, "executable", str(running.home / "bin" / python_slicer.NAME))  # as Slicer does itself
     node = running.layout_manager.layoutLogic().GetLayoutNode()
     node.SetViewArrangement(node.SlicerLayoutFourUpView)
     yield running
@@ -152,3 +161,39 @@ def screenshot(
         return screenshots.panel(widget._native, path)
 
     return take
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with one untrained bundle, ``tiny``."""
+    from tiny_bundle import tiny_bundle
+
+    folder = tmp_path_factory.mktemp("models")
+    tiny_bundle(folder / "tiny")
+    return folder
+
+
+@pytest.fixture
+def tiny_models(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes ``tiny`` the first model on the search path, and the only one that the panels propose."""
+    monkeypatch.setenv("DISENTANGLE_MODELS", str(tiny_folder))
+    return tiny_folder
+
+
+@pytest.fixture(scope="session")
+def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A digital subject of 4 mm on disk, one NIfTI file per sequence."""
+    from disentangle.phantoms.brain import BrainPhantomConfig, brain_phantom
+
+    folder = tmp_path_factory.mktemp("study")
+    brain_phantom(11, BrainPhantomConfig(spacing=4.0, lesions="ms")).study.write(folder)
+    return folder
+
+
+@pytest.fixture
+def study(slicer_bench: slicer_app.Slicer, study_folder: Path) -> dict[str, Any]:
+    """That subject, loaded as the user loads files: sequence -> volume node."""
+    import slicer
+
+    sequences = ("T1", "T1Gd", "T2", "FLAIR")
+    return {name: slicer.util.loadVolume(str(study_folder / f"{name}.nii.gz")) for name in sequences}

@@ -11,16 +11,18 @@ import runpy
 import sys
 from pathlib import Path
 
+NAME = "PythonSlicer.bat" if os.name == "nt" else "PythonSlicer"
+"""File name of the launcher."""
+
 
 def write_launcher(folder: Path, hidden: Path) -> Path:
     """Put an executable called PythonSlicer into ``folder``; it hides ``hidden``."""
     folder.mkdir(parents=True, exist_ok=True)
     script = Path(__file__).resolve()
+    launcher = folder / NAME
     if os.name == "nt":
-        launcher = folder / "PythonSlicer.bat"
         launcher.write_text(f'@"{sys.executable}" "{script}" "{hidden}" %*\n', encoding="utf-8")
     else:
-        launcher = folder / "PythonSlicer"
         launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "{hidden}" "$@"\n', encoding="utf-8")
         launcher.chmod(0o755)
     return launcher

@@ -17,7 +17,7 @@ from typing import Any
 import shiboken6
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
-from . import dialogs, names, signals
+from . import dialogs, names, signals, usage
 from .values import EnumType, EnumValue, set_object_wrapper, unwrap, wrap
 
 _MISSING = object()
@@ -57,6 +57,7 @@ class PythonQtType(type):
         short = full.split(".")[1]
         if name not in names.names_of(full):
             raise AttributeError(f"type object '{short}' has no attribute '{name}'")
+        usage.record(full, name)
         if name in ("connect", "disconnect"):
             return lambda sender, *args: getattr(sender, name)(*args)
         attribute = getattr(native_class_of(full), name, _MISSING)
@@ -195,6 +196,7 @@ def _read(wrapper: PythonQtObject, name: str) -> Any:
                 if child.objectName() == name:
                     return wrap(child)
         raise AttributeError(f"{type(wrapper).__name__} has no attribute named '{name}'")
+    usage.record(full, name)
     if resolved in _SPECIAL and isinstance(native, QtCore.QObject):
         return lambda *args: _SPECIAL[resolved](native, *args)
     if _is_property(native, resolved):
@@ -315,6 +317,7 @@ def _write(wrapper: PythonQtObject, name: str, value: Any) -> None:
     native = wrapper._native
     resolved = _resolve(wrapper, name)
     if resolved is not None and _is_property(native, resolved):
+        usage.record(type(wrapper)._full, name)
         write_property(native, resolved, value)
     elif resolved is not None and not _is_derived(wrapper):
         raise AttributeError(f"'{name}' can not be overwritten on {type(wrapper).__name__} object")
