@@ -23,7 +23,7 @@ def study(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms")
     arguments = ["phantom", "brain", "--subjects", "2", "--seed", "4", "-o", str(folder), "spacing=6", "lesions=ms"]
     assert main([*arguments, "--quiet"]) == 0
-    return folder / "brain-0004"
+    return folder / "brain-4"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_phantoms_are_studies(study: Path):
-    for folder in (study, study.parent / "brain-0005"):
+    for folder in (study, study.parent / "brain-5"):
         found = Study.from_folder(folder)
         assert found.available == ("T1", "T1Gd", "T2", "FLAIR")
         assert found.labels is not None

@@ -60,5 +60,5 @@ def run_phantom(options: argparse.Namespace, console: Console) -> None:
         console.progress("phantoms", number / options.subjects, f"subject {number + 1} of {options.subjects}")
         seed = options.seed + number
         phantom = create_phantom(options.kind, seed, **settings)
-        folder = write_phantom(phantom, options.output / f"{options.kind}-{seed:04d}", tissues=options.tissues)
+        folder = write_phantom(phantom, options.output / f"{options.kind}-{seed}", tissues=options.tissues)
         console.say(str(folder))
