@@ -46,6 +46,9 @@ DEFAULTS: dict[str, Any] = {
         # constant, cosine (to 1 % at the end of steps or minutes) or plateau (on the validation cross-reconstruction).
         "schedule": "cosine",
         "warmup": 100,
+        # Loss terms that come in late: {term: [first step, step of full weight]}. Regularisers that act before the
+        # decoder shows anything only drive the anatomies into one channel.
+        "ramps": {},
         # Decay of the exponential moving average of the weights; null = none.
         "ema": 0.998,
         "device": "auto",
@@ -63,7 +66,7 @@ DEFAULTS: dict[str, Any] = {
         "resume": False,
     },
 }
-_OPEN = ("system", "preprocessing", "sampling", "data.phantoms.arguments")
+_OPEN = ("system", "preprocessing", "sampling", "data.phantoms.arguments", "training.ramps")
 """Sections whose keys are checked by whoever takes them."""
 
 

@@ -71,7 +71,7 @@ class Learner(lightning.LightningModule):
         update = (self.iteration + 1) % self.settings["accumulate"] == 0
         for step, optimizer in zip(self.steps, self._optimizers, strict=True):
             with _only(self.system, step.parameters, alone=len(self.steps) == 1):
-                terms = step.loss(batch)
+                terms = {name: value * self.ramp(name) for name, value in step.loss(batch).items()}
                 total = torch.stack(list(terms.values())).sum()
                 self.manual_backward(total / self.settings["accumulate"])
             self._note({f"{step.name}/{k}": v for k, v in terms.items()} | {f"{step.name}/total": total})
@@ -102,6 +102,11 @@ class Learner(lightning.LightningModule):
         if self.settings["schedule"] == "cosine":
             return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(self.fraction(), 1.0))))
         return warmup * (self._plateau if self.settings["schedule"] == "plateau" else 1.0)
+
+    def ramp(self, term: str) -> float:
+        """Factor of a loss term now: 0 before the first, 1 after the second step of its entry in ``ramps``."""
+        first, last = self.settings["ramps"].get(term, (0, 0))
+        return min(max((self.iteration - first) / max(last - first, 1), 0.0), 1.0) if last else 1.0
 
     def take_recent(self) -> dict[str, float]:
         """Means of what was noted since the last call."""

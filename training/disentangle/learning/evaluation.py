@@ -1,0 +1,298 @@
+"""Quality of a trained system on whole volumes: reconstructions, imputation, segmentation (method-spec.md, 1f)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..bundles import find_bundle
+from ..datasets.labels import HEALTHY, UNLABELLED
+from ..datasets.volumes import Subject
+from ..errors import InputError
+from ..metrics.image import image_quality
+from ..metrics.overlap import dice
+from ..progress import Progress
+from ..study import write_atomically
+from ..systems.base import Factors, System
+from .callbacks import FINAL
+from .checkpoints import load_checkpoint, system_from_checkpoint
+from .config import load_config
+from .data import load_data
+from .factors import chunks, unpadded
+from .train import train
+
+Quality = dict[str, float]
+
+
+def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one-out") -> dict[str, Any]:
+    """Every figure of one subject; image quality by protocol A.
+
+    Args:
+        system: in evaluation mode.
+        subject: prepared as for training.
+        subsets: "leave-one-out" segments with all sequences and with each one missing, "all" with every subset.
+
+    Returns:
+        ``cross`` and ``imputation``: target -> {"psnr", "ssim", "mae"}. Cross-reconstruction takes the modality
+        factor of the target slice itself and is averaged over the anatomy sources; it measures disentanglement.
+        Imputation sees the target neither in the anatomy nor in the style (default style): that is what synthesis
+        does. ``self``: reconstruction from own factors. ``nearest``: the best single input after histogram matching
+        to the target (a baseline that even sees the target's histogram), ``nearest_source``: which input that was.
+        ``dice``: subset ("T1+FLAIR") -> class -> Dice over the voxels whose label is known; NaN where neither has it.
+    """
+    present = [s for s in system.capabilities.sequences if s in subject.images]
+    used = _subsets(present, subsets) if system.capabilities.segments else []
+    volumes: dict[tuple[str, ...], np.ndarray] = {}
+    labels = {subset: np.zeros(subject.mask.shape, np.uint8) for subset in used}
+
+    def put(key: tuple[str, ...], part: slice, image: torch.Tensor) -> None:
+        volume = volumes.setdefault(key, np.zeros(subject.mask.shape, np.float32))
+        centre = image[:, image.shape[1] // 2].float().cpu().numpy()
+        volume[part] = unpadded(centre, subject.mask.shape[1:])
+
+    for part, _, _, factors in chunks(system, subject, present):
+        with torch.no_grad():
+            for i in present:
+                for j in present:
+                    put(("rec", i, j), part, system.decode(factors.anatomy[i], factors.modality[j]))
+            for j in present if len(present) > 1 else ():
+                rest = factors.subset(s for s in present if s != j)
+                put(("imputation", j), part, system.decode(system.synthesis_anatomy(rest), j))
+            for subset in used:
+                found = _segmented(system, factors.subset(subset))
+                labels[subset][part] = unpadded(found, subject.mask.shape[1:])
+
+    targets = {s: subject.images[s].astype(np.float32) for s in present}
+    result: dict[str, Any] = {"name": subject.name, "sequences": present, "self": {}, "cross": {}}
+    result |= {"imputation": {}, "nearest": {}, "nearest_source": {}, "dice": {}}
+    for target, truth in targets.items():
+        result["self"][target] = _score(volumes["rec", target, target], truth, subject.mask)
+        others = [s for s in present if s != target]
+        if not others:
+            continue
+        result["cross"][target] = _mean([_score(volumes["rec", i, target], truth, subject.mask) for i in others])
+        result["imputation"][target] = _score(volumes["imputation", target], truth, subject.mask)
+        matched = {s: _score(match_histogram(targets[s], truth, subject.mask), truth, subject.mask) for s in others}
+        best = max(matched, key=lambda s: matched[s]["psnr"])
+        result["nearest"][target], result["nearest_source"][target] = matched[best], best
+    for subset in used:
+        result["dice"]["+".join(subset)] = class_dice(labels[subset], subject, system.capabilities.classes)
+    return result
+
+
+def class_dice(predicted: np.ndarray, subject: Subject, classes: Sequence[str]) -> dict[str, float]:
+    """Dice of every class but the background that the subject's labels tell about.
+
+    Only voxels with a known label count. A class that the labels never show is scored only where its absence is
+    known and it was found nevertheless: it is NaN here, and false positives lower the Dice of the class they hide.
+    Unions of the tumour classes are added as "whole tumour" (edema, core, enhancing) where the study shows any.
+    """
+    known = subject.mask & (subject.labels != UNLABELLED)
+    scores = {}
+    for value, name in enumerate(classes):
+        truth = known & (subject.labels == value)
+        if value and truth.any():
+            scores[name] = dice(known & (predicted == value), truth)
+    tumour = [v for v, n in enumerate(classes) if "edema" in n or "core" in n or "tumour" in n]
+    truth = known & np.isin(subject.labels, tumour)
+    if tumour and truth.any():
+        scores["whole tumour"] = dice(known & np.isin(predicted, tumour), truth)
+    lesions = np.isin(subject.labels, [v for v in range(1, len(classes)) if v > 3])
+    if (subject.labels == HEALTHY).any() and (known & lesions).any():
+        found = known & (predicted > 3)
+        scores["any lesion"] = dice(found, known & lesions)
+    return scores
+
+
+def match_histogram(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``source`` with the intensities inside the mask mapped so that they are distributed as those of ``target``,
+    in the order or in reverse order, whichever correlates with the target (T1 and T2 have opposite contrast)."""
+    result = np.zeros_like(target, dtype=np.float32)
+    values, wanted = source[mask].astype(np.float64), target[mask].astype(np.float64)
+    if np.corrcoef(values, wanted)[0, 1] < 0:
+        values = -values
+    order = np.argsort(values, kind="stable")
+    matched = np.empty_like(wanted)
+    matched[order] = np.sort(wanted)
+    result[mask] = matched
+    return result
+
+
+def evaluate_subjects(
+    system: System, subjects: Iterable[Subject], subsets: str = "leave-one-out", progress: Progress | None = None
+) -> dict[str, Any]:
+    """:func:`evaluate_subject` of each, and the means over them (NaN left out)."""
+    subjects, progress = list(subjects), progress or Progress()
+    system.eval()
+    results = []
+    for index, subject in enumerate(subjects):
+        progress("evaluate", index / len(subjects), subject.name)
+        results.append(evaluate_subject(system, subject, subsets))
+    progress("evaluate", 1.0)
+    return {"subjects": results, "mean": summary(results)}
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over subjects: image quality by target; Dice by class with all sequences that a subject has ("all"),
+    and with each one missing ("-T1", over the subjects that have it)."""
+    mean: dict[str, Any] = {}
+    for kind in ("self", "cross", "imputation", "nearest"):
+        names = dict.fromkeys(t for r in results for t in r[kind])
+        mean[kind] = {t: _mean([r[kind][t] for r in results if t in r[kind]]) for t in names}
+    collected: dict[str, dict[str, list[float]]] = {}
+    for r in results:
+        for subset, scores in r["dice"].items():
+            missing = [s for s in r["sequences"] if s not in subset.split("+")]
+            key = "-" + "-".join(missing) if missing else "all"
+            for name, value in scores.items():
+                collected.setdefault(key, {}).setdefault(name, []).append(value)
+    mean["dice"] = {k: {n: float(np.mean(v)) for n, v in c.items()} for k, c in collected.items()}
+    return mean
+
+
+def table(mean: Mapping[str, Any]) -> str:
+    """The means of :func:`summary` as text."""
+    kinds = {"self": "self", "cross": "cross", "imputation": "imputed", "nearest": "nearest input"}
+    lines = ["PSNR dB / SSIM   " + "".join(f"{title:>18}" for title in kinds.values())]
+    for target in mean["self"]:
+        cells = [mean[kind].get(target) for kind in kinds]
+        texts = [f"{c['psnr']:.2f} / {c['ssim']:.3f}" if c else "-" for c in cells]
+        lines.append(f"{target:<17}" + "".join(f"{text:>18}" for text in texts))
+    if mean["dice"]:
+        columns = sorted(mean["dice"], key=lambda k: (k != "all", k.count("-"), k))[:12]
+        classes = dict.fromkeys(name for scores in mean["dice"].values() for name in scores)
+        lines += ["", "Dice" + " " * 28 + "".join(f"{c:>9}" for c in columns)]
+        for name in classes:
+            values = [mean["dice"][c].get(name, math.nan) for c in columns]
+            lines.append(f"{name:<32}" + "".join("        -" if math.isnan(v) else f"{v:9.3f}" for v in values))
+    return "\n".join(lines)
+
+
+def evaluate(
+    source: str | Path,
+    overrides: Iterable[str] = (),
+    output: str | Path | None = None,
+    subsets: str = "leave-one-out",
+    progress: Progress | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Score a checkpoint or a bundle on the subjects of a configuration, print the table, write JSON.
+
+    Args:
+        source: a checkpoint (.ckpt), a bundle (name or folder), or a configuration (.yaml), which is first trained
+            once per person of ``data.studies`` without that person (leave-one-study-out).
+        overrides: "key=value" changes of the configuration. A checkpoint is scored on the studies that its training
+            excluded (on those of ``data.studies`` where it excluded none) and on its validation phantoms; a bundle
+            on every study of ``data.studies.folder``, or those of ``data.studies.include``.
+        output: path of the JSON; None writes none.
+
+    Returns:
+        ``{"source", "subjects": [...], "mean": {...}}``.
+
+    Raises:
+        InputError: no such source, or nothing to score.
+    """
+    source, overrides = Path(source), list(overrides)
+    if source.suffix.lower() in (".yaml", ".yml"):
+        report = leave_one_study_out(source, overrides, subsets, progress)
+    else:
+        system, config = _system_and_config(source)
+        config = load_config(config, overrides)
+        data = load_data(config | {"data": _scored_only(config["data"])}, progress)
+        subjects = [s for s in data.training if s.source == "study"] + data.validation
+        if not subjects:
+            raise InputError("There is nothing to score; set data.studies or data.phantoms.validation.")
+        report = evaluate_subjects(system, subjects, subsets, progress)
+    report = {"source": str(source), "overrides": overrides, **report}
+    if output is not None:
+        with write_atomically(output) as temporary:
+            temporary.write_text(json.dumps(_json(report), indent=2) + "\n", encoding="utf-8")
+    if not quiet:
+        print(table(report["mean"]))
+    return report
+
+
+def leave_one_study_out(
+    config: str | Path | Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    subsets: str = "leave-one-out",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train without each person in turn and score that person's studies.
+
+    The runs are named ``<name>-without-<study>``; one whose ``final.ckpt`` exists is not trained again. With
+    ``training.init_from`` a checkpoint that saw phantoms only, each run is a short fine-tuning.
+    """
+    config = load_config(config, overrides)
+    studies = config["data"]["studies"]
+    if not studies:
+        raise InputError("Leave-one-study-out needs studies; set data.studies.folder.")
+    everyone = load_data(config | {"data": {**config["data"], "phantoms": None}}, progress).training
+    persons: dict[str, list[Subject]] = {}
+    for subject in everyone:
+        persons.setdefault(subject.group, []).append(subject)
+    results = []
+    for person, subjects in persons.items():
+        name = f"{config['name']}-without-{person}"
+        path = Path(config["output"]) / name / FINAL
+        if not path.exists():
+            excluded = [*studies["exclude"], *(s.name for s in subjects)]
+            changed = {**config["data"], "studies": {**studies, "exclude": excluded}}
+            path = train(config | {"name": name, "data": changed}, progress=progress)
+        system = system_from_checkpoint(load_checkpoint(path))
+        results += evaluate_subjects(system, subjects, subsets, progress)["subjects"]
+    return {"subjects": results, "mean": summary(results)}
+
+
+def _system_and_config(source: Path) -> tuple[System, dict[str, Any]]:
+    if source.suffix == ".ckpt":
+        content = load_checkpoint(source)
+        return system_from_checkpoint(content), content["config"]
+    bundle = find_bundle(source)
+    return bundle.system(), {"preprocessing": bundle.preprocessing, "data": {"phantoms": None}}
+
+
+def _scored_only(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The phantoms and studies that training left out; all studies where none was excluded."""
+    phantoms, studies = data["phantoms"], data["studies"]
+    if phantoms:
+        first = phantoms["first_seed"] + phantoms["subjects"]
+        phantoms = {**phantoms, "first_seed": first, "subjects": 0}
+    if studies and studies["exclude"]:
+        studies = {**studies, "include": studies["exclude"], "exclude": []}
+    return {**data, "phantoms": phantoms, "studies": studies}
+
+
+def _segmented(system: System, factors: Factors) -> np.ndarray:
+    return system.segment(system.fuse(factors)).argmax(1).to(torch.uint8).cpu().numpy()
+
+
+def _subsets(sequences: Sequence[str], which: str) -> list[tuple[str, ...]]:
+    sizes = range(len(sequences), 0, -1) if which == "all" else range(len(sequences), max(len(sequences) - 2, 0), -1)
+    return [subset for size in sizes for subset in combinations(sequences, size)]
+
+
+def _score(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> Quality:
+    quality = image_quality(prediction, truth, mask).to_dict()
+    quality.pop("data_range")
+    return quality
+
+
+def _mean(scores: Sequence[Quality]) -> Quality:
+    return {name: float(np.mean([s[name] for s in scores])) for name in scores[0]}
+
+
+def _json(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {k: _json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
