@@ -74,6 +74,15 @@ def test_a_file_cut_anywhere(tmp_path: Path, suffix: str, share: float) -> None:
         sentence(path)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
+@pytest.mark.parametrize("lost", [1, 4])
+def test_a_compressed_file_that_lacks_only_its_checksum(tmp_path: Path, suffix: str, lost: int) -> None:
+    raw = good(tmp_path / f"whole{suffix}").read_bytes()
+    path = tmp_path / f"T1{suffix}"
+    path.write_bytes(raw[:-lost])
+    assert "truncated" in sentence(path)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(data=st.data())
 @CALM

@@ -121,14 +121,14 @@ class Server:
         from .codec import read_study, write_result
 
         study = read_study(request["study"])
-        predictor = self._warm_predictor(request["bundle"], request.get("device", "auto"))
+        predictor = self.predictor(request["bundle"], request.get("device", "auto"))
         wanted = ("segment", "synthesize", "factors", "cross_reconstructions", "probabilities")
         result = predictor.run(study, progress=progress, **{k: request[k] for k in wanted if k in request})
         progress("results", 1.0, "handing over the results")
         write_result(result, request["output"])
         return {"output": str(request["output"])}
 
-    def _warm_predictor(self, bundle_name: str, device: str) -> Any:
+    def predictor(self, bundle_name: str, device: str) -> Any:
         """The predictor of the last run where it fits; a bundle that changed on disk is loaded anew."""
         from ..bundles import find_bundle
         from ..inference import Predictor
