@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from disentangle.cli import main
 from disentangle.study import Image, Study
-from tiny_bundle import tiny_bundle
+from tiny_bundle import tiny_bundle, tiny_system
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,17 @@ def test_synthesize_scores_what_it_makes(study: Path, model: str, tmp_path: Path
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["quality"]["synthesis"]["FLAIR"]["psnr"] > 0
     assert "FLAIR: PSNR" in capsys.readouterr().out
+
+
+def test_a_target_in_the_study_is_made_of_the_others_and_compared(study: Path, model: str, tmp_path: Path, capsys):
+    arguments = ["synthesize", "--study", str(study), "--target", "T1", "--model", model, "-o", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert list(report["inputs"]) == ["T1Gd", "T2", "FLAIR"]
+    assert report["quality"]["synthesis"]["T1"]["reference"].endswith("T1.nii.gz")
+    assert "T1 is in the study" in capsys.readouterr().err
+    assert main([*arguments, "--target", "T1Gd", "T2", "FLAIR"]) == 2
+    assert "nothing but" in capsys.readouterr().err
 
 
 def test_factors_come_with_cross_reconstructions_and_pictures(study: Path, model: str, tmp_path: Path):
@@ -249,6 +260,49 @@ def test_training_without_its_packages_names_the_extra(monkeypatch, capsys, tmp_
     error = capsys.readouterr().err
     assert "pip install 'disentangle[train]'" in error
     assert error.count("\n") == 1
+
+
+def test_a_checkpoint_becomes_a_bundle_that_segments(study, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        json.dumps(  # JSON is YAML
+            {
+                "name": "run",
+                "output": str(tmp_path),
+                "system": tiny_system().config | {"name": "margindis"},
+                "preprocessing": {"spacing": [6, 6, 6], "registration": "none", "pose": "reference"},
+                "data": {
+                    "cache": str(tmp_path / "cache"),
+                    "studies": None,
+                    "phantoms": {"subjects": 2, "validation": 1, "arguments": {"spacing": 6}},
+                },
+            }
+        ),
+        encoding="utf-8",
+    )
+    assert main(["train", str(config), "training.steps=2", "sampling.size=[32, 32]", "-q"]) == 0
+    (tmp_path / "card.json").write_text('{"version": "9.8"}', encoding="utf-8")
+    bundle = tmp_path / "mine"
+    checkpoint = str(tmp_path / "run" / "final.ckpt")
+    assert main(["export", checkpoint, "-o", str(bundle), "--card", str(tmp_path / "card.json")]) == 0
+    assert "mine 9.8" in capsys.readouterr().out
+    arguments = ["segment", "-i", f"T1={study / 'T1.nii.gz'}", "--model", str(bundle), "-q"]
+    assert main([*arguments, "-o", str(tmp_path / "seg.nii.gz")]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", checkpoint, "--json", str(tmp_path / "quality.json")]) == 0
+    assert "Dice" in capsys.readouterr().out
+    assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["mean"]["cross"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [("{", "not valid JSON"), ("[]", "must hold a JSON object"), (None, "cannot be read")]
+)
+def test_a_card_with_a_mistake_is_one_sentence(tmp_path, capsys, content, sentence):
+    if content is not None:
+        (tmp_path / "card.json").write_text(content, encoding="utf-8")
+    arguments = ["export", str(tmp_path / "x.ckpt"), "-o", str(tmp_path / "b"), "--card", str(tmp_path / "card.json")]
+    assert main(arguments) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_the_module_runs_as_a_program_without_importing_torch():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .options import add_device, add_loudness
+from ..inference.output import check_writable
+from .options import add_loudness
 from .running import Console
 
 
@@ -21,20 +23,24 @@ def add_commands(commands: Any) -> None:
     add_loudness(train)
     train.set_defaults(run=run_train)
 
-    evaluate = commands.add_parser("evaluate", help="protocol tables of a bundle, or of a configuration's checkpoint")
-    evaluate.add_argument("what", metavar="CONFIG|BUNDLE", help="a YAML file, or a model's name or folder")
-    evaluate.add_argument("settings", nargs="*", metavar="key=value", help="changes to the configuration")
-    evaluate.add_argument("--studies", type=Path, metavar="FOLDER", help="studies to evaluate on (else phantoms)")
-    evaluate.add_argument("--json", type=Path, metavar="PATH", help="the tables as JSON")
-    add_device(evaluate)
+    evaluate = commands.add_parser("evaluate", help="protocol tables: image quality, Dice with sequences missing")
+    evaluate.add_argument(
+        "source", type=Path, metavar="CONFIG|BUNDLE",
+        help="a model's name or folder, a checkpoint, or a configuration (trained once without each person in turn)",
+    )  # fmt: skip
+    evaluate.add_argument("settings", nargs="*", metavar="key=value", help="for example data.studies.folder=PATH")
+    evaluate.add_argument(
+        "--subsets", choices=("leave-one-out", "all"), default="leave-one-out", help="which sequences to leave out"
+    )
+    evaluate.add_argument("--json", type=Path, metavar="PATH", help="the figures as JSON")
     add_loudness(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
     export = commands.add_parser("export", help="make a bundle of a checkpoint")
     export.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="the bundle's folder")
-    export.add_argument("--name", metavar="NAME", help="the bundle's name (default: that of the folder)")
-    export.add_argument("--card", type=Path, metavar="JSON", help="entries of the model card: licence, citation, ...")
+    export.add_argument("--card", type=Path, metavar="JSON", help="entries of the model card: version, quality, ...")
+    export.add_argument("--full-precision", action="store_true", help="32-bit weights, twice the size")
     add_loudness(export)
     export.set_defaults(run=run_export)
 
@@ -65,9 +71,37 @@ def run_train(options: argparse.Namespace, console: Console) -> None:
 
 def run_evaluate(options: argparse.Namespace, console: Console) -> None:
     """``disentangle evaluate``."""
-    raise NotImplementedError("waits for learning/evaluation.py")
+    if options.json is not None:
+        check_writable(options.json)
+    evaluate = learning("evaluation", "evaluate")
+    evaluate(
+        options.source, options.settings, options.json, options.subsets, progress=console.progress, quiet=options.quiet
+    )
 
 
 def run_export(options: argparse.Namespace, console: Console) -> None:
     """``disentangle export``."""
-    raise NotImplementedError("waits for learning/export.py")
+    check_writable(options.output, folder=True)
+    bundle = learning("export", "export")(
+        options.checkpoint, options.output, read_entries(options.card), half=not options.full_precision
+    )
+    console.say(f"Bundle {bundle.name} {bundle.version} (licence {bundle.license['name']}): {bundle.path}")
+
+
+def read_entries(path: Path | None) -> dict[str, Any]:
+    """Entries of a model card from a JSON file; none without a file.
+
+    Raises:
+        InputError: it cannot be read, or holds no JSON object.
+    """
+    if path is None:
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The card {path} cannot be read ({error.strerror or error}); check the path.") from error
+    except ValueError as error:
+        raise InputError(f"The card {path} is not valid JSON; correct it.") from error
+    if not isinstance(entries, dict):
+        raise InputError(f"The card {path} must hold a JSON object; correct it.")
+    return entries

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
+from ..sequences import canonical
 from .options import add_loudness, add_model, add_study, make_predictor, read_images, read_study
 from .running import Console
 
 if TYPE_CHECKING:
     from ..inference import Result
+    from ..study import Image, Study
 
 
 def add_commands(commands: Any) -> None:
@@ -84,21 +88,39 @@ def run_segment(options: argparse.Namespace, console: Console) -> None:
 
 def run_synthesize(options: argparse.Namespace, console: Console) -> None:
     """``disentangle synthesize``."""
-    targets = [name for group in options.target for name in group]
+    targets = [canonical(name) for group in options.target for name in group]
     _check_folder(options)
     predictor = make_predictor(options)
+    references, examples = read_images(options.reference, "--reference"), read_images(options.style, "--style")
     study = read_study(options, console)
+    if options.study:
+        study, held_out = hold_out(study, targets)
+        for target in held_out:
+            console.note(f"{target} is in the study: it is made of the other sequences and compared with the real one.")
+        references = {**held_out, **references}
     result = predictor.run(
         study,
         segment=False,
         synthesize=targets,
-        reference_images=read_images(options.reference, "--reference"),
-        style_images=read_images(options.style, "--style"),
+        reference_images=references,
+        style_images=examples,
         progress=console.progress,
     )
     _write_folder(result, options)
     tell(result, console)
     console.say(f"Synthesised {', '.join(result.synthesized)}: {options.output}")
+
+
+def hold_out(study: Study, targets: Sequence[str]) -> tuple[Study, dict[str, Image]]:
+    """A study without the sequences that are to be made, and these: nobody wants to see an image made of itself.
+
+    Raises:
+        InputError: nothing is left to make them of.
+    """
+    kept = [name for name in study.available if name not in targets]
+    if not kept:
+        raise InputError(f"The study holds nothing but what is to be made ({', '.join(targets)}); add a sequence.")
+    return study.subset(kept), {name: study[name] for name in study.available if name in targets}
 
 
 def run_factors(options: argparse.Namespace, console: Console) -> None:

@@ -25,7 +25,12 @@ def fit_scale(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.nda
 
 
 def match_histogram(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """``image`` with the intensity distribution of ``target`` inside the mask (1000 quantiles); 0 outside."""
+    """``image`` with the intensity distribution of ``target`` inside the mask (1000 quantiles); 0 outside.
+
+    Intensities are matched in reverse order where that fits better, since T1 and T2 have opposite contrast.
+    """
+    if np.corrcoef(image[mask], target[mask])[0, 1] < 0:
+        image = -image
     steps = np.linspace(0.0, 1.0, 1001)
     source, wanted = np.quantile(image[mask], steps), np.quantile(target[mask], steps)
     source, first = np.unique(source, return_index=True)
