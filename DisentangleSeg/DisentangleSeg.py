@@ -176,7 +176,7 @@ class DisentangleSegTest(ScriptedLoadableModuleTest):
     """Self-tests on a digital subject, with the shipped model, in the running Slicer."""
 
     def setUp(self):
-        slicer.mrmlScene.Clear()
+        slicer.mrmlScene.Clear(0)
 
     def runTest(self):
         self.setUp()
@@ -189,7 +189,11 @@ class DisentangleSegTest(ScriptedLoadableModuleTest):
 
         self.delayDisplay("Segmenting a digital subject")
         nodes, labels = load_phantom()
-        segmentation = DisentangleSegLogic().segment(nodes, model="brain-mr", device="cpu")
+        segmentation = (
+            slicer.modules.disentangleseg.widgetRepresentation()
+            .self()
+            .logic.segment(nodes, model="brain-mr", device="cpu")
+        )
         names = [
             segmentation.GetSegmentation().GetNthSegment(n).GetName()
             for n in range(segmentation.GetSegmentation().GetNumberOfSegments())

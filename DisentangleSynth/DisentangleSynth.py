@@ -154,7 +154,7 @@ class DisentangleSynthTest(ScriptedLoadableModuleTest):
     """Self-tests on a digital subject, with the shipped model, in the running Slicer."""
 
     def setUp(self):
-        slicer.mrmlScene.Clear()
+        slicer.mrmlScene.Clear(0)
 
     def runTest(self):
         self.setUp()
@@ -170,7 +170,11 @@ class DisentangleSynthTest(ScriptedLoadableModuleTest):
         self.delayDisplay("Making FLAIR of a digital subject")
         nodes, labels = load_phantom()
         real = slicer.util.arrayFromVolume(nodes.pop("FLAIR"))
-        made = DisentangleSynthLogic().synthesize(nodes, ["FLAIR"], model="brain-mr", device="cpu")["FLAIR"]
+        made = (
+            slicer.modules.disentanglesynth.widgetRepresentation()
+            .self()
+            .logic.synthesize(nodes, ["FLAIR"], model="brain-mr", device="cpu")["FLAIR"]
+        )
         self.assertEqual(made.GetAttribute("Disentangle.Synthetic"), "1")
         brain = labels > 0
         likeness = np.corrcoef(slicer.util.arrayFromVolume(made)[brain], real[brain])[0, 1]

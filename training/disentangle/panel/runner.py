@@ -115,12 +115,12 @@ class Runner:
         """
         if self.busy:
             raise InputError(_("A computation is under way; wait for it or cancel it."))
-        self.run = Run(inputs, wanted)
-        self._on_done = on_done
         python = self._interpreter()
         if self._client is None or python != self._python:
             self.close()
             self._client, self._python = self._make_client(python), python
+        self.run = Run(inputs, wanted)
+        self._on_done = on_done
         if self._is_own(python) or python in self._checked:
             self._guarded(self._predict)
         else:

@@ -1,0 +1,252 @@
+"""What the panels' run button does, without Qt: the state machine, and the runner with a played worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+from disentangle.errors import Cancelled, InputError  # noqa: E402
+from disentangle.inference import Result  # noqa: E402
+from disentangle.mrml.studies import study_from_nodes  # noqa: E402
+from disentangle.panel.run_state import RunController, RunState  # noqa: E402
+from disentangle.panel.runner import Runner, Wanted  # noqa: E402
+from disentangle.worker.codec import read_study, write_result  # noqa: E402
+
+
+class TestController:
+    @pytest.fixture
+    def clock(self):
+        return SimpleNamespace(now=100.0)
+
+    @pytest.fixture
+    def controller(self, clock):
+        return RunController(lambda: clock.now)
+
+    def test_the_button_says_why_it_cannot_be_pressed(self, controller):
+        controller.block("Choose a volume.")
+        assert not controller.view.enabled
+        assert controller.view.tooltip == "Choose a volume."
+        controller.block("")
+        assert controller.view.enabled
+        assert controller.view.button == "Apply"
+
+    def test_while_it_runs_the_button_cancels(self, controller):
+        controller.begin_check()
+        controller.begin_run()
+        view = controller.view
+        assert (view.button, view.enabled, view.busy, view.percent) == ("Cancel", True, True, 0)
+
+    def test_progress_never_goes_back(self, controller):
+        controller.begin_check()
+        controller.begin_run()
+        controller.progress("prepare", 0.5, "registering")
+        controller.progress("prepare", 0.3)
+        assert controller.view.percent == 50
+
+    def test_time_left_is_told_when_there_is_something_to_go_by(self, controller, clock):
+        controller.begin_check()
+        controller.begin_run()
+        clock.now += 30.0
+        controller.progress("network", 0.25, "computing")
+        assert controller.view.status == "computing (about 90 s left)"
+        controller.progress("network", 0.05, "computing")
+
+    def test_cancelling_waits_for_the_worker(self, controller):
+        controller.begin_check()
+        controller.begin_run()
+        controller.cancel()
+        assert controller.state is RunState.CANCELLING
+        assert not controller.view.enabled
+        controller.progress("network", 0.9)
+        assert controller.view.percent is None
+        controller.stopped()
+        assert controller.view.enabled
+        assert controller.view.status == "Cancelled; nothing was changed."
+
+    def test_a_failure_is_told_and_another_run_can_start(self, controller):
+        controller.begin_check()
+        controller.fail("The file is empty; choose another one.")
+        assert controller.view.status == "The file is empty; choose another one."
+        assert controller.view.enabled
+        controller.begin_check()
+        assert controller.busy
+
+    def test_two_runs_at_once_are_refused(self, controller):
+        controller.begin_check()
+        with pytest.raises(RuntimeError):
+            controller.begin_check()
+
+    def test_listeners_see_every_change_and_the_log(self, controller):
+        views, lines = [], []
+        controller.listen(views.append, lines.append)
+        controller.begin_check()
+        controller.log("a line")
+        assert views[-1].busy
+        assert lines[-1] == "a line"
+
+
+class PlayedWorker:
+    """Stands where WorkerClient does; a test says what it answers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        self.requests: list[dict] = []
+        self.events: list[dict] = []
+        self.cancelled: list[str] = []
+        self.closed = False
+
+    def folder(self) -> Path:
+        path = self.root / f"folder{len(list(self.root.iterdir()))}"
+        path.mkdir()
+        return path
+
+    def discard(self, folder: Path) -> None:
+        import shutil
+
+        shutil.rmtree(folder)
+
+    def submit(self, request: dict) -> str:
+        self.requests.append(dict(request))
+        return str(len(self.requests))
+
+    def poll(self) -> list[dict]:
+        events, self.events = self.events, []
+        return events
+
+    def cancel(self, name: str) -> None:
+        self.cancelled.append(name)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def scene():
+    scene = slicer.vtkMRMLScene()
+    yield scene
+    scene.Clear(1)
+
+
+@pytest.fixture
+def inputs(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "T1")
+    slicer.util.updateVolumeFromArray(node, np.arange(120, dtype=np.float32).reshape(4, 5, 6))
+    return study_from_nodes({"T1": node})
+
+
+@pytest.fixture
+def worker(tmp_path):
+    return PlayedWorker(tmp_path)
+
+
+def make_runner(scene, worker, own=True):
+    controller = RunController()
+    runner = Runner(scene, controller, lambda python: worker, lambda: "python", lambda python: own)
+    controller.begin_check()
+    return runner
+
+
+def ids(scene):
+    return [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())]
+
+
+WANTED = Wanted("brain-mr", synthesize=("FLAIR",))
+
+
+class TestRunner:
+    def test_a_result_becomes_nodes_and_its_folders_go(self, scene, inputs, worker, tmp_path):
+        runner, ended = make_runner(scene, worker), []
+        run = runner.start(inputs, WANTED, ended.append)
+        request = worker.requests[0]
+        assert np.array_equal(read_study(request["study"])["T1"].array, inputs.study["T1"].array)
+        assert request["bundle"] == "brain-mr"
+        assert request["synthesize"] == ["FLAIR"]
+        report = {"bundle": {"name": "brain-mr"}, "warnings": []}
+        write_result(Result(synthesized={"FLAIR": inputs.study["T1"]}, report=report), request["output"])
+        worker.events = [
+            {"event": "progress", "id": "1", "stage": "network", "fraction": 0.5, "message": "computing"},
+            {"event": "result", "id": "1", "output": str(request["output"])},
+        ]
+        runner.poll()
+        assert ended == [run]
+        assert run.result().synthetic["FLAIR"].GetName() == "FLAIR (synthetic)"
+        assert runner.controller.state is RunState.FINISHED
+        assert list(tmp_path.iterdir()) == []
+
+    def test_cancelling_leaves_the_scene_as_it_was(self, scene, inputs, worker):
+        before = ids(scene)
+        runner = make_runner(scene, worker)
+        run = runner.start(inputs, WANTED)
+        runner.cancel()
+        assert worker.cancelled == ["1"]
+        assert runner.busy
+        worker.events = [{"event": "cancelled", "id": "1"}]
+        runner.poll()
+        assert not runner.busy
+        assert ids(scene) == before
+        with pytest.raises(Cancelled):
+            run.result()
+
+    def test_bad_input_is_an_input_error_with_the_workers_sentence(self, scene, inputs, worker):
+        before = ids(scene)
+        runner = make_runner(scene, worker)
+        run = runner.start(inputs, WANTED)
+        message = "T1 does not overlap; choose another volume."
+        worker.events = [{"event": "error", "id": "1", "kind": "input", "message": message, "details": ""}]
+        runner.poll()
+        with pytest.raises(InputError, match="does not overlap"):
+            run.result()
+        assert runner.controller.view.status == message
+        assert ids(scene) == before
+
+    def test_a_damaged_result_fails_the_run_and_leaves_the_scene(self, scene, inputs, worker, tmp_path):
+        before = ids(scene)
+        runner = make_runner(scene, worker)
+        run = runner.start(inputs, WANTED)
+        worker.events = [{"event": "result", "id": "1", "output": str(tmp_path / "nowhere")}]
+        runner.poll()
+        with pytest.raises(InputError, match="incomplete or damaged"):
+            run.result()
+        assert ids(scene) == before
+
+    def test_another_interpreter_is_checked_once(self, scene, inputs, worker):
+        runner = make_runner(scene, worker, own=False)
+        runner.start(inputs, WANTED)
+        assert [r["request"] for r in worker.requests] == ["check"]
+        worker.events = [{"event": "result", "id": "1", "check": {"ok": True, "message": ""}}]
+        runner.poll()
+        assert [r["request"] for r in worker.requests] == ["check", "predict"]
+        worker.events = [{"event": "cancelled", "id": "2"}]
+        runner.poll()
+        runner.controller.begin_check()
+        runner.start(inputs, WANTED)
+        assert worker.requests[-1]["request"] == "predict"
+
+    def test_an_interpreter_that_lacks_something_is_reported(self, scene, inputs, worker):
+        runner = make_runner(scene, worker, own=False)
+        run = runner.start(inputs, WANTED)
+        message = "/opt/python lacks torch>=2.2; install it there, or choose another interpreter."
+        worker.events = [{"event": "result", "id": "1", "check": {"ok": False, "message": message}}]
+        runner.poll()
+        with pytest.raises(InputError, match="lacks torch"):
+            run.result()
+        assert runner.controller.state is RunState.FAILED
+
+    def test_a_second_run_is_refused_while_one_is_under_way(self, scene, inputs, worker):
+        runner = make_runner(scene, worker)
+        runner.start(inputs, WANTED)
+        with pytest.raises(InputError, match="under way"):
+            runner.start(inputs, WANTED)
+
+    def test_closing_ends_a_run_as_cancelled(self, scene, inputs, worker):
+        runner = make_runner(scene, worker)
+        run = runner.start(inputs, WANTED)
+        runner.close()
+        assert worker.closed
+        assert run.done
+        assert runner.controller.state is RunState.IDLE
