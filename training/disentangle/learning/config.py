@@ -58,7 +58,7 @@ DEFAULTS: dict[str, Any] = {
         "validate_every": 500,
         "validation_batches": 8,
         "images_every": 500,
-        "checkpoint_minutes": 5,
+        "checkpoint_minutes": 2,
         "loader_workers": 0,
         # Start from the weights of another run's checkpoint; null = from scratch.
         "init_from": None,

@@ -77,6 +77,7 @@ def train(
             # Two cores and small batches: the loader is no bottleneck, and there is one epoch by design.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
             checks = range(min(settings["validation_batches"], 1_000))
             loaders = loader(training, numbers, settings["loader_workers"]), loader(validation, checks)
             trainer.fit(learner, *loaders)
