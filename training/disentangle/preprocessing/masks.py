@@ -43,7 +43,7 @@ def is_skull_stripped(image: Image) -> bool:
 def stripped_mask(image: Image) -> np.ndarray:
     """The brain of a skull-stripped volume: everything but the background, holes filled; bool (K, J, I)."""
     background, _ = background_value(image.array)
-    return _largest_filled(image.array != background, image)
+    return _largest_filled(image.array != background)
 
 
 def head_mask(image: Image) -> np.ndarray:
@@ -119,16 +119,31 @@ def _fill_by_slices(mask: sitk.Image) -> sitk.Image:
     return result
 
 
-def _largest_filled(mask: np.ndarray, image: Image) -> np.ndarray:
-    volume = image.with_array(mask.astype(np.uint8)).to_sitk()
-    return sitk.GetArrayFromImage(sitk.BinaryFillhole(_largest_component(volume))) > 0
+def _largest_filled(mask: np.ndarray) -> np.ndarray:
+    """The largest component of a mask with its holes filled; only its bounding box is worked on."""
+    result = np.zeros_like(mask)
+    if not mask.any():
+        return result
+    box = tuple(
+        slice(along[0], along[-1] + 1)
+        for axis in range(3)
+        for along in [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))]
+    )
+    # A rim of background, or a hole that touches the box would count as outside.
+    volume = sitk.GetImageFromArray(np.pad(mask[box], 1).astype(np.uint8))
+    filled = sitk.GetArrayFromImage(sitk.BinaryFillhole(_largest_component(volume))) > 0
+    result[box] = filled[1:-1, 1:-1, 1:-1]
+    return result
 
 
-def foreground_like_brain(image: Image, share: np.ndarray) -> np.ndarray:
-    """A brain mask from a rough one.
+def near(mask: np.ndarray, model: np.ndarray, image: Image, tolerance_mm: float) -> np.ndarray:
+    """A mask kept within a tolerance of a model: grown to the model shrunk by it, cut to the model grown by it.
 
     Args:
-        image: whole head.
-        share: (K, J, I) share of brain by the warped atlas.
+        mask, model: bool (K, J, I) on the grid of ``image``.
+        tolerance_mm: how far the mask's border may lie from the model's.
     """
-    return share > 0.5
+    volume = image.with_array(model.astype(np.uint8)).to_sitk()
+    distance = sitk.SignedMaurerDistanceMap(volume, squaredDistance=False, useImageSpacing=True)
+    distance = sitk.GetArrayFromImage(distance)
+    return _largest_filled((mask & (distance <= tolerance_mm)) | (distance <= -tolerance_mm))

@@ -11,15 +11,18 @@ import SimpleITK as sitk
 from ..progress import Progress
 from ..study import Grid, Image
 from .atlas import STORED_MM, load_atlas
-from .masks import foreground_like_brain
+from .masks import near
 from .pyramid import Pyramid
 from .registration import nearest_rotation, optimise, rotation_about
 from .resampling import resample
 from .similarity import MutualInformation
+from .surface import brain_surface_mask
 
 _TURNS = (-40.0, -20.0, 0.0, 20.0, 40.0)
 _TURNS_Y = (-20.0, 0.0, 20.0)
 _REFINED = 4
+_STRETCH = (0.65, 1.35)
+_TOLERANCE_MM = 3.0
 _HEAD_SIZE = 0.95
 """MNI152 is larger than most brains. With a whole head the size is not searched: the atlas has no skull, and its
 brain would swell until it filled the head."""
@@ -32,12 +35,14 @@ class AtlasPose:
     """The atlas laid over an image.
 
     Attributes:
-        matrix: (4, 4) similarity, points of the atlas to points of the image, LPS mm.
+        matrix: (4, 4) affine, points of the atlas to points of the image, LPS mm.
         metric: mutual information of atlas tissues and intensities at the last level, nats.
+        brain: bool (K, J, I) on the image's grid, the brain that the atlas was fitted to; None where none was found.
     """
 
     matrix: np.ndarray
     metric: float
+    brain: np.ndarray | None = None
 
     @property
     def rotation(self) -> np.ndarray:
@@ -56,8 +61,11 @@ class AtlasPose:
         return resample(brain, grid, np.linalg.inv(self.matrix))
 
     def brain_mask(self, image: Image) -> np.ndarray:
-        """The brain of a whole head: the atlas's, corrected by the intensities around its border; bool (K, J, I)."""
-        return foreground_like_brain(image, self.brain_share(image.grid))
+        """The brain of a whole head: the surface, as far as it stays near the atlas's brain; bool (K, J, I)."""
+        share = self.brain_share(image.grid)
+        if self.brain is None:
+            return share > 0.5
+        return near(self.brain, share > 0.5, image, _TOLERANCE_MM)
 
 
 @lru_cache(maxsize=1)
@@ -102,9 +110,12 @@ def _distance_mm(mask: np.ndarray) -> np.ndarray:
 def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress | None = None) -> AtlasPose:
     """Lay the atlas over an image, whole head or brain.
 
+    A whole head is first laid rigidly under a model of head and brain; from there a surface grows to the borders of
+    the brain, and the atlas is fitted to what it encloses.
+
     Args:
         image: any contrast, turned by up to 40 degrees against the patient axes.
-        mask: bool (K, J, I), the brain where it is known, then size is searched as well; None takes the whole head.
+        mask: bool (K, J, I), the brain where it is known; None finds it.
         progress: reports and cancels.
 
     Raises:
@@ -112,17 +123,31 @@ def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress
         Cancelled: the user asked to stop.
     """
     progress = progress or Progress()
-    if mask is None:
-        fixed, moving, kind = _head_model(), Pyramid(image, None), "rigid"
-        centre, back = _centre() * _HEAD_SIZE, np.diag([_HEAD_SIZE] * 3 + [1.0])
-    else:
-        # What lies outside a known brain would only mislead.
-        outside = float(np.percentile(image.array[mask], 0.1)) if mask.any() else 0.0
-        moving = Pyramid(image.with_array(np.where(mask, image.array, outside).astype(np.float32)), mask)
-        fixed, kind, centre, back = _brain_model(), "similarity", _centre(), np.eye(4)
-    matrix = _search(fixed, moving, kind, centre, progress.part(0.0, 0.6))
-    matrix, metric = optimise(fixed, moving, matrix, kind, 4.0, progress.part(0.6, 1.0), rim_mm=0.0)
-    return AtlasPose(matrix @ back, metric)
+    if mask is not None:
+        return _fit_brain(image, mask, progress)
+    head = Pyramid(image, None)
+    matrix = _search(_head_model(), head, "rigid", _centre() * _HEAD_SIZE, progress.part(0.0, 0.4))
+    matrix, metric = optimise(_head_model(), head, matrix, "rigid", 4.0, progress.part(0.4, 0.5), rim_mm=0.0)
+    rough = AtlasPose(matrix @ np.diag([_HEAD_SIZE] * 3 + [1.0]), metric)
+    surface = brain_surface_mask(image, rough.brain_share(image.grid))
+    if not surface.any():
+        return rough
+    fitted = _fit_brain(image, surface, progress.part(0.6, 1.0))
+    return AtlasPose(fitted.matrix, fitted.metric, surface)
+
+
+def _fit_brain(image: Image, mask: np.ndarray, progress: Progress) -> AtlasPose:
+    """Lay the atlas over a known brain."""
+    # What lies outside a known brain would only mislead.
+    outside = float(np.percentile(image.array[mask], 0.1)) if mask.any() else 0.0
+    brain = Pyramid(image.with_array(np.where(mask, image.array, outside).astype(np.float32)), mask)
+    matrix = _search(_brain_model(), brain, "similarity", _centre(), progress.part(0.0, 0.6))
+    matrix, metric = optimise(_brain_model(), brain, matrix, "similarity", 4.0, progress.part(0.6, 0.8), rim_mm=0.0)
+    affine, better = optimise(_brain_model(), brain, matrix, "affine", 4.0, progress.part(0.8, 1.0), rim_mm=0.0)
+    stretch = np.linalg.svd(affine[:3, :3])[1]
+    if better > metric and stretch.min() > _STRETCH[0] and stretch.max() < _STRETCH[1]:
+        matrix, metric = affine, better
+    return AtlasPose(matrix, metric, mask)
 
 
 @lru_cache(maxsize=1)

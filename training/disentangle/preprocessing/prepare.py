@@ -214,6 +214,7 @@ class _Preparation:
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Intensities on the grid by sequence, and where each sequence has some inside the mask."""
         raw, seen = {}, {}
+        share: tuple[str, np.ndarray] | None = None
         for number, (sequence, image) in enumerate(self.study.images.items()):
             started = time.perf_counter()
             progress("resample", number / len(self.study.images), sequence)
@@ -225,9 +226,10 @@ class _Preparation:
             else:
                 # Weighted by the brain: its rim must not blend into a background of 0 or, after a z-score, of -4.
                 weight = image.with_array(stripped.astype(np.float32)).to_sitk()
-                share = resample(weight, grid, matrix)
-                raw[sequence] = resample(volume * weight, grid, matrix) / np.maximum(share, 0.05)
-                seen[sequence] &= share > 0.05
+                if share is None or not self._same_brain(share[0], sequence):
+                    share = sequence, resample(weight, grid, matrix)
+                raw[sequence] = resample(volume * weight, grid, matrix) / np.maximum(share[1], 0.05)
+                seen[sequence] &= share[1] > 0.05
             covered = float(seen[sequence].sum() / mask.sum())
             if covered < 0.01:
                 raise InputError(
@@ -238,6 +240,14 @@ class _Preparation:
                 self.warnings.append(f"{sequence} covers only {covered:.0%} of the brain; the rest counts as missing.")
             self.record("resample", started, sequence, covered=round(covered, 4))
         return raw, seen
+
+    def _same_brain(self, a: str, b: str) -> bool:
+        """Whether two skull-stripped sequences have one mask at one place."""
+        return (
+            self.study[a].grid.same_as(self.study[b].grid)
+            and np.array_equal(self.matrices[a], self.matrices[b])
+            and np.array_equal(self.stripped[a], self.stripped[b])
+        )
 
     def normalize(
         self,

@@ -136,10 +136,12 @@ def search_from_identity(
     Arguments as for :func:`register`.
     """
     f, m = Pyramid(fixed, fixed_mask), Pyramid(moving, moving_mask)
-    matrix, metric = np.eye(4), 0.0
+    matrix, metric, moved, head = np.eye(4), 0.0, 0.0, f.points(8.0)
     for mm in LEVELS_MM[1:]:
         matrix, metric = optimise(f, m, matrix, "rigid", mm, progress or Progress(), step_mm=1.0)
-    moved = displacement(matrix, np.eye(4), f.points(8.0))
+        moved = displacement(matrix, np.eye(4), head)
+        if moved < ALIGNED_MM / 2:
+            break
     return Alignment(moved < ALIGNED_MM, moved, metric)
 
 
@@ -187,12 +189,14 @@ def optimise(
         kind: "rigid", "similarity" or "affine".
         mm: the level, one of :data:`LEVELS_MM`.
         rim_mm: how far outside the fixed foreground samples are taken.
-        step_mm: the first step; None takes half the level.
+        step_mm: the first step; None takes what suits the level and kind.
 
     Returns:
         The pose and its mutual information in nats.
     """
     transform = _parametrised(matrix, kind, fixed.centre)
+    # Steps are taken in parameters: half a voxel of shear is far too much for the matrix of an affine transform.
+    step_mm = step_mm or mm / (8.0 if kind == "affine" else 2.0)
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfWorkUnits(_WORK_UNITS)
     method.SetMetricAsMattesMutualInformation(32)
@@ -202,7 +206,7 @@ def optimise(
     method.MetricUseFixedImageGradientFilterOff()
     method.MetricUseMovingImageGradientFilterOff()
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(step_mm or mm / 2, mm / 200, 100, 0.6, 1e-8)
+    method.SetOptimizerAsRegularStepGradientDescent(step_mm, mm / 200, 100, 0.6, 1e-8)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, True)
     stopped: list[Cancelled] = []

@@ -15,11 +15,11 @@ from ..study import Grid, Image
 from .resampling import resample
 
 _WORKING_MM = 2.0
-_ITERATIONS = 400
-_THRESHOLD = 0.5
+_ITERATIONS = 150
+_THRESHOLD = 0.65
 _SMALLEST_RADIUS_MM, _LARGEST_RADIUS_MM = 3.33, 10.0
 _INNER_MM, _OUTER_MM = 20.0, 10.0
-_CORE_MM, _REACH_MM, _START = 8.0, 10.0, 0.85
+_CORE_MM, _REACH_MM, _START = 8.0, 6.0, 0.85
 
 
 @lru_cache(maxsize=1)
@@ -32,8 +32,9 @@ def icosphere(level: int = 3) -> tuple[np.ndarray, np.ndarray]:
     # The faces of an icosahedron are the triples of vertices at mutual edge distance.
     near = np.linalg.norm(vertices[:, None] - vertices[None], axis=2) < 1.1
     np.fill_diagonal(near, False)
-    triples = [(a, b, c) for a in range(12) for b in range(a) for c in range(b) if near[a, b] and near[b, c] and near[a, c]]
-    faces = np.array(triples)
+    triples = np.array([(a, b, c) for a in range(12) for b in range(a) for c in range(b)])
+    a, b, c = triples.T
+    faces = triples[near[a, b] & near[b, c] & near[a, c]]
     outward = np.einsum("fi,fi->f", _normals(vertices, faces), vertices[faces].mean(axis=1))
     faces[outward < 0] = faces[outward < 0][:, ::-1]
     for _ in range(level):
