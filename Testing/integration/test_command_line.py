@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from disentangle.cli import main
 from disentangle.study import Image, Study
-from tiny_bundle import tiny_bundle, tiny_system
+from tiny_bundle import tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,14 @@ def test_a_checkpoint_becomes_a_bundle_that_segments(study, tmp_path, capsys):
             {
                 "name": "run",
                 "output": str(tmp_path),
-                "system": tiny_system().config | {"name": "margindis"},
+                "system": {
+                    "name": "margindis",
+                    "classes": "brain",
+                    "width": 0.125,
+                    "decoder_hidden": 16,
+                    "head_channels": [8, 8],
+                    "pool_size": 8,
+                },
                 "preprocessing": {"spacing": [6, 6, 6], "registration": "none", "pose": "reference"},
                 "data": {
                     "cache": str(tmp_path / "cache"),
@@ -280,7 +287,7 @@ def test_a_checkpoint_becomes_a_bundle_that_segments(study, tmp_path, capsys):
         ),
         encoding="utf-8",
     )
-    assert main(["train", str(config), "training.steps=2", "sampling.size=[32, 32]", "-q"]) == 0
+    assert main(["train", str(config), "training.steps=2", "sampling.batch=2", "sampling.sizes=[[32, 32]]", "-q"]) == 0
     (tmp_path / "card.json").write_text('{"version": "9.8"}', encoding="utf-8")
     bundle = tmp_path / "mine"
     checkpoint = str(tmp_path / "run" / "final.ckpt")
@@ -289,7 +296,9 @@ def test_a_checkpoint_becomes_a_bundle_that_segments(study, tmp_path, capsys):
     arguments = ["segment", "-i", f"T1={study / 'T1.nii.gz'}", "--model", str(bundle), "-q"]
     assert main([*arguments, "-o", str(tmp_path / "seg.nii.gz")]) == 0
     capsys.readouterr()
-    assert main(["evaluate", checkpoint, "--json", str(tmp_path / "quality.json")]) == 0
+    where = [f"data.studies.folder={study.parent.as_posix()}", "data.studies.include=[brain-4]"]
+    where += [f"data.cache={(tmp_path / 'cache').as_posix()}"]
+    assert main(["evaluate", str(bundle), *where, "--json", str(tmp_path / "quality.json")]) == 0
     assert "Dice" in capsys.readouterr().out
     assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["mean"]["cross"]
 
