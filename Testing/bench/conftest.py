@@ -14,7 +14,18 @@ import pytest
 pytest.importorskip("slicer_core", reason="the bench needs slicer-core (Python 3.11 and later)")
 pytest.importorskip("PySide6", reason="the bench needs PySide6-Essentials")
 
-from bench import dialogs, install_tree, modules, python_slicer, scene, screenshots, signals, slicer_app, usage
+from bench import (
+    dialogs,
+    install_tree,
+    modules,
+    python_slicer,
+    scene,
+    screenshots,
+    shared_worker,
+    signals,
+    slicer_app,
+    usage,
+)
 from bench.slicer_modules import packaging, pytorch_utils, sample_data
 
 
@@ -90,9 +101,21 @@ def python_path() -> Iterator[None]:
     sys.modules.update(kept)
 
 
+@pytest.fixture(scope="session")
+def worker() -> Iterator[shared_worker.SharedWorker]:
+    """The worker process that the panel tests share."""
+    shared = shared_worker.SharedWorker()
+    yield shared
+    shared.end()
+
+
 @pytest.fixture
 def load_module(
-    slicer_bench: slicer_app.Slicer, installed: Path, repository: Path, python_path: None
+    slicer_bench: slicer_app.Slicer,
+    installed: Path,
+    repository: Path,
+    python_path: None,
+    worker: shared_worker.SharedWorker,
 ) -> Callable[..., Any]:
     """``load_module("DisentangleSeg")`` loads a module and enters it; the panel's Python object comes back.
 
@@ -105,6 +128,8 @@ def load_module(
         else:
             install_tree.use(installed, repository)
         folder = repository / name if source else installed
+        if not source:
+            worker.use()
         modules.load(slicer_bench.module_manager, folder / f"{name}.py")
         slicer_bench.application.startupCompleted.emit()
         slicer_bench.main_window.moduleSelector().selectModule(name)

@@ -11,7 +11,7 @@ import pytest
 
 from bench import dialogs
 
-RUN_SECONDS = 120.0
+RUN_SECONDS = 300.0
 
 
 @pytest.fixture
@@ -109,7 +109,9 @@ def test_segmentation_factors_and_cross_reconstructions(
 
     click(seg.ui.factorsViewButton)
     rows = shown_volumes(slicer_bench)
-    assert [len(row) for row in rows] == [10] * 4  # input, eight channels, reconstruction
+    channels = len(outputs.channels["T1"])
+    assert channels > 1
+    assert [len(row) for row in rows] == [channels + 2] * 4  # input, channels, reconstruction
     assert rows[0][1] == outputs.channels["T1"][0].GetName()
     assert rows[3][-1] == outputs.reconstructions["FLAIR"].GetName()
     screenshot("seg-factors")
