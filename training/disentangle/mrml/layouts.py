@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -142,6 +142,9 @@ class GridLayouts:
     def show(self, cells: Grid, fit: bool = True) -> list[slicer.vtkMRMLSliceNode]:
         """Put a grid of views on screen and fill it; views that exist already are used again.
 
+        Args:
+            fit: also :meth:`fit`; views that are made here have their size only once events were processed.
+
         Returns:
             the slice nodes, row by row.
         """
@@ -156,8 +159,24 @@ class GridLayouts:
             node.SetViewArrangement(number)
         views = [self._fill(row, column, cells[row][column]) for row in range(rows) for column in range(columns)]
         if fit:
-            self._fit(views, cells)
+            self.fit(cells)
         return views
+
+    def fit(self, cells: Grid) -> None:
+        """Show each view's volume in full, all of them at the same height, and link the views."""
+        offset = None
+        places = [(row, column) for row in range(len(cells)) for column in range(len(cells[row]))]
+        for row, column in places:
+            logic = self._slice_logic(self._slice_node(view_tag(row, column)))
+            if logic is None or cells[row][column].volume is None:
+                continue
+            logic.FitSliceToBackground()
+            offset = logic.GetSliceOffset() if offset is None else offset
+            logic.SetSliceOffset(offset)
+        for row, column in places:
+            composite = self._composite_node(self._slice_node(view_tag(row, column)))
+            composite.SetLinkedControl(True)
+            composite.SetHotLinkedControl(True)
 
     def restore(self) -> None:
         """Back to the layout that was there before the first grid."""
@@ -186,19 +205,8 @@ class GridLayouts:
         composite.EndModify(modifying)
         return view
 
-    def _fit(self, views: Sequence[slicer.vtkMRMLSliceNode], cells: Grid) -> None:
-        volumes = [cell.volume for row in cells for cell in row]
-        for view, volume in zip(views, volumes, strict=True):
-            self._when_logic(view, lambda logic, volume=volume: volume is not None and logic.FitSliceToBackground())
-        for view in views:
-            composite = self._composite_node(view)
-            composite.SetLinkedControl(True)
-            composite.SetHotLinkedControl(True)
-
-    def _when_logic(self, view: slicer.vtkMRMLSliceNode, action: Callable[[slicer.vtkMRMLSliceLogic], object]) -> None:
-        logic = self.application_logic.GetSliceLogic(view) if self.application_logic is not None else None
-        if logic is not None:
-            action(logic)
+    def _slice_logic(self, view: slicer.vtkMRMLSliceNode) -> slicer.vtkMRMLSliceLogic | None:
+        return None if self.application_logic is None else self.application_logic.GetSliceLogic(view)
 
     def _slice_node(self, tag: str) -> slicer.vtkMRMLSliceNode:
         node = self.scene.GetSingletonNode(tag, "vtkMRMLSliceNode")

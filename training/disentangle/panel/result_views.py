@@ -43,7 +43,9 @@ class ResultViews:
             return
         cells = make_cells(self.outputs)
         with slicer.util.WaitCursor(), slicer.util.RenderBlocker():
-            self.grids.show(cells)
+            self.grids.show(cells, fit=False)
+            slicer.app.processEvents()  # new views get their size, without which nothing can be fitted to them
+            self.grids.fit(cells)
         self.update()
 
     def leave(self) -> None:

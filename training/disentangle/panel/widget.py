@@ -142,7 +142,8 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
         """The scene is about to be closed: what runs for it is stopped."""
-        self.logic.close()
+        if self.logic.runner.busy:
+            self.logic.close()
         self._showOutputs(None)
         self.setParameterNode(None)
 
@@ -192,11 +193,13 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showFirst(run)
 
     def _showOutputs(self, outputs: Outputs | None) -> None:
+        before = self.outputs.run if self.outputs is not None else ""
         self.outputs = outputs
         self.resultViews.set_outputs(outputs)
         known = outputs is not None and self._parameterNode is not None
         self.ui.resultsLabel.text = self._parameterNode.summary if known else _("No results yet.")
-        self.showOutputs(outputs)
+        if before != (outputs.run if outputs is not None else ""):
+            self.showOutputs(outputs)
 
     # --- what a module says of itself -----------------------------------------------------------------------------
 
