@@ -448,6 +448,18 @@ class TestLayouts:
         assert grids.layout_node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
         assert not grids.active
 
+    def test_the_segmentation_is_not_drawn_over_the_grids_but_everywhere_else(self, scene, inputs, grids):
+        outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
+        display = outputs.segmentation.GetDisplayNode()
+        for cells in (layouts.factor_cells(outputs), layouts.cross_cells(outputs)):
+            grids.keep_out(outputs.segmentation)
+            views = grids.show(cells)
+            assert not any(display.IsDisplayableInView(view.GetID()) for view in views)
+        red = scene.GetSingletonNode("Red", "vtkMRMLSliceNode")
+        assert display.IsDisplayableInView(red.GetID())
+        grids.restore()
+        assert all(display.IsDisplayableInView(view.GetID()) for view in views)
+
     def test_restoring_without_a_grid_keeps_the_layout_that_the_user_chose(self, grids):
         grids.layout_node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         grids.restore()

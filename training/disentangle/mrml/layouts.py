@@ -15,6 +15,7 @@ VIEW_GROUP = 74
 _FIRST_LAYOUT = 7400
 MAX_ROWS, MAX_COLUMNS = 12, 12
 _COLOR = "#6E6E6E"
+_TAG = "Disentangle"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def is_grid(layout: int) -> bool:
 
 def view_tag(row: int, column: int) -> str:
     """Singleton tag (= layout name) of a view; grids of every size share their views."""
-    return f"Disentangle{row + 1}-{column + 1}"
+    return f"{_TAG}{row + 1}-{column + 1}"
 
 
 def layout_xml(rows: int, columns: int) -> str:
@@ -129,6 +130,7 @@ class GridLayouts:
         self.application_logic = application_logic
         self._layout_node = layout_node
         self._previous: int | None = None
+        self._kept_out: list[slicer.vtkMRMLDisplayNode] = []
 
     @property
     def layout_node(self) -> slicer.vtkMRMLLayoutNode | None:
@@ -186,6 +188,24 @@ class GridLayouts:
             previous = self._previous
             node.SetViewArrangement(default if previous is None or is_grid(previous) else previous)
         self._previous = None
+        for display in self._kept_out:
+            display.RemoveAllViewNodeIDs()
+        self._kept_out.clear()
+
+    def keep_out(self, node: slicer.vtkMRMLDisplayableNode) -> None:
+        """Do not draw a node (a segmentation, say) over the grids; :meth:`restore` lets it be drawn everywhere again.
+
+        A display node without a list of views is drawn in all of them, so it gets the list of all the others.
+        """
+        display = node.GetDisplayNode()
+        if display is None or display.GetNumberOfViewNodeIDs():
+            return  # the user has chosen views for it, or it is kept out already
+        for kind in ("vtkMRMLSliceNode", "vtkMRMLViewNode"):
+            for number in range(self.scene.GetNumberOfNodesByClass(kind)):
+                view = self.scene.GetNthNodeByClass(number, kind)
+                if not (view.GetLayoutName() or "").startswith(_TAG):
+                    display.AddViewNodeID(view.GetID())
+        self._kept_out.append(display)
 
     def _fill(self, row: int, column: int, cell: Cell) -> slicer.vtkMRMLSliceNode:
         view = self._slice_node(view_tag(row, column))

@@ -43,6 +43,8 @@ class ResultViews:
             return
         cells = make_cells(self.outputs)
         with slicer.util.WaitCursor(), slicer.util.RenderBlocker():
+            if self.outputs.segmentation is not None:
+                self.grids.keep_out(self.outputs.segmentation)
             self.grids.show(cells, fit=False)
             slicer.app.processEvents()  # new views get their size, without which nothing can be fitted to them
             self.grids.fit(cells)
