@@ -2,6 +2,7 @@
 
 from .config import PreprocessingConfig
 from .masks import head_mask, is_skull_stripped
+from .pose import brain_mask
 from .prepare import choose_reference, prepare
 from .prepared import PreparedStudy, Step
 from .registration import Registration, register
@@ -11,6 +12,7 @@ __all__ = [
     "PreprocessingConfig",
     "Registration",
     "Step",
+    "brain_mask",
     "choose_reference",
     "head_mask",
     "is_skull_stripped",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-_SHRINK_MM = 4.0
+_SHRINK_MM = 6.0
 
 
 def bias_field(array: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:

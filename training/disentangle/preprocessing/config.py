@@ -67,7 +67,7 @@ class PreprocessingConfig:
         if len(self.spacing) != 3 or min(self.spacing) <= 0:
             raise InputError(f"The preprocessing setting spacing is {self.spacing}; give three lengths above 0 mm.")
         if self.size_multiple < 1 or self.margin_mm < 0:
-            raise InputError("The preprocessing settings size_multiple and margin_mm are negative; correct them.")
+            raise InputError("The preprocessing setting size_multiple must be at least 1 and margin_mm at least 0.")
         if self.normalization == "window" and (self.window is None or self.window[1] <= self.window[0]):
             raise InputError("The normalization 'window' needs the setting window: (lower, upper) intensity.")
 

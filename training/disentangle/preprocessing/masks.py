@@ -104,9 +104,9 @@ def _largest_component(mask: sitk.Image) -> sitk.Image:
 
 
 def _fill_by_slices(mask: sitk.Image) -> sitk.Image:
-    """Fill holes in each slice of each axis; a head is open at the neck, so 3-D filling would not reach inside."""
+    """Fill holes slice by slice, seen from two sides; a head is open at the neck, so 3-D filling would not do."""
     array = sitk.GetArrayFromImage(mask) > 0
-    for axis in range(3):
+    for axis in (0, 2):
         for index in range(array.shape[axis]):
             plane = np.take(array, index, axis=axis)
             if plane.any():

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from ..progress import Progress
 from ..study import Grid, Image
 from .atlas import STORED_MM, load_atlas
-from .masks import near
+from .masks import is_skull_stripped, near, stripped_mask
 from .pyramid import Pyramid
 from .registration import nearest_rotation, optimise, rotation_about
 from .resampling import resample
@@ -105,6 +105,18 @@ def _distance_mm(mask: np.ndarray) -> np.ndarray:
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=False)
     return sitk.GetArrayFromImage(distance) * STORED_MM
+
+
+def brain_mask(image: Image, progress: Progress | None = None) -> np.ndarray:
+    """The brain in an image without a mask of its own, skull-stripped or whole head: bool (K, J, I).
+
+    Raises:
+        InputError: the image shows nothing.
+        Cancelled: the user asked to stop.
+    """
+    if is_skull_stripped(image):
+        return stripped_mask(image)
+    return align_atlas(image, progress=progress).brain_mask(image)
 
 
 def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress | None = None) -> AtlasPose:

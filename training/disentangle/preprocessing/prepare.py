@@ -72,6 +72,7 @@ class _Preparation:
         self.steps: list[Step] = []
         self.warnings: list[str] = list(study.warnings)
         self.matrices: dict[str, np.ndarray] = {self.reference: np.eye(4)}
+        self._foreground: dict[str, np.ndarray] = {}
         self.stripped = {s: stripped_mask(i) if is_skull_stripped(i) else None for s, i in study.images.items()}
         self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
 
@@ -102,7 +103,7 @@ class _Preparation:
             if self.config.registration == "none":
                 self.record("register", started, sequence, "registration is switched off: the headers are trusted")
                 continue
-            masks = {"moving_mask": self.stripped[sequence], "fixed_mask": self.stripped[self.reference]}
+            masks = {"moving_mask": self.foreground(sequence), "fixed_mask": self.foreground(self.reference)}
             if self.config.registration == "auto":
                 same = moving.grid.same_as(fixed.grid)
                 check = search_from_identity(moving, fixed, **masks, progress=part)
@@ -128,6 +129,13 @@ class _Preparation:
                 matrix=found.matrix.round(6).tolist(),
             )
 
+    def foreground(self, sequence: str) -> np.ndarray:
+        """What a sequence shows against background, made once: bool (K, J, I)."""
+        if sequence not in self._foreground:
+            stripped = self.stripped[sequence]
+            self._foreground[sequence] = head_mask(self.study[sequence]) if stripped is None else stripped
+        return self._foreground[sequence]
+
     def find_mask(self, progress: Progress) -> tuple[Image, str, np.ndarray | None]:
         """The mask, the sequence in whose space it lies, and the axes of the head there (None: not asked for)."""
         started = time.perf_counter()
@@ -144,7 +152,7 @@ class _Preparation:
             if needs_brain:
                 mask, how = image.with_array(pose.brain_mask(image)), "found with the atlas"
         if mask is None and self.config.mask == "head":
-            mask, how = image.with_array(head_mask(image)), "foreground"
+            mask, how = image.with_array(self.foreground(sequence)), "foreground"
         elif mask is None:
             mask, how = image.with_array(np.ones(image.array.shape, dtype=bool)), "everything"
         volume = float(mask.array.sum() * abs(np.linalg.det(mask.affine[:3, :3])) / 1000)
@@ -204,7 +212,8 @@ class _Preparation:
         affine[:3, :3] = axes * spacing
         affine[:3, 3] = axes @ origin
         grid = Grid(tuple(int(n) for n in size[::-1]), affine)
-        on_grid = resample(mask.with_array(mask.array.astype(np.uint8)).to_sitk(), grid, matrix) > 0.5
+        # Just below a half: a border that falls exactly between two voxels must not shrink the mask.
+        on_grid = resample(mask.with_array(mask.array.astype(np.uint8)).to_sitk(), grid, matrix) >= 0.499
         if not on_grid.any():
             raise InputError("The brain is thinner than the working grid; check that the image shows a whole brain.")
         return grid, on_grid

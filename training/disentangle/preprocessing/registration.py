@@ -22,6 +22,8 @@ RIM_MM = 10.0
 ALIGNED_MM = 0.7
 """A search that moves the head by less than this found the identity."""
 _SAMPLES = {8.0: 1.0, 4.0: 0.5, 2.0: 0.15}
+UNRELATED_NATS = 0.1
+"""Sequences of one head reach 0.5 to 1.2; an image against noise stays below 0.05."""
 _ANGLES = (-40.0, -20.0, 0.0, 20.0, 40.0)
 _REFINED = 4
 _SEED = 20
@@ -96,7 +98,8 @@ def register(
     for number, mm in enumerate(levels):
         part = progress.part(0.4 + 0.2 * number, 0.6 + 0.2 * number)
         matrix, metric = optimise(f, m, matrix, "rigid" if mm > 4.0 else kind, mm, part)
-    metric = max(metric, 0.0)
+    if metric < UNRELATED_NATS:
+        raise _nothing_in_common(m, f)
     error = _precision(f, m, matrix, kind, head, progress.part(0.8, 1.0))
     progress("register", 1.0, f"{m.name} lies on {f.name}")
     return Registration(
@@ -143,6 +146,13 @@ def search_from_identity(
         if moved < ALIGNED_MM / 2:
             break
     return Alignment(moved < ALIGNED_MM, moved, metric)
+
+
+def _nothing_in_common(moving: Pyramid, fixed: Pyramid) -> InputError:
+    return InputError(
+        f"{moving.name} cannot be laid over {fixed.name}: they show no common content; check that both show the same "
+        "subject and part of the body, or leave one out."
+    )
 
 
 def require_overlap(moving: Image, fixed: Image) -> None:
@@ -224,10 +234,7 @@ def optimise(
     except RuntimeError as error:
         if stopped:
             raise stopped[0] from error
-        raise InputError(
-            f"{moving.name} cannot be laid over {fixed.name}: they show no common content; check that both show the "
-            "same subject, or leave one out."
-        ) from error
+        raise _nothing_in_common(moving, fixed) from error
     if stopped:
         raise stopped[0]
     return matrix_of(transform), -method.GetMetricValue()
