@@ -430,6 +430,13 @@ class TestLayouts:
         assert cells[0][1].volume is outputs.cross["T1", "FLAIR"]
         assert cells[1][0].caption == "FLAIR→T1"
 
+    def test_few_volumes_are_compared_in_one_row_and_more_in_two(self):
+        outputs = results.Outputs(inputs=dict.fromkeys(("T1", "T2", "PD"), "real"), synthetic={"FLAIR": "made"})
+        assert [[c.caption for c in row] for row in layouts.compare_cells(outputs)] == [["T1", "T2", "PD", "FLAIR syn"]]
+        outputs.synthetic["T1Gd"] = "made"
+        rows = layouts.compare_cells(outputs)
+        assert [[c.caption for c in row] for row in rows] == [["T1", "T2", "PD"], ["FLAIR syn", "T1Gd syn", ""]]
+
     def test_grids_share_their_views(self, scene, inputs, grids):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
         first = grids.show(layouts.factor_cells(outputs))

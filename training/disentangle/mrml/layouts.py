@@ -65,10 +65,10 @@ def cross_cells(outputs: Outputs) -> list[list[Cell]]:
 
 
 def compare_cells(outputs: Outputs) -> list[list[Cell]]:
-    """The inputs in the first row, the synthetic volumes in the second (one row where there are few)."""
+    """The inputs in the first row, the synthetic volumes in the second; one row where four views hold them all."""
     real = [Cell(sequence, node) for sequence, node in outputs.inputs.items()]
     synthetic = [Cell(f"{target} syn", node) for target, node in outputs.synthetic.items()]
-    if len(real) + len(synthetic) <= 3:
+    if len(real) + len(synthetic) <= 4:
         return [real + synthetic]
     width = max(len(real), len(synthetic))
     return [row + [Cell("")] * (width - len(row)) for row in (real, synthetic)]

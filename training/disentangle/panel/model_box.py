@@ -79,6 +79,7 @@ class ModelBox:
             bundle.card.get("description", ""),
             _("Reads {sequences}.").format(sequences=", ".join(bundle.sequences)),
             _("Segments {classes}.").format(classes=classes) if classes else "",
+            _("Synthesises {targets}.").format(targets=", ".join(bundle.targets)) if bundle.targets else "",
             _("Version {version}, licence {license}.").format(version=bundle.version, license=bundle.license["name"]),
         ]
         self.label.text = "\n".join(line for line in lines if line)
