@@ -106,7 +106,7 @@ class _Preparation:
             masks = {"moving_mask": self.foreground(sequence), "fixed_mask": self.foreground(self.reference)}
             if self.config.registration == "auto":
                 same = moving.grid.same_as(fixed.grid)
-                check = search_from_identity(moving, fixed, **masks, progress=part)
+                check = search_from_identity(moving, fixed, **masks, progress=part.part(0.0, 0.2))
                 if check.aligned:
                     grids = "already on one grid and aligned" if same else "the headers agree and are right"
                     reason = f"{grids}: a search from there moved the head by {check.moved_mm:.2f} mm only"
@@ -114,7 +114,7 @@ class _Preparation:
                     self.record("register", started, sequence, reason, reference=self.reference, **found)
                     continue
             kind = "affine" if self.config.registration == "affine" else "rigid"
-            found = register(moving, fixed, kind, **masks, progress=part)
+            found = register(moving, fixed, kind, **masks, progress=part.part(0.2, 1.0))
             self.matrices[sequence] = found.matrix
             self.record(
                 "register",
@@ -208,12 +208,14 @@ class _Preparation:
         size = np.ceil((high - low) / spacing).astype(int) + 1
         size[:2] = -(-size[:2] // self.config.size_multiple) * self.config.size_multiple
         origin = (low + high) / 2 - (size - 1) * spacing / 2
+        # In step with the input's voxels: where spacing and axes agree, resampling then changes nothing.
+        phase = (inverse[:3, :3] @ mask.affine[:3, 3] + inverse[:3, 3]) @ axes
+        origin = phase + np.round((origin - phase) / spacing) * spacing
         affine = np.eye(4)
         affine[:3, :3] = axes * spacing
         affine[:3, 3] = axes @ origin
         grid = Grid(tuple(int(n) for n in size[::-1]), affine)
-        # Just below a half: a border that falls exactly between two voxels must not shrink the mask.
-        on_grid = resample(mask.with_array(mask.array.astype(np.uint8)).to_sitk(), grid, matrix) >= 0.499
+        on_grid = resample(mask.with_array(mask.array.astype(np.uint8)).to_sitk(), grid, matrix) >= 0.5
         if not on_grid.any():
             raise InputError("The brain is thinner than the working grid; check that the image shows a whole brain.")
         return grid, on_grid

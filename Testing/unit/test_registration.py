@@ -1,0 +1,171 @@
+"""Registration finds the pose of one sequence against another, says how sure it is, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from atlas_brains import brain, brain_points, named
+
+from disentangle.errors import Cancelled, InputError
+from disentangle.preprocessing.pyramid import Pyramid
+from disentangle.preprocessing.registration import (
+    displacement,
+    nearest_rotation,
+    register,
+    require_overlap,
+    rotation_about,
+    search_from_identity,
+)
+from disentangle.preprocessing.resampling import matrix_of, resample, transform_of
+from disentangle.progress import Progress
+from disentangle.study import Grid, Image
+
+POSE = rotation_about((8.0, -6.0, 10.0), np.zeros(3), np.array([7.0, -5.0, 9.0]))
+
+
+@pytest.fixture(scope="module")
+def t1() -> Image:
+    return named(brain((40, 110, 160)), "T1")
+
+
+@pytest.fixture(scope="module")
+def t2() -> Image:
+    """Another contrast of the same brain, lying elsewhere."""
+    return named(brain((200, 120, 90), POSE, seed=1), "T2")
+
+
+@pytest.fixture(scope="module")
+def found(t1, t2):
+    return register(t2, t1)
+
+
+def test_a_known_pose_is_found_across_contrasts(found):
+    assert displacement(found.matrix, POSE, brain_points()) < 1.0
+
+
+def test_the_transform_maps_fixed_points_to_moving_points_as_resampling_wants_it(found, t1, t2):
+    moved = resample(t2.to_sitk(), t1.grid, found.matrix)
+    before = resample(t2.to_sitk(), t1.grid)
+    mask = t1.array > 0
+    overlap = [2 * np.sum((a > 20) & mask) / (np.sum(a > 20) + mask.sum()) for a in (before, moved)]
+    assert overlap[0] < 0.87 and overlap[1] > 0.94
+
+
+def test_the_error_estimate_is_near_the_error(found):
+    assert 0.0 < found.error_estimate_mm < 1.5
+    assert found.moved_mm == pytest.approx(displacement(POSE, np.eye(4), brain_points()), abs=1.5)
+
+
+def test_a_second_run_gives_the_same_numbers(found, t1, t2):
+    again = register(t2, t1)
+    assert np.array_equal(found.matrix, again.matrix)
+    assert found.error_estimate_mm == again.error_estimate_mm
+
+
+@pytest.mark.parametrize("angles", [(40, 0, 0), (0, 0, -40), (-24, 22, 24)])
+def test_forty_degrees_of_rotation_in_the_header_are_found(t1, angles):
+    turn = rotation_about(angles, np.zeros(3), np.array([20.0, -15.0, 25.0]))
+    straight = brain((200, 120, 90), seed=1)
+    turned = Image(straight.array, turn @ straight.affine, sequence="FLAIR")
+    found = register(turned, t1)
+    assert displacement(found.matrix, turn, brain_points()) < 1.5
+
+
+def test_affine_registration_finds_a_stretch_that_rigid_cannot(t1):
+    stretch = np.diag([1.0, 0.95, 1.07, 1.0])
+    moving = brain((200, 120, 90), stretch, seed=1)
+    found = register(moving, t1, "affine")
+    assert displacement(found.matrix, stretch, brain_points()) < 1.0
+    assert abs(np.linalg.det(found.matrix[:3, :3]) - 0.95 * 1.07) < 0.02
+
+
+def test_a_given_start_is_refined(t1, t2):
+    near = rotation_about((6.0, -6.0, 8.0), np.zeros(3), np.array([5.0, -4.0, 7.0]))
+    found = register(t2, t1, initial=transform_of(near))
+    assert found.start == "given"
+    assert displacement(found.matrix, POSE, brain_points()) < 1.0
+
+
+def test_aligned_images_are_recognised_and_shifted_ones_too(t1):
+    shift = rotation_about((0, 0, 0), np.zeros(3), np.array([3.0, 0, 0]))
+    straight, shifted = (brain((200, 120, 90), matrix, seed=1) for matrix in (None, shift))
+    assert search_from_identity(straight, t1).aligned
+    assert not search_from_identity(shifted, t1).aligned
+
+
+def test_thick_slices_are_not_shrunk_along_the_slice_axis():
+    image = Image(np.random.default_rng(0).random((26, 208, 256), dtype=np.float32), np.diag([0.9, 0.9, 5.5, 1.0]))
+    pyramid = Pyramid(image, np.ones(image.array.shape, dtype=bool))
+    assert [pyramid.factors(mm)[2] for mm in (8.0, 4.0, 2.0)] == [1, 1, 1]
+    assert [pyramid.factors(mm)[0] for mm in (8.0, 4.0, 2.0)] == [9, 4, 2]
+    assert pyramid.level(4.0).GetSpacing() == pytest.approx((3.6, 3.6, 5.5))
+
+
+def test_images_that_lie_apart_are_refused_in_one_sentence(t1, t2):
+    far = Image(t2.array, rotation_about((0, 0, 0), np.zeros(3), np.array([0, 0, 900.0])) @ t2.affine, sequence="T2")
+    with pytest.raises(InputError, match=r"^T2 and T1 do not overlap in space \(they are \d+ mm apart\); check"):
+        register(far, t1)
+    require_overlap(t2, t1)
+
+
+def test_images_without_common_content_are_refused_in_one_sentence(t1):
+    noise = np.random.default_rng(3).random(t1.array.shape, dtype=np.float32)
+    with pytest.raises(InputError, match=r"^FLAIR cannot be laid over T1: they show no common content; check"):
+        register(Image(noise, t1.affine, sequence="FLAIR"), t1)
+
+
+def test_an_empty_image_is_refused(t1):
+    with pytest.raises(InputError, match="holds the same value everywhere"):
+        register(Image(np.zeros(t1.array.shape, np.float32), t1.affine, sequence="T2"), t1)
+
+
+def test_cancelling_stops_in_the_middle(t1, t2):
+    reports: list[float] = []
+    progress = Progress(lambda stage, fraction, message: reports.append(fraction), lambda: len(reports) >= 10)
+    with pytest.raises(Cancelled):
+        register(t2, t1, progress=progress)
+    assert len(reports) == 10
+
+
+def test_progress_runs_from_start_to_end_without_going_back(t1):
+    reports: list[float] = []
+    register(brain((200, 120, 90)), t1, progress=Progress(lambda stage, fraction, message: reports.append(fraction)))
+    assert reports[-1] == 1.0
+    assert all(b >= a - 1e-9 for a, b in itertools.pairwise(reports))
+
+
+def test_the_nearest_rotation_of_a_rotation_is_itself():
+    rotation = rotation_about((10, 20, 30), np.zeros(3), np.zeros(3))[:3, :3]
+    assert nearest_rotation(rotation * 1.3) == pytest.approx(rotation)
+
+
+def test_matrices_and_transforms_are_inverse_to_each_other():
+    euler = sitk.Euler3DTransform((1.0, 2.0, 3.0), 0.1, 0.2, 0.3, (4.0, 5.0, 6.0))
+    matrix = matrix_of(euler)
+    point = (7.0, -8.0, 9.0)
+    assert (matrix @ [*point, 1])[:3] == pytest.approx(euler.TransformPoint(point))
+    assert matrix_of(transform_of(matrix)) == pytest.approx(matrix)
+
+
+def test_a_clinical_series_agrees_with_the_data_sets_own_registration(shared_data):
+    study = shared_data / "ms-long-03b"
+    fixed, moving = (Image.read(study / f"{s}.nii.gz", sequence=s) for s in ("FLAIR", "T1"))
+    truth = matrix_of(sitk.ReadTransform(str(study / "T1_to_FLAIR.tfm")))
+    found = register(moving, fixed)
+    corners = Grid(fixed.array.shape, fixed.affine).corners() * 0.5 + fixed.grid.corners().mean(axis=0) * 0.5
+    assert displacement(truth, np.eye(4), corners) > 4.0
+    assert displacement(truth, found.matrix, corners) < 1.5
+
+
+def test_a_strongly_rotated_series_is_laid_over_the_others(shared_data):
+    study = shared_data / "tcga-fg-6692-native"
+    images = {s: Image.read(study / f"{s}.nii.gz", sequence=s) for s in ("T1", "FLAIR")}
+    masks = {s: Image.read(study / f"brainmask_{s}.nii.gz") for s in images}
+    found = register(images["FLAIR"], images["T1"])
+    moved = resample(masks["FLAIR"].to_sitk(), images["T1"].grid, found.matrix) > 0.5
+    other = masks["T1"].array > 0
+    assert found.moved_mm > 10.0
+    assert 2 * (moved & other).sum() / (moved.sum() + other.sum()) > 0.93
