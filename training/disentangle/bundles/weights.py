@@ -110,7 +110,7 @@ def save(module: nn.Module, path: Path, half: bool = True) -> None:
     tensor that half precision cannot hold.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialized
 
     def stored(tensor: Tensor) -> Tensor:
         # A copy: safetensors refuses tensors that share memory.
@@ -121,7 +121,8 @@ def save(module: nn.Module, path: Path, half: bool = True) -> None:
                 return smaller
         return tensor
 
-    save_file({name: stored(tensor) for name, tensor in module.state_dict().items()}, str(path))
+    # Not save_file: its files can be read by their owner alone, and bundles are shared between users.
+    path.write_bytes(serialized({name: stored(tensor) for name, tensor in module.state_dict().items()}))
 
 
 def load(module: nn.Module, path: Path) -> None:
