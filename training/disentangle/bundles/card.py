@@ -56,7 +56,8 @@ def _code(value: str, meaning: str) -> dict[str, str]:
 _ANATOMY = _code("123037004", "Anatomical Structure")
 _ABNORMAL = _code("49755003", "Morphologically Altered Structure")
 # Colours follow Slicer's own for the first three; lesions stand out from them and from each other.
-# Codes: the category under which Slicer's "DICOM master list" offers each; DICOM PS3.16, CID 7150 (categories), CID 7153 (central nervous system), CID 7159 (lesions).
+# Codes: DICOM PS3.16, CID 7150 (categories, as Slicer's "DICOM master list" pairs them), CID 7153 (central nervous
+# system), CID 7159 (lesions).
 _KNOWN_CLASSES: dict[str, tuple[tuple[int, int, int], dict[str, dict[str, str]] | None]] = {
     "background": ((0, 0, 0), None),
     "cerebrospinal fluid": ((85, 188, 255), {"category": _ANATOMY, "type": _code("65216001", "Cerebrospinal Fluid")}),
