@@ -81,6 +81,6 @@ def _install_missing(extras: Sequence[str]) -> None:
     print("Installing the pinned packages of training/constraints.txt (minutes the first time) ...", flush=True)
     began = time.monotonic()
     if subprocess.call([*command, "--quiet"]) != 0:
-        raise SystemExit(f"The packages could not be installed; see the messages of pip above. Command: {' '.join(command)}")
+        raise SystemExit(f"The packages could not be installed; see pip's messages above. Command: {' '.join(command)}")
     STAMP.write_text(json.dumps({"fingerprint": fingerprint, "extras": wanted}), encoding="utf-8")
     print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from bootstrap import REPOSITORY, enter  # noqa: E402
+from bootstrap import REPOSITORY, enter
 
 
 def main(arguments: list[str]) -> int:

@@ -18,7 +18,8 @@ from disentangle.inference import Predictor, Result, output, result
 from disentangle.inference.engine import Engine, Wanted, neighbours, pad_to_multiple
 from disentangle.inference.overview import best_slice, compose
 from disentangle.inference.png import draw_text, write_png
-from disentangle.inference.quality import fit_scale, match_histogram, segmentation_quality, synthesis_quality
+from disentangle.inference.quality import fit_scale, segmentation_quality, synthesis_quality
+from disentangle.metrics.image import match_histogram
 from disentangle.phantoms import brain_phantom
 from disentangle.progress import Progress
 from disentangle.study import Image, Study

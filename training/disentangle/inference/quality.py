@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..bundles import ClassInfo
-from ..metrics.image import image_quality
+from ..metrics.image import image_quality, match_histogram
 from ..metrics.overlap import dice
 
 
@@ -22,21 +22,6 @@ def fit_scale(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.nda
     spread = x.var()
     slope = float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else 0.0
     return (slope * (image - x.mean()) + y.mean()).astype(np.float32)
-
-
-def match_histogram(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """``image`` with the intensity distribution of ``target`` inside the mask (1000 quantiles); 0 outside.
-
-    Intensities are matched in reverse order where that fits better, since T1 and T2 have opposite contrast.
-    """
-    if np.corrcoef(image[mask], target[mask])[0, 1] < 0:
-        image = -image
-    steps = np.linspace(0.0, 1.0, 1001)
-    source, wanted = np.quantile(image[mask], steps), np.quantile(target[mask], steps)
-    source, first = np.unique(source, return_index=True)
-    result = np.zeros(image.shape, np.float32)
-    result[mask] = np.interp(image[mask], source, wanted[first])
-    return result
 
 
 def synthesis_quality(

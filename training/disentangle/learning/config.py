@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,16 @@ DEFAULTS: dict[str, Any] = {
         "resume": False,
     },
 }
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-4 for text; here it is the number that everyone means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
 _OPEN = ("system", "preprocessing", "sampling", "data.phantoms.arguments", "training.ramps")
 """Sections whose keys are checked by whoever takes them."""
 
@@ -84,7 +95,7 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
         given = copy.deepcopy(dict(source))
     else:
         try:
-            given = yaml.safe_load(Path(source).read_text(encoding="utf-8")) or {}
+            given = yaml.load(Path(source).read_text(encoding="utf-8"), _Loader) or {}
         except OSError as error:
             raise InputError(f"The configuration {source} cannot be read ({error.strerror or error}).") from error
         except yaml.YAMLError as error:
@@ -94,7 +105,7 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
         if not equals or not key:
             raise InputError(f'"{text}" is not a setting; write key=value, for example training.steps=100.')
         try:
-            _set(given, key.split("."), yaml.safe_load(value))
+            _set(given, key.split("."), yaml.load(value, _Loader))
         except yaml.YAMLError as error:
             raise InputError(f'The value of "{text}" is not valid YAML: {_one_line(error)}.') from error
     config = _merged(DEFAULTS, given)

@@ -67,8 +67,8 @@ def load_data(config: Mapping[str, Any], progress: Progress | None = None) -> Da
         )
         training += phantoms[: settings["subjects"]]
         validation += phantoms[settings["subjects"] :]
-    if not training:
-        raise InputError("There is nothing to train on; set data.phantoms or data.studies.")
+    if not training and not validation:
+        raise InputError("There are no subjects; set data.phantoms or data.studies.")
     return Data(training, validation)
 
 

@@ -16,7 +16,7 @@ from ..bundles import find_bundle
 from ..datasets.labels import HEALTHY, UNLABELLED
 from ..datasets.volumes import Subject
 from ..errors import InputError
-from ..metrics.image import image_quality
+from ..metrics.image import image_quality, match_histogram
 from ..metrics.overlap import dice
 from ..progress import Progress
 from ..study import write_atomically
@@ -109,20 +109,6 @@ def class_dice(predicted: np.ndarray, subject: Subject, classes: Sequence[str]) 
         found = known & (predicted > 3)
         scores["any lesion"] = dice(found, known & lesions)
     return scores
-
-
-def match_histogram(source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """``source`` with the intensities inside the mask mapped so that they are distributed as those of ``target``,
-    in the order or in reverse order, whichever correlates with the target (T1 and T2 have opposite contrast)."""
-    result = np.zeros_like(target, dtype=np.float32)
-    values, wanted = source[mask].astype(np.float64), target[mask].astype(np.float64)
-    if np.corrcoef(values, wanted)[0, 1] < 0:
-        values = -values
-    order = np.argsort(values, kind="stable")
-    matched = np.empty_like(wanted)
-    matched[order] = np.sort(wanted)
-    result[mask] = matched
-    return result
 
 
 def evaluate_subjects(

@@ -16,6 +16,8 @@ _FIRST_LAYOUT = 7400
 MAX_ROWS, MAX_COLUMNS = 12, 12
 _COLOR = "#6E6E6E"
 _TAG = "Disentangle"
+KEPT_OUT = "Disentangle.KeptOut"
+"""Attribute of a display node whose list of views was made here; it is saved with the scene, as the list is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,6 @@ class GridLayouts:
         self.application_logic = application_logic
         self._layout_node = layout_node
         self._previous: int | None = None
-        self._kept_out: list[slicer.vtkMRMLDisplayNode] = []
 
     @property
     def layout_node(self) -> slicer.vtkMRMLLayoutNode | None:
@@ -188,9 +189,21 @@ class GridLayouts:
             previous = self._previous
             node.SetViewArrangement(default if previous is None or is_grid(previous) else previous)
         self._previous = None
-        for display in self._kept_out:
-            display.RemoveAllViewNodeIDs()
-        self._kept_out.clear()
+        for composite in self._composites(of_grids=True):
+            _show(composite, Cell(""))
+        for display in self._nodes("vtkMRMLDisplayNode"):
+            if display.GetAttribute(KEPT_OUT):
+                display.RemoveAllViewNodeIDs()
+                display.RemoveAttribute(KEPT_OUT)
+
+    def show_elsewhere(self, volume: slicer.vtkMRMLVolumeNode) -> None:
+        """Show a volume in full in every slice view that is not one of the grids'."""
+        for composite in self._composites(of_grids=False):
+            composite.SetBackgroundVolumeID(volume.GetID())
+            view = self.scene.GetSingletonNode(composite.GetLayoutName(), "vtkMRMLSliceNode")
+            logic = self._slice_logic(view) if view is not None else None
+            if logic is not None:
+                logic.FitSliceToBackground()
 
     def keep_out(self, node: slicer.vtkMRMLDisplayableNode) -> None:
         """Do not draw a node (a segmentation, say) over the grids; :meth:`restore` lets it be drawn everywhere again.
@@ -201,28 +214,23 @@ class GridLayouts:
         if display is None or display.GetNumberOfViewNodeIDs():
             return  # the user has chosen views for it, or it is kept out already
         for kind in ("vtkMRMLSliceNode", "vtkMRMLViewNode"):
-            for number in range(self.scene.GetNumberOfNodesByClass(kind)):
-                view = self.scene.GetNthNodeByClass(number, kind)
+            for view in self._nodes(kind):
                 if not (view.GetLayoutName() or "").startswith(_TAG):
                     display.AddViewNodeID(view.GetID())
-        self._kept_out.append(display)
+        display.SetAttribute(KEPT_OUT, "1")
+
+    def _nodes(self, kind: str) -> list[slicer.vtkMRMLNode]:
+        return [self.scene.GetNthNodeByClass(n, kind) for n in range(self.scene.GetNumberOfNodesByClass(kind))]
+
+    def _composites(self, of_grids: bool) -> list[slicer.vtkMRMLSliceCompositeNode]:
+        nodes = self._nodes("vtkMRMLSliceCompositeNode")
+        return [node for node in nodes if (node.GetLayoutName() or "").startswith(_TAG) == of_grids]
 
     def _fill(self, row: int, column: int, cell: Cell) -> slicer.vtkMRMLSliceNode:
         view = self._slice_node(view_tag(row, column))
         view.SetLayoutLabel(cell.caption)
         view.SetViewGroup(VIEW_GROUP)
-        composite = self._composite_node(view)
-        modifying = composite.StartModify()
-        # Unlinked while it is filled: a linked view hands its volumes on to the others.
-        composite.SetLinkedControl(False)
-        composite.SetHotLinkedControl(False)
-        composite.SetDoPropagateVolumeSelection(False)
-        composite.SetBackgroundVolumeID(_id(cell.volume))
-        composite.SetForegroundVolumeID(_id(cell.foreground))
-        composite.SetForegroundOpacity(cell.foreground_opacity if cell.foreground is not None else 0.0)
-        composite.SetLabelVolumeID(_id(cell.label))
-        composite.SetLabelOpacity(0.35)
-        composite.EndModify(modifying)
+        _show(self._composite_node(view), cell)
         return view
 
     def _slice_logic(self, view: slicer.vtkMRMLSliceNode) -> slicer.vtkMRMLSliceLogic | None:
@@ -246,3 +254,17 @@ class GridLayouts:
 
 def _id(node: slicer.vtkMRMLNode | None) -> str | None:
     return None if node is None else node.GetID()
+
+
+def _show(composite: slicer.vtkMRMLSliceCompositeNode, cell: Cell) -> None:
+    """Fill a view; unlinked, since a linked one would hand its volumes on to the others."""
+    modifying = composite.StartModify()
+    composite.SetLinkedControl(False)
+    composite.SetHotLinkedControl(False)
+    composite.SetDoPropagateVolumeSelection(False)
+    composite.SetBackgroundVolumeID(_id(cell.volume))
+    composite.SetForegroundVolumeID(_id(cell.foreground))
+    composite.SetForegroundOpacity(cell.foreground_opacity if cell.foreground is not None else 0.0)
+    composite.SetLabelVolumeID(_id(cell.label))
+    composite.SetLabelOpacity(0.35)
+    composite.EndModify(modifying)
