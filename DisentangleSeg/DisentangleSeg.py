@@ -106,7 +106,8 @@ class DisentangleSegWidget(DisentangleWidget):
             self.editor.setSourceVolumeNode(source)
 
     def showFirst(self, run):
-        slicer.util.setSliceViewerLayers(background=run.inputs.first, fit=True)
+        self.resultViews.leave()
+        self.grids.show_elsewhere(run.inputs.first)
         self.ui.editCollapsibleButton.collapsed = False
 
     def _useSharedEditorNode(self):

@@ -117,7 +117,8 @@ class DisentangleSynthWidget(DisentangleWidget):
     def showFirst(self, run):
         first = next(iter(run.outputs.synthetic.values()), None)
         if first is not None:
-            slicer.util.setSliceViewerLayers(background=first, fit=True)
+            self.resultViews.leave()
+            self.grids.show_elsewhere(first)
 
 
 class DisentangleSynthLogic(DisentangleLogic):

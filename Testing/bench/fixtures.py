@@ -54,7 +54,10 @@ def slicer_bench(slicer_process: slicer_app.Slicer, monkeypatch: pytest.MonkeyPa
     for name in [name for name in running.module_manager.modulesNames() if name not in running.logics]:
         modules.unload(running.module_manager, name)
     running.application.processEvents()
+    node.SetViewArrangement(node.SlicerLayoutFourUpView)
+    running.layout_manager.drop_views()
     running.scene.Clear(False)
+    running.application.processEvents()
     assert not signals.uncaught, "an exception left a slot:\n" + "\n".join(signals.uncaught)
     assert not scene.vtk_errors, "VTK reported:\n" + "\n".join(scene.vtk_errors)
     assert running.application.paused == 0, "slicer.app.pauseRender() without resumeRender()"

@@ -217,6 +217,18 @@ class LayoutManager(HasScene):
                 self._threed_widgets[node.GetLayoutName()] = widget
                 widget.setup(node)
 
+    def drop_views(self, keep: tuple[str, ...] = ("Red", "Green", "Yellow")) -> None:
+        """Remove the slice views that modules made, as a new start of Slicer would; for between two tests."""
+        for name in [name for name in self._slice_widgets if name not in keep]:
+            widget = self._slice_widgets.pop(name)
+            logic = widget.sliceLogic()
+            nodes = (logic.GetSliceCompositeNode(), logic.GetSliceNode())
+            self._application_logic.GetSliceLogics().RemoveItem(logic)
+            logic.SetMRMLScene(None)
+            for node in nodes:
+                self._scene.RemoveNode(node)
+            widget.deleteLater()
+
     def visible_slice_names(self) -> list[str]:
         """Slice views of the present layout, in its order."""
         views = self._logic.GetViewNodes()

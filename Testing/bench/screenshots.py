@@ -71,9 +71,20 @@ def _overlay(image: np.ndarray, node: Any, slice_node: Any) -> None:
         if not node.GetBinaryLabelmapRepresentation(segment_id, labelmap):
             continue
         mask = _resliced(labelmap, slice_node.GetXYToRAS(), width, height)
-        opacity = display.GetOpacity2DFill() * display.GetSegmentOpacity2DFill(segment_id) * display.GetOpacity()
         color = np.array(segmentation.GetSegment(segment_id).GetColor()) * 255
-        image[mask] = (image[mask] * (1 - opacity) + color * opacity).astype(np.uint8)
+        fill = display.GetOpacity2DFill() * display.GetSegmentOpacity2DFill(segment_id)
+        edge = display.GetOpacity2DOutline() * display.GetSegmentOpacity2DOutline(segment_id)
+        fill = fill if display.GetVisibility2DFill() and display.GetSegmentVisibility2DFill(segment_id) else 0.0
+        edge = edge if display.GetVisibility2DOutline() and display.GetSegmentVisibility2DOutline(segment_id) else 0.0
+        for where, opacity in ((mask, fill * display.GetOpacity()), (_edge(mask), edge * display.GetOpacity())):
+            image[where] = (image[where] * (1 - opacity) + color * opacity).astype(np.uint8)
+
+
+def _edge(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a region that have a neighbour outside."""
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
 
 
 def _resliced(labelmap: Any, xy_to_ras: Any, width: int, height: int) -> np.ndarray:

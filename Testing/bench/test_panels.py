@@ -114,6 +114,8 @@ def test_segmentation_factors_and_cross_reconstructions(
     assert [len(row) for row in rows] == [channels + 2] * 4  # input, channels, reconstruction
     assert rows[0][1] == outputs.channels["T1"][0].GetName()
     assert rows[3][-1] == outputs.reconstructions["FLAIR"].GetName()
+    display = outputs.segmentation.GetDisplayNode()
+    assert not any(display.IsDisplayableInView(node.GetID()) for node in grid_nodes(slicer_bench))  # it would hide them
     screenshot("seg-factors")
 
     click(seg.ui.crossViewButton)
@@ -125,6 +127,13 @@ def test_segmentation_factors_and_cross_reconstructions(
 
     click(seg.ui.previousLayoutButton)
     assert slicer_bench.layout_manager.read_layout() == before
+    assert all(display.IsDisplayableInView(node.GetID()) for node in grid_nodes(slicer_bench))
+
+
+def grid_nodes(slicer_bench: Any) -> list[Any]:
+    """Slice nodes of the present layout."""
+    manager = slicer_bench.layout_manager
+    return [manager.sliceWidget(name).mrmlSliceNode() for name in manager.visible_slice_names()]
 
 
 def segment_name(node: Any, number: int) -> str:
@@ -204,8 +213,22 @@ def test_edit_save_and_reopen(
     assert seg.ui.factorsViewButton.enabled
     click(seg.ui.factorsViewButton)
     assert shown_volumes(slicer_bench)[0][1] == seg.outputs.channels["T1"][0].GetName()
+    click(seg.ui.previousLayoutButton)
+    assert segmentation.GetDisplayNode().GetNumberOfViewNodeIDs() == 0  # visible everywhere again, in new views too
     run(seg, click, wait_until)
     assert dialogs.shown == []
+
+
+def test_a_new_run_leaves_no_old_pictures_in_the_grid(
+    seg: Any, click: Any, wait_until: Any, slicer_bench: Any
+) -> None:
+    run(seg, click, wait_until)
+    click(seg.ui.factorsViewButton)
+    run(seg, click, wait_until)
+    if slicer_bench.layout_manager.visible_slice_names()[0].startswith("Disentangle"):
+        first, *_, last = shown_volumes(slicer_bench)[0]
+        outputs = seg.outputs
+        assert (first, last) == (outputs.aligned["T1"].GetName(), outputs.reconstructions["T1"].GetName())
 
 
 @pytest.mark.parametrize("name", ["DisentangleSeg", "DisentangleSynth"])
