@@ -6,6 +6,7 @@ pytest (``python3 Testing/run.py -k phantom``); with arguments, ruff and the imp
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -27,12 +28,15 @@ def main(arguments: list[str]) -> int:
     }  # fmt: skip
     if arguments:
         stages = {}
-    stages["tests"] = [sys.executable, "-m", "pytest", *arguments]
+    # One file per process at a time, one thread each: twice as fast on two cores as tests that share them.
+    parallel = [] if arguments else ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile"]
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    stages["tests"] = [sys.executable, "-m", "pytest", *parallel, *arguments]
     failed = []
     for name, command in stages.items():
         print(f"== {name}", flush=True)
         began = time.monotonic()
-        if subprocess.call(command, cwd=REPOSITORY) != 0:
+        if subprocess.call(command, cwd=REPOSITORY, env=environment) != 0:
             failed.append(name)
         print(f"== {name}: {'failed' if name in failed else 'passed'} in {time.monotonic() - began:.0f} s", flush=True)
     return 1 if failed else 0
