@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 from PySide6 import QtCore, QtWidgets
 
+from .places import AREA, pixels, places
 from .standins import HasScene, make
 
 VIEW_SIZE = (320, 320)
@@ -200,7 +201,13 @@ class LayoutManager(HasScene):
         arrangement = self._node.GetViewArrangement()
         if arrangement != self._shown:
             self._shown = arrangement
+            QtCore.QTimer.singleShot(0, self._resize_views)  # as in Qt: widgets get their size once events run
             self.layoutChanged.emit(arrangement)
+
+    def _resize_views(self) -> None:
+        for place in places(self._node):
+            if place[0] in self._slice_widgets:
+                self._slice_widgets[place[0]].sliceLogic().ResizeSliceNode(*pixels(place, *AREA)[2:])
 
     def _create_views(self) -> None:
         if self._scene.IsBatchProcessing():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from vtk.util import numpy_support
 
-_CAPTION = 18
+from bench.places import AREA, CAPTION, pixels, places
 
 
 def panel(widget: QtWidgets.QWidget, path: Path, width: int = 460) -> Path:
@@ -107,37 +106,7 @@ def _resliced(labelmap: Any, xy_to_ras: Any, width: int, height: int) -> np.ndar
     return inside & (voxels[clipped[..., 2], clipped[..., 1], clipped[..., 0]] > 0)
 
 
-Place = tuple[str, float, float, float, float]
-
-
-def places(layout_node: Any) -> list[Place]:
-    """The slice views of the present layout: (layout name, x, y, width, height) as shares of the whole area."""
-    found: list[Place] = []
-    _collect(ElementTree.fromstring(layout_node.GetCurrentLayoutDescription()), (0.0, 0.0, 1.0, 1.0), found)
-    return found
-
-
-def _collect(element: ElementTree.Element, area: tuple[float, float, float, float], found: list[Place]) -> None:
-    x, y, width, height = area
-    if element.tag == "view":
-        if element.get("class") == "vtkMRMLSliceNode":
-            found.append((element.get("singletontag", ""), x, y, width, height))
-        return
-    items = element.findall("item")
-    if element.get("type") == "tab":
-        items = items[:1]
-    for index, item in enumerate(items):
-        share = 1.0 / len(items)
-        if element.get("type", "horizontal") == "vertical":
-            inner = (x, y + height * share * index, width, height * share)
-        else:
-            inner = (x + width * share * index, y, width * share, height)
-        for child in item:
-            if child.tag in ("view", "layout"):
-                _collect(child, inner, found)
-
-
-def views(layout_manager: Any, path: Path, width: int = 1600, height: int = 900) -> Path:
+def views(layout_manager: Any, path: Path, width: int = AREA[0], height: int = AREA[1]) -> Path:
     """Save a picture of every slice view of the present layout, arranged as the layout says, with captions.
 
     Args:
@@ -154,10 +123,8 @@ def views(layout_manager: Any, path: Path, width: int = 1600, height: int = 900)
     picture = QtGui.QImage(width, height, QtGui.QImage.Format.Format_RGB888)
     picture.fill(QtGui.QColor(40, 40, 40))
     painter = QtGui.QPainter(picture)
-    for name, x, y, w, h in shown:
-        left, top = round(x * width), round(y * height)
-        area = QtCore.QRect(left, top, round((x + w) * width) - left - 2, round((y + h) * height) - top - 2 - _CAPTION)
-        _paint_view(painter, layout_manager, name, area)
+    for place in shown:
+        _paint_view(painter, layout_manager, place[0], QtCore.QRect(*pixels(place, width, height)))
     painter.end()
     path.parent.mkdir(parents=True, exist_ok=True)
     if not picture.save(str(path)):
@@ -168,13 +135,13 @@ def views(layout_manager: Any, path: Path, width: int = 1600, height: int = 900)
 def _paint_view(painter: QtGui.QPainter, layout_manager: Any, name: str, place: QtCore.QRect) -> None:
     widget = layout_manager.sliceWidget(name)
     logic = widget.sliceLogic()
-    pixels = np.ascontiguousarray(slice_image(logic, (place.width(), place.height())))
-    height, width = pixels.shape[:2]
-    image = QtGui.QImage(pixels.data, width, height, 3 * width, QtGui.QImage.Format.Format_RGB888)
-    painter.drawImage(place.x(), place.y() + _CAPTION, image)
+    shown = np.ascontiguousarray(slice_image(logic, (place.width(), place.height())))
+    height, width = shown.shape[:2]
+    image = QtGui.QImage(shown.data, width, height, 3 * width, QtGui.QImage.Format.Format_RGB888)
+    painter.drawImage(place.x(), place.y() + CAPTION, image)
     node = logic.GetSliceNode()
     color = QtGui.QColor.fromRgbF(*node.GetLayoutColor())
-    painter.fillRect(QtCore.QRect(place.x(), place.y(), place.width(), _CAPTION), color)
+    painter.fillRect(QtCore.QRect(place.x(), place.y(), place.width(), CAPTION), color)
     painter.setPen(QtCore.Qt.GlobalColor.black if color.lightness() > 110 else QtCore.Qt.GlobalColor.white)
     background = logic.GetBackgroundLayer().GetVolumeNode() if logic.GetBackgroundLayer() is not None else None
     caption = f"{node.GetLayoutLabel() or name}: {background.GetName() if background is not None else '-'}"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench import dialogs
+from bench.places import places as layout_places
 
 RUN_SECONDS = 300.0
 
@@ -45,10 +46,8 @@ def texts(panel: Any) -> dict[str, str]:
 
 def shown_volumes(slicer_bench: Any) -> list[list[str]]:
     """Names of the background volumes of the views of the present layout, row by row."""
-    from bench import screenshots
-
     rows: dict[float, list[str]] = {}
-    for name, _x, y, _w, _h in screenshots.places(slicer_bench.layout_manager.layoutLogic().GetLayoutNode()):
+    for name, _x, y, _w, _h in layout_places(slicer_bench.layout_manager.layoutLogic().GetLayoutNode()):
         composite = slicer_bench.layout_manager.sliceWidget(name).mrmlSliceCompositeNode()
         volume = slicer_bench.scene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
         rows.setdefault(y, []).append(volume.GetName() if volume is not None else "")
@@ -143,11 +142,9 @@ def segment_name(node: Any, number: int) -> str:
 def test_grid_views_scroll_together(seg: Any, click: Any, wait_until: Any, slicer_bench: Any) -> None:
     import slicer
 
-    from bench import screenshots
-
     run(seg, click, wait_until)
     click(seg.ui.factorsViewButton)
-    places = screenshots.places(slicer_bench.layout_manager.layoutLogic().GetLayoutNode())
+    places = layout_places(slicer_bench.layout_manager.layoutLogic().GetLayoutNode())
     logics = [slicer_bench.layout_manager.sliceWidget(name).sliceLogic() for name, *_ in places]
     offset = logics[0].GetSliceOffset() + 12.0
     logics[0].StartSliceNodeInteraction(slicer.vtkMRMLSliceNode.SliceToRASFlag)

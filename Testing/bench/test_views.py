@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench import screenshots
+from bench.places import places as layout_places
 
 GRID = """<layout type="vertical">
  <item><layout type="horizontal">
@@ -118,7 +119,7 @@ def test_segments_are_drawn_over_the_volume(grid: Any, block: Any) -> None:
 def test_the_picture_of_a_layout_follows_its_rows(grid: Any, block: Any, screenshot: Any) -> None:
     from PySide6 import QtGui
 
-    places = screenshots.places(grid._native.layoutLogic().GetLayoutNode())
+    places = layout_places(grid._native.layoutLogic().GetLayoutNode())
     assert places == [
         ("SampleA", 0.0, 0.0, 0.5, 0.5), ("SampleB", 0.5, 0.0, 0.5, 0.5), ("SampleC", 0.0, 0.5, 1.0, 0.5)
     ]  # fmt: skip
