@@ -8,11 +8,6 @@ import pytest
 import torch
 
 from disentangle import losses
-from disentangle.systems import base
-
-
-def test_partial_labels_are_those_of_the_systems():
-    assert (losses.HEALTHY, losses.UNLABELLED) == (base.HEALTHY, base.UNLABELLED)
 
 
 # -- reconstruction ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import torch
 
 from disentangle import systems
 from disentangle.errors import InputError
-from disentangle.systems.base import HEALTHY, UNLABELLED, Batch
+from disentangle.losses import HEALTHY, UNLABELLED
+from disentangle.systems.base import Batch
 from disentangle.systems.margindis import WEIGHTS, MarginDis, _random_subset
 
 SEQUENCES = ("T1", "T2", "FLAIR")

@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HEALTHY, UNLABELLED = 254, 255  # as in systems/base.py, which this room may not import
+HEALTHY = 254
+"""Label value of voxels known to carry no lesion but without a tissue label (real studies)."""
+UNLABELLED = 255
+"""Label value of voxels about which nothing is known; no loss is computed there."""
 
 
 def masked_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:

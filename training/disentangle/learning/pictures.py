@@ -9,7 +9,8 @@ import matplotlib.image
 import numpy as np
 import torch
 
-from ..systems.base import HEALTHY, Batch, System
+from ..losses import HEALTHY
+from ..systems.base import Batch, System
 
 
 def save_matrix(system: System, batch: Batch, path: Path, sample: int = 0) -> Path:

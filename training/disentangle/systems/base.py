@@ -9,11 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-HEALTHY = 254
-"""Label value of voxels known to carry no lesion but without a tissue label (real studies)."""
-UNLABELLED = 255
-"""Label value of voxels about which nothing is known; no loss is computed there."""
-
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -23,7 +18,7 @@ class Capabilities:
         sequences: sequences that it encodes, canonical names in training order.
         targets: sequences that it can synthesise.
         classes: label names; index 0 is the background. Empty where it does not segment.
-        healthy: indices into ``classes`` that :data:`HEALTHY` voxels may carry (marginal loss).
+        healthy: indices into ``classes`` that :data:`.losses.HEALTHY` voxels may carry (marginal loss).
         slices: adjacent slices per input (1 = 2-D, 3 = 2.5-D).
         size_multiple: H and W must be multiples of this.
         anatomy_channels, style_dim: sizes of the anatomy and modality factor.
@@ -73,7 +68,8 @@ class Batch:
         images: sequence -> (B, S, H, W) normalised intensities, S adjacent slices; absent sequences hold zeros.
         available: sequence -> (B,) bool, which samples really have it.
         mask: (B, 1, H, W) brain mask, float 0/1.
-        labels: (B, H, W) int64 class indices, :data:`HEALTHY` or :data:`UNLABELLED`; None in unsupervised sets.
+        labels: (B, H, W) int64 class indices, :data:`.losses.HEALTHY` or :data:`.losses.UNLABELLED`; None in
+            unsupervised sets.
         subject: (B,) int64, distinct within a batch.
     """
 
