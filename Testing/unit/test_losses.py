@@ -9,7 +9,6 @@ import torch
 
 from disentangle import losses
 
-
 # -- reconstruction ----------------------------------------------------------------------------------------------------
 
 
