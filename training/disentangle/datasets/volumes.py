@@ -31,6 +31,8 @@ class Subject:
         images: sequence -> float16 (K, J, I), normalised, 0 outside the mask.
         mask: bool (K, J, I).
         labels: uint8 (K, J, I), see :func:`.labels.training_labels`.
+        sequence_labels: sequence -> uint8 (K, J, I) on that sequence's own slices, for sequences that share a grid
+            but are not registered to each other; empty where ``labels`` holds for all.
         spacing: (i, j, k) in mm.
         source: "phantom" or "study".
         about: licence, citation, parameters (JSON-able).
@@ -44,11 +46,13 @@ class Subject:
     spacing: tuple[float, float, float]
     source: str
     about: dict[str, Any] = field(default_factory=dict)
+    sequence_labels: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write an .npz file; complete or not at all."""
         card = {k: getattr(self, k) for k in ("name", "group", "spacing", "source", "about")}
         arrays = {f"image-{s}": a for s, a in self.images.items()}
+        arrays |= {f"labels-{s}": a for s, a in self.sequence_labels.items()}
         with write_atomically(path) as temporary, temporary.open("wb") as file:
             np.savez(file, card=np.array(json.dumps(card)), mask=self.mask, labels=self.labels, **arrays)
 
@@ -58,8 +62,9 @@ class Subject:
         with np.load(path, allow_pickle=False) as file:
             card = json.loads(str(file["card"]))
             images = {n.removeprefix("image-"): file[n] for n in file.files if n.startswith("image-")}
+            own = {n.removeprefix("labels-"): file[n] for n in file.files if n.startswith("labels-")}
             card["spacing"] = tuple(card["spacing"])
-            return cls(images=images, mask=file["mask"], labels=file["labels"], **card)
+            return cls(images=images, mask=file["mask"], labels=file["labels"], sequence_labels=own, **card)
 
     @classmethod
     def from_prepared(cls, prepared: PreparedStudy, source: str, group: str, about: dict[str, Any]) -> Subject:

@@ -61,7 +61,7 @@ DEFAULTS: dict[str, Any] = {
         "images_every": 500,
         "checkpoint_minutes": 2,
         "loader_workers": 0,
-        # Start from the weights of another run's checkpoint; null = from scratch.
+        # Start from the weights of another run's checkpoint or of a bundle; null = from scratch.
         "init_from": None,
         # Go on with the last checkpoint of the run folder.
         "resume": False,

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from .. import systems
+from ..bundles import find_bundle
 from ..errors import Cancelled, InputError
 from ..progress import Progress
 from ..study import make_folder
@@ -102,14 +103,14 @@ def _run_folder(config: Mapping[str, Any]) -> tuple[Path, dict[str, Any] | None]
 def _system(config: Mapping[str, Any]) -> System:
     settings = dict(config["system"])
     system = systems.create(settings.pop("name"), **settings)
-    if config["training"]["init_from"]:
-        other = system_from_checkpoint(load_checkpoint(config["training"]["init_from"]))
+    start = config["training"]["init_from"]
+    if start:
+        is_checkpoint = Path(start).suffix == ".ckpt"
+        other = system_from_checkpoint(load_checkpoint(start)) if is_checkpoint else find_bundle(start).system()
         try:
             system.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            raise InputError(
-                f"{config['training']['init_from']} holds another architecture; give both the same section system."
-            ) from error
+            raise InputError(f"{start} holds another architecture; give both the same section system.") from error
     return system
 
 

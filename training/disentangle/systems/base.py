@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -71,6 +71,11 @@ class Batch:
         labels: (B, H, W) int64 class indices, :data:`.losses.HEALTHY` or :data:`.losses.UNLABELLED`; None in
             unsupervised sets.
         subject: (B,) int64, distinct within a batch.
+        sequence_labels: sequence -> (B, H, W) labels on that sequence's own slice, for sequences that are not
+            registered to each other; UNLABELLED throughout where a sample is not annotated. Takes the place of
+            ``labels``, see :meth:`labels_of`.
+        candidates: sequence -> (B, k, S, H, W), k slices of the same subject that may be the partner of the other
+            sequences' slice, in random order (pair weighting, method-spec 2b); None where partners are known.
     """
 
     images: dict[str, Tensor]
@@ -78,17 +83,22 @@ class Batch:
     mask: Tensor
     labels: Tensor | None = None
     subject: Tensor | None = None
+    sequence_labels: dict[str, Tensor] | None = None
+    candidates: dict[str, Tensor] | None = None
+
+    def labels_of(self, sequence: str) -> Tensor | None:
+        """Labels (B, H, W) on the slices of a sequence: its own where it has some, else those shared by all."""
+        return (self.sequence_labels or {}).get(sequence, self.labels)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
-        return Batch(
-            {k: move(v) for k, v in self.images.items()},
-            {k: move(v) for k, v in self.available.items()},
-            move(self.mask),
-            move(self.labels),
-            move(self.subject),
-        )
+
+        def move(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: move(tensor) for name, tensor in value.items()}
+            return None if value is None else value.to(device, non_blocking=True)
+
+        return Batch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass(frozen=True)
