@@ -1,6 +1,6 @@
-"""How well anatomy and modality are separated: probes, silhouettes, distance correlation (spec, 1f, 2f, appendix D).
+"""How well anatomy and modality are separated: probes, silhouettes, distance correlation, traversals.
 
-Needs scikit-learn for the probe and the silhouette (extra ``train``).
+Method-spec, sections 1f and 2f and appendix D. Probe, silhouette and t-SNE need scikit-learn (extra ``train``).
 """
 
 from __future__ import annotations
@@ -34,6 +34,20 @@ class DistanceCorrelation:
     def corrected_root(self) -> float:
         """Signed root of :attr:`corrected`, on the scale of :attr:`plain`."""
         return float(np.sign(self.corrected) * np.sqrt(abs(self.corrected)))
+
+
+@dataclass(frozen=True)
+class TraversalMaps:
+    """What one dimension of the modality factor changes in the image (method-spec 2f, ii).
+
+    Attributes:
+        correlation: per pixel, Pearson's correlation between the value of the dimension and the intensity; 0 where
+            the intensity does not change at all.
+        difference: image at the highest value minus image at the lowest.
+    """
+
+    correlation: np.ndarray
+    difference: np.ndarray
 
 
 def linear_probe(
@@ -71,6 +85,14 @@ def linear_probe(
     return float(cross_val_score(model, features, labels, groups=groups, cv=splitter).mean())
 
 
+def probe_per_dimension(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, folds: int = 5, seed: int = 0
+) -> list[float]:
+    """:func:`linear_probe` of each dimension of ``features`` (n, d) alone: which ones carry the labels."""
+    rows = _rows(features)
+    return [linear_probe(rows[:, [d]], labels, groups, folds, seed) for d in range(rows.shape[1])]
+
+
 def silhouette(features: np.ndarray, labels: np.ndarray) -> float:
     """Mean silhouette in [-1, 1] of samples (n, d) grouped by ``labels`` (n,), Euclidean distance."""
     from sklearn.metrics import silhouette_score
@@ -78,9 +100,40 @@ def silhouette(features: np.ndarray, labels: np.ndarray) -> float:
     return float(silhouette_score(_rows(features), np.asarray(labels)))
 
 
-def distance_correlation(
-    x: np.ndarray, y: np.ndarray, permutations: int = 200, seed: int = 0
-) -> DistanceCorrelation:
+def tsne(features: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
+    """Two-dimensional t-SNE coordinates (n, 2) of samples (n, ...); the perplexity shrinks with few samples.
+
+    Raises:
+        InputError: fewer than four samples.
+    """
+    from sklearn.manifold import TSNE
+
+    rows = _rows(features)
+    if len(rows) < 4:
+        raise InputError(f"t-SNE needs at least 4 samples, not {len(rows)}.")
+    perplexity = min(perplexity, (len(rows) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(rows).astype(np.float64)
+
+
+def traversal_maps(images: np.ndarray, values: np.ndarray) -> TraversalMaps:
+    """Correlation and difference maps of a traversal.
+
+    Args:
+        images: (V, ...) one image per value, otherwise identical in all factors.
+        values: (V,) of the traversed dimension, at least two different ones.
+    """
+    images, values = np.asarray(images, np.float64), np.asarray(values, np.float64)
+    if len(images) != len(values) or len(np.unique(values)) < 2:
+        raise InputError("A traversal needs one image for each of at least two values.")
+    x = (values - values.mean()).reshape(-1, *[1] * (images.ndim - 1))
+    y = images - images.mean(axis=0)
+    spread = np.sqrt((x**2).sum() * (y**2).sum(axis=0))
+    changes = np.ptp(images, axis=0) > 1e-6 * max(float(np.abs(images).max()), 1e-12)
+    correlation = np.divide((x * y).sum(axis=0), spread, out=np.zeros(images.shape[1:]), where=changes)
+    return TraversalMaps(correlation, images[values.argmax()] - images[values.argmin()])
+
+
+def distance_correlation(x: np.ndarray, y: np.ndarray, permutations: int = 200, seed: int = 0) -> DistanceCorrelation:
     """Distance correlation between paired rows of ``x`` (n, ...) and ``y`` (n, ...), with a permutation null.
 
     Székely, Rizzo, Bakirov 2007 (plain) and Székely, Rizzo 2014 (bias-corrected).
