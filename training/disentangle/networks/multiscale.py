@@ -1,0 +1,67 @@
+"""Patch discriminators at one or several scales (MUNIT, Huang et al. 2018; method-spec 5a)."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import InstanceNorm, scaled
+from .resnet import reflect_conv
+
+
+class PatchDiscriminator(nn.Sequential):
+    """Stride-2 convolutions 4 with LeakyReLU(0.2), then a 1x1 convolution: one score per patch, linear.
+
+    Args:
+        in_channels: of the image, or of the image and what it is paired with.
+        width: multiplier of the channel counts 64-128-256-512.
+        layers: stride-2 convolutions, each doubling the channels (up to 512).
+        norm: instance normalisation after all convolutions but the first (CycleGAN's discriminator); MUNIT has none.
+    """
+
+    def __init__(self, in_channels: int = 1, width: float = 1.0, layers: int = 4, norm: bool = False) -> None:
+        channels = [in_channels, *(scaled(min(64 * 2**n, 512), width) for n in range(layers))]
+        modules: list[nn.Module] = []
+        for n, (i, o) in enumerate(itertools.pairwise(channels)):
+            modules.append(reflect_conv(i, o, 4, 2, 1))
+            modules += [InstanceNorm(o)] if norm and n else []
+            modules.append(nn.LeakyReLU(0.2))
+        super().__init__(*modules, nn.Conv2d(channels[-1], 1, 1))
+        initialise_normal(self)
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """The same patch discriminator, with weights of its own, on the image and on ever coarser versions of it.
+
+    Between scales the image is averaged by 3x3 windows with stride 2.
+
+    Args:
+        in_channels, width, layers, norm: of each :class:`PatchDiscriminator`.
+        scales: 3 as published; the coarsest map must keep at least ``2 ** layers`` pixels.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, width: float = 1.0, scales: int = 3, layers: int = 4, norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(PatchDiscriminator(in_channels, width, layers, norm) for _ in range(scales))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Patch scores (B, 1, h, w) per scale of images (B, C, H, W), finest first."""
+        scores = []
+        for n, discriminator in enumerate(self.scales):
+            if n:
+                x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+            scores.append(discriminator(x))
+        return scores
+
+
+def initialise_normal(network: nn.Module, deviation: float = 0.02) -> None:
+    """N(0, 0.02) weights and zero biases (discriminators)."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0.0, deviation)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
