@@ -152,13 +152,13 @@ class Engine:
             progress(STAGE, (len(names) + 1) / steps, f"synthesising {at}")
             anatomy = self.system.synthesis_anatomy(factors)
             styles = [self._style(target, wanted, len(batch)) for target in wanted.targets]
-            decoded = decode_styles(self.system, anatomy, styles)
+            decoded = self.system.decode_styles(anatomy, styles)
             results.synthesized = dict(zip(wanted.targets, decoded, strict=True))
         if wanted.factors or wanted.cross:
             for n, source in enumerate(names):
                 progress(STAGE, (len(names) + 2 + n) / steps, f"rebuilding from {source}, {at}")
                 looks = [look for look in names if (look == source or wanted.cross)]
-                decoded = decode_styles(self.system, factors.anatomy[source], [factors.modality[x] for x in looks])
+                decoded = self.system.decode_styles(factors.anatomy[source], [factors.modality[x] for x in looks])
                 results.rebuilt.update({(source, look): d for look, d in zip(looks, decoded, strict=True)})
             results.factors = factors
         store.add(results)
@@ -173,14 +173,6 @@ class Engine:
         if tensor.ndim == 4:
             tensor = pad_to_multiple(tensor, self.system.capabilities.size_multiple)
         return tensor.to(self.device)
-
-
-def decode_styles(system: System, anatomy: Tensor, styles: Sequence[Tensor | str]) -> list[Tensor]:
-    """One anatomy in several styles, in one go where the system can (the anatomy's part is then done once)."""
-    together = getattr(system, "decode_styles", None)
-    if together is not None:
-        return together(anatomy, styles)
-    return [system.decode(anatomy, style) for style in styles]
 
 
 def neighbours(volume: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray:

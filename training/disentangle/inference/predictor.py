@@ -125,10 +125,7 @@ class Predictor:
     def system(self, device: Any) -> System:
         """The bundle's system on a device, loaded once."""
         if self._system is None:
-            system = self.bundle.system()
-            # Mixing the conditional kernels once per sequence, where a system has any, saves it for every slice.
-            getattr(system, "fold", lambda: system)()
-            self._system = system
+            self._system = self.bundle.system().fold()
         return self._system.to(device)
 
 

@@ -20,11 +20,11 @@ from ..metrics.image import image_quality, match_histogram
 from ..metrics.overlap import dice
 from ..progress import Progress
 from ..study import write_atomically
-from ..systems.base import Factors, System
+from ..systems.base import Capabilities, Factors, System
 from .callbacks import FINAL
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config
-from .data import load_data
+from .data import lesion_values, load_data
 from .factors import chunks, unpadded
 from .train import train
 
@@ -83,17 +83,19 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
         best = max(matched, key=lambda s: matched[s]["psnr"])
         result["nearest"][target], result["nearest_source"][target] = matched[best], best
     for subset in used:
-        result["dice"]["+".join(subset)] = class_dice(labels[subset], subject, system.capabilities.classes)
+        result["dice"]["+".join(subset)] = class_dice(labels[subset], subject, system.capabilities)
     return result
 
 
-def class_dice(predicted: np.ndarray, subject: Subject, classes: Sequence[str]) -> dict[str, float]:
+def class_dice(predicted: np.ndarray, subject: Subject, capabilities: Capabilities) -> dict[str, float]:
     """Dice of every class but the background that the subject's labels tell about.
 
     Only voxels with a known label count. A class that the labels never show is scored only where its absence is
     known and it was found nevertheless: it is NaN here, and false positives lower the Dice of the class they hide.
-    Unions of the tumour classes are added as "whole tumour" (edema, core, enhancing) where the study shows any.
+    Unions of the tumour classes are added as "whole tumour" (edema, core, enhancing) where the study shows any, and
+    that of all lesion classes as "any lesion" where the rest is known to be healthy.
     """
+    classes, lesion = capabilities.classes, lesion_values(capabilities)
     known = subject.mask & (subject.labels != UNLABELLED)
     scores = {}
     for value, name in enumerate(classes):
@@ -104,10 +106,9 @@ def class_dice(predicted: np.ndarray, subject: Subject, classes: Sequence[str]) 
     truth = known & np.isin(subject.labels, tumour)
     if tumour and truth.any():
         scores["whole tumour"] = dice(known & np.isin(predicted, tumour), truth)
-    lesions = np.isin(subject.labels, [v for v in range(1, len(classes)) if v > 3])
-    if (subject.labels == HEALTHY).any() and (known & lesions).any():
-        found = known & (predicted > 3)
-        scores["any lesion"] = dice(found, known & lesions)
+    truth = known & np.isin(subject.labels, lesion)
+    if (subject.labels == HEALTHY).any() and truth.any():
+        scores["any lesion"] = dice(known & np.isin(predicted, lesion), truth)
     return scores
 
 

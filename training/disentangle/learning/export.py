@@ -59,6 +59,7 @@ def license_of(data: list[dict[str, Any]]) -> dict[str, Any]:
         return {"name": max(restricted, key=lambda n: "NC" in _words(n)), "permissive": False}
     if not names:
         return dict(PERMISSIVE)
+    # CC BY asks for credit and is not share-alike: what is made of works under any of its versions may come under 4.0.
     credits = "; ".join(sorted({d["citation"] for d in data if "citation" in d}))
     return {"name": "CC BY 4.0", "permissive": True, "text": f"Trained on studies under CC BY: {credits}."}
 

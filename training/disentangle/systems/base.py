@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -132,6 +134,7 @@ class System(nn.Module):
     config: dict[str, Any]
     diagnostics: dict[str, Tensor]
     """Scalars worth logging beside the loss terms, filled by the losses (the fraction of active hinges, say)."""
+    default_styles: Tensor
 
     def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
         """Images (B, S, H, W) by sequence, and the mask (B, 1, H, W), to factors."""
@@ -154,6 +157,10 @@ class System(nn.Module):
         which stands for that sequence's default style vector."""
         raise NotImplementedError
 
+    def decode_styles(self, anatomy: Tensor, styles: Sequence[Tensor | str]) -> list[Tensor]:
+        """:meth:`decode` of one anatomy in several styles; a system that can share work between them overrides it."""
+        return [self.decode(anatomy, style) for style in styles]
+
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
         """Anatomy (B, C, H, W) to decode when several sequences are present (consensus of their factors)."""
         raise NotImplementedError
@@ -162,10 +169,29 @@ class System(nn.Module):
         """The updates of one training iteration, in order."""
         raise NotImplementedError
 
+    def fold(self) -> System:
+        """Evaluation mode, with whatever can be computed once for all inputs done now (inference)."""
+        return self.eval()
+
+    # -- default styles: a buffer ``default_styles`` (number of targets, Z), so that they travel in the weights ------
+
+    def index(self, sequence: str) -> int:
+        """Number of a sequence among those that the system knows.
+
+        Raises:
+            InputError: the model does not know the sequence.
+        """
+        known = self.capabilities.sequences
+        if sequence not in known:
+            raise InputError(f"This model does not know {sequence}; it knows {', '.join(known)}.")
+        return known.index(sequence)
+
     def default_style(self, sequence: str) -> Tensor:
         """Default modality factor (Z,) of a sequence (mean over the training set), set by training."""
-        raise NotImplementedError
+        return self.default_styles[self.index(sequence)]
 
+    @torch.no_grad()
     def set_default_styles(self, styles: dict[str, Tensor]) -> None:
-        """Store the default modality factors; they travel in the weights."""
-        raise NotImplementedError
+        """Store the default modality factors."""
+        for sequence, style in styles.items():
+            self.default_styles[self.index(sequence)] = style.to(self.default_styles)

@@ -173,7 +173,7 @@ class MarginDis(System):
         return self.decode_styles(anatomy, [style])[0]
 
     def decode_styles(self, anatomy: Tensor, styles: Sequence[Tensor | str]) -> list[Tensor]:
-        """:meth:`decode` one anatomy in several styles; each further one costs about a tenth of the first."""
+        """See :meth:`System.decode_styles`; each further style costs about a tenth of the first."""
         modulations, inside = self.decoder.modulations(anatomy), _inside(anatomy)
         vectors = [self.default_style(z).expand(len(anatomy), -1) if isinstance(z, str) else z for z in styles]
         return [self.decoder.render(modulations, z) * inside for z in vectors]
@@ -188,24 +188,6 @@ class MarginDis(System):
             "amsgrad": True,
         }
         return [TrainingStep("generator", list(self.parameters()), self.training_loss, optimizer, clip_norm=1.0)]
-
-    def default_style(self, sequence: str) -> Tensor:
-        return self.default_styles[self.index(sequence)]
-
-    @torch.no_grad()
-    def set_default_styles(self, styles: dict[str, Tensor]) -> None:
-        for sequence, style in styles.items():
-            self.default_styles[self.index(sequence)] = style.to(self.default_styles)
-
-    def index(self, sequence: str) -> int:
-        """The condition of a sequence.
-
-        Raises:
-            InputError: the model does not know the sequence.
-        """
-        if sequence not in self.sequences:
-            raise InputError(f"This model does not know {sequence}; it knows {', '.join(self.sequences)}.")
-        return self.sequences.index(sequence)
 
     def fold(self) -> MarginDis:
         """Eval mode with every sequence's kernels mixed once and for all (inference)."""
