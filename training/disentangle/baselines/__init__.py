@@ -1,0 +1,4 @@
+"""The papers' comparison methods by name. Those that learn behave as systems; the others are plain functions."""
+
+BASELINES: dict[str, tuple[str, str]] = {}
+"""Baseline name -> (module in this folder, class)."""

@@ -141,11 +141,11 @@ class Bundle:
             raise InputError(f"The model {self.name} cannot be used: {difference}; get it again or export it anew.")
 
     def _build(self) -> System:
-        from .. import systems
+        from ..registry import create
 
         name, config = self.card["system"]["name"], self.card["system"]["config"]
         try:
-            return systems.create(name, **config)
+            return create(name, **config)
         except Exception as error:  # whatever a wrong configuration raises in a constructor
             raise InputError(
                 f"The model {self.name} cannot be used: the system '{name}' does not accept its configuration "

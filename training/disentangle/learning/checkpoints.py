@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .. import systems
 from ..errors import InputError
+from ..registry import create
 from ..study import write_atomically
 from ..systems.base import System
 
@@ -41,6 +41,6 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def system_from_checkpoint(content: dict[str, Any]) -> System:
     """The trained system in evaluation mode; with averaged weights where training kept them."""
-    system = systems.create(content["system"]["name"], **content["system"]["config"])
+    system = create(content["system"]["name"], **content["system"]["config"])
     system.load_state_dict(content["average"] or content["weights"])
     return system.eval()

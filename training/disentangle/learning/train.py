@@ -17,10 +17,10 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from .. import systems
 from ..bundles import find_bundle
 from ..errors import Cancelled, InputError
 from ..progress import Progress
+from ..registry import create
 from ..study import make_folder
 from ..systems.base import System
 from .callbacks import FINAL, LAST, Housekeeping
@@ -102,7 +102,7 @@ def _run_folder(config: Mapping[str, Any]) -> tuple[Path, dict[str, Any] | None]
 
 def _system(config: Mapping[str, Any]) -> System:
     settings = dict(config["system"])
-    system = systems.create(settings.pop("name"), **settings)
+    system = create(settings.pop("name"), **settings)
     start = config["training"]["init_from"]
     if start:
         is_checkpoint = Path(start).suffix == ".ckpt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,25 @@ def create(name: str, **config: Any) -> System:
     Raises:
         InputError: no such system, or a setting that it does not have.
     """
-    if name not in SYSTEMS:
-        raise InputError(f'Unknown system "{name}"; use one of: {", ".join(SYSTEMS)}.')
-    module, cls = SYSTEMS[name]
-    system = getattr(import_module(f".{module}", __name__), cls)
+    return build(name, config, {__name__: SYSTEMS})
+
+
+def build(name: str, config: Mapping[str, Any], tables: Mapping[str, Mapping[str, tuple[str, str]]]) -> System:
+    """A system out of one or more tables shaped like :data:`SYSTEMS`.
+
+    Args:
+        name: of the system.
+        config: its settings.
+        tables: package -> its table.
+
+    Raises:
+        InputError: no such system, or a setting that it does not have.
+    """
+    found = {key: (package, *place) for package, table in tables.items() for key, place in table.items()}
+    if name not in found:
+        raise InputError(f'Unknown system "{name}"; use one of: {", ".join(found)}.')
+    package, module, cls = found[name]
+    system = getattr(import_module(f"{package}.{module}"), cls)
     settings = inspect.signature(system).parameters
     unknown = sorted(set(config) - set(settings))
     if unknown:

@@ -1,0 +1,5 @@
+"""Systems and baselines by name."""
+
+from ..registry import create
+
+__all__ = ["create"]
