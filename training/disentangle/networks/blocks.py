@@ -43,3 +43,14 @@ def normalization(kind: str, channels: int) -> nn.Module:
 def scaled(channels: int, width: float) -> int:
     """A published channel count times the width multiplier, at least 4."""
     return max(4, round(channels * width))
+
+
+def output_activation(kind: str) -> nn.Module:
+    """What ends a decoder: "tanh" for images in [-1, 1], "linear" for z-scored ones.
+
+    Raises:
+        InputError: another kind.
+    """
+    if kind not in ("tanh", "linear"):
+        raise InputError(f'Unknown decoder output "{kind}"; use "tanh" or "linear".')
+    return nn.Tanh() if kind == "tanh" else nn.Identity()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import normalization, scaled
+from .categorical import categorical
 from .condconv import CondConv2d
 
 
@@ -69,10 +70,7 @@ class StridedUNetEncoder(nn.Module):
 
     def forward(self, x: Tensor, condition: int = 0, mask: Tensor | None = None) -> Tensor:
         """Anatomy (B, C, H, W): sums to 1 over the channels where ``mask`` (B, 1, H, W) is 1, and is 0 elsewhere."""
-        anatomy = torch.softmax(self.logits(x, condition), dim=1)
-        if self.hard:
-            one_hot = torch.zeros_like(anatomy).scatter_(1, anatomy.argmax(1, keepdim=True), 1.0)
-            anatomy = one_hot + anatomy - anatomy.detach()
+        anatomy = categorical(self.logits(x, condition), "argmax" if self.hard else "softmax")
         return anatomy if mask is None else anatomy * mask
 
 

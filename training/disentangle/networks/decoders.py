@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import InstanceNorm, scaled
+from .blocks import InstanceNorm, output_activation, scaled
 
 Modulation = tuple[Tensor, Tensor]
 """Scale and shift maps (B, C, H, W) that an anatomy imposes on normalised features."""
@@ -65,7 +65,7 @@ class SPADEDecoder(nn.Module):
 
     The decoder of Ouyang et al. as their text states it, i.e. that of DAFNet (method-spec 1a, 2a), shared by all
     sequences. The anatomy is brought to the size of each block by averaging, which keeps the proportions of soft
-    maps; the 1x1 result is linear because images are z-scored.
+    maps.
 
     Args:
         anatomy_channels: C of the anatomy.
@@ -78,6 +78,7 @@ class SPADEDecoder(nn.Module):
         style_shift: every block also receives the style as a shift of its normalised features. As published, the
             style enters only as the coarsest map, of which instance norm leaves the spatial pattern: little at
             64x64 (2x2 cells), and nothing at 32x32 (one cell), where the published decoder ignores the style.
+        output: "linear" (z-scored images) or "tanh" (images in [-1, 1], DAFNet).
     """
 
     widths = (128, 128, 128, 128, 64, 32, 16)
@@ -91,8 +92,10 @@ class SPADEDecoder(nn.Module):
         base: Sequence[int] = (5, 6),
         hidden: int | Sequence[int] = 128,
         style_shift: bool = False,
+        output: str = "linear",
     ) -> None:
         super().__init__()
+        self.finish = output_activation(output)
         channels = [scaled(c, width) for c in self.widths]
         self.base = (channels[0], *base)
         self.fc = nn.Linear(style_dim, channels[0] * base[0] * base[1])
@@ -120,7 +123,7 @@ class SPADEDecoder(nn.Module):
         for n, (block, maps) in enumerate(zip(self.blocks, modulations, strict=True)):
             shift = None if self.shifts is None else self.shifts[n](style)[:, :, None, None]
             x = block(x if n == 0 else F.interpolate(x, scale_factor=2, mode="nearest"), maps, shift)
-        return self.out(x)
+        return self.finish(self.out(x))
 
     def forward(self, anatomy: Tensor, style: Tensor) -> Tensor:
         """Image (B, S, H, W) of an anatomy (B, C, H, W) in a style (B, Z)."""

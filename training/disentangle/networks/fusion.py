@@ -40,6 +40,19 @@ def max_mean_min(anatomies: Sequence[Tensor], available: Sequence[Tensor] | None
     return torch.cat([torch.where(some, highest, zero), mean, torch.where(some, lowest, zero)], dim=1)
 
 
+def maximum(anatomies: Sequence[Tensor], available: Sequence[Tensor] | None = None) -> Tensor:
+    """Channel-wise maximum over the sequences, the union of what they show (Chartsias et al., section III-B).
+
+    Arguments as of :func:`max_mean_min`.
+
+    Returns:
+        (B, C, H, W); zeros for a sample without any sequence.
+    """
+    stacked, present = _stack(anatomies, available)
+    highest = stacked.masked_fill(~present, -torch.inf).amax(0)
+    return torch.where(present.any(0), highest, torch.zeros_like(highest))
+
+
 def consensus(
     anatomies: Sequence[Tensor], available: Sequence[Tensor] | None = None, mask: Tensor | None = None
 ) -> Tensor:

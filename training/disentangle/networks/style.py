@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,51 @@ class StyleEncoder(nn.Module):
         x = F.adaptive_avg_pool2d(x, self.pooled).flatten(1)
         x = F.leaky_relu(self.hidden(x), 0.2)
         return self.mean(x), None if self.log_variance is None else self.log_variance(x)
+
+
+class AnatomyStyleEncoder(nn.Module):
+    """Modality encoder E_M of DAFNet (method-spec 2a): image and anatomy to a Gaussian over styles.
+
+    Four 3x3 convolutions of stride 2 without padding (16, 32, 64, 128 channels, LeakyReLU 0.3), FC 32, and FC
+    ``style_dim`` each for mean and log-variance. One for all sequences.
+
+    Args:
+        anatomy_channels: C.
+        image_channels: S.
+        style_dim: Z.
+        width: multiplier of the channel counts.
+        size: (H, W), at least 31, for which the first FC is made; maps of other sizes are pooled to that extent.
+    """
+
+    widths = (16, 32, 64, 128)
+
+    def __init__(
+        self,
+        anatomy_channels: int = 8,
+        image_channels: int = 1,
+        style_dim: int = 8,
+        width: float = 1.0,
+        size: Sequence[int] = (192, 192),
+    ) -> None:
+        super().__init__()
+        channels = [anatomy_channels + image_channels, *(scaled(c, width) for c in self.widths)]
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, stride=2) for i, o in itertools.pairwise(channels))
+        for conv in self.convs:
+            nn.init.kaiming_normal_(conv.weight, a=0.3, nonlinearity="leaky_relu")
+        self.extent = tuple(size)
+        for _ in self.convs:
+            self.extent = tuple((n - 1) // 2 for n in self.extent)
+        self.hidden = nn.Linear(channels[-1] * self.extent[0] * self.extent[1], 32)
+        self.mean = nn.Linear(32, style_dim)
+        self.log_variance = nn.Linear(32, style_dim)
+
+    def forward(self, anatomy: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (B, Z) of images (B, S, H, W) with their anatomies (B, C, H, W)."""
+        x = torch.cat([anatomy, image], dim=1)
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.3)
+        x = F.leaky_relu(self.hidden(F.adaptive_avg_pool2d(x, self.extent).flatten(1)), 0.3)
+        return self.mean(x), self.log_variance(x)
 
 
 def sample_style(mean: Tensor, log_variance: Tensor | None) -> Tensor:
