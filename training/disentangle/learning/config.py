@@ -91,6 +91,20 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
     Raises:
         InputError: no such file, not YAML, or a key that does not exist.
     """
+    given = read_settings(source, overrides)
+    config = _merged(DEFAULTS, given)
+    if config["system"].get("classes") == "brain":
+        config["system"]["classes"] = list(BRAIN_CLASSES)
+        config["system"].setdefault("healthy", [1, 2, 3])
+    return config
+
+
+def read_settings(source: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What a YAML file says, changed by "section.key=value"; nothing is filled in and no key is checked.
+
+    Raises:
+        InputError: no such file, or not YAML.
+    """
     if isinstance(source, Mapping):
         given = copy.deepcopy(dict(source))
     else:
@@ -108,11 +122,7 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
             _set(given, key.split("."), yaml.load(value, _Loader))
         except yaml.YAMLError as error:
             raise InputError(f'The value of "{text}" is not valid YAML: {_one_line(error)}.') from error
-    config = _merged(DEFAULTS, given)
-    if config["system"].get("classes") == "brain":
-        config["system"]["classes"] = list(BRAIN_CLASSES)
-        config["system"].setdefault("healthy", [1, 2, 3])
-    return config
+    return given
 
 
 def save_config(config: Mapping[str, Any], path: Path) -> None:
