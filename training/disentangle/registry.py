@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from . import baselines, systems
@@ -16,5 +17,17 @@ def create(name: str, **config: Any) -> System:
     Raises:
         InputError: no such system, or a setting that it does not have.
     """
-    tables = {systems.__name__: systems.SYSTEMS, baselines.__name__: baselines.BASELINES}
-    return systems.build(name, config, tables)
+    return systems.build(name, config, _tables())
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """The settings that a system or baseline takes.
+
+    Raises:
+        InputError: no such system.
+    """
+    return tuple(inspect.signature(systems.find(name, _tables())).parameters)
+
+
+def _tables() -> dict[str, dict[str, tuple[str, str]]]:
+    return {systems.__name__: systems.SYSTEMS, baselines.__name__: baselines.BASELINES}

@@ -36,11 +36,7 @@ def build(name: str, config: Mapping[str, Any], tables: Mapping[str, Mapping[str
     Raises:
         InputError: no such system, or a setting that it does not have.
     """
-    found = {key: (package, *place) for package, table in tables.items() for key, place in table.items()}
-    if name not in found:
-        raise InputError(f'Unknown system "{name}"; use one of: {", ".join(found)}.')
-    package, module, cls = found[name]
-    system = getattr(import_module(f"{package}.{module}"), cls)
+    system = find(name, tables)
     settings = inspect.signature(system).parameters
     unknown = sorted(set(config) - set(settings))
     if unknown:
@@ -48,3 +44,16 @@ def build(name: str, config: Mapping[str, Any], tables: Mapping[str, Mapping[str
             f'System "{name}" has no setting {", ".join(unknown)}; its settings are: {", ".join(settings)}.'
         )
     return system(**config)
+
+
+def find(name: str, tables: Mapping[str, Mapping[str, tuple[str, str]]]) -> type[System]:
+    """The class of a system, its module imported.
+
+    Raises:
+        InputError: no such system.
+    """
+    found = {key: (package, *place) for package, table in tables.items() for key, place in table.items()}
+    if name not in found:
+        raise InputError(f'Unknown system "{name}"; use one of: {", ".join(found)}.')
+    package, module, cls = found[name]
+    return getattr(import_module(f"{package}.{module}"), cls)
