@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import combinations
 from pathlib import Path
 
@@ -56,13 +57,23 @@ def test_flair_of_ms_19_is_closer_to_the_real_one_than_any_input(shared_data: Pa
     assert quality["ssim"] > quality["nearest_input"]["ssim"]
 
 
+ALL_STUDIES = os.environ.get("DISENTANGLE_ALL_STUDIES")
+"""Set, every study is tried (half an hour of one core), not only one of each kind."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tcga-du-7294", "brats13-01"])
+@pytest.mark.parametrize("name", ["*"] if ALL_STUDIES else ["tcga-du-7294", "brats13-01"])
 def test_any_subset_of_the_sequences_runs(shared_data: Path, name: str) -> None:
-    study = Study.from_folder(shared_data / name)
+    for folder in sorted(shared_data.glob(name)):
+        if folder.is_dir():
+            every_subset_runs(Study.from_folder(folder))
+
+
+def every_subset_runs(study: Study) -> None:
     predictor = Predictor("brain-mr", device="cpu")
     for size in range(1, len(study.available) + 1):
         for subset in combinations(study.available, size):
             result = predictor.run(study.subset(subset), segment=True)
             assert result.segmentation.grid.same_as(study[subset[0]].grid), subset
             assert (result.segmentation.array > 0).any(), subset
+    print(f"{study.name}: every subset of {', '.join(study.available)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ SYNTHETIC = "synthetic image made by Disentangle, not acquired"
 """The description that synthetic images carry in their headers (NIfTI: descrip, at most 79 characters)."""
 OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Formats of images in one file each: only these appear completely or not at all."""
-_DESCRIP = 148  # offset of "descrip" in a NIfTI-1 header
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +152,7 @@ def write_image(image: Image, path: Path, description: str, classes: Sequence[Cl
         OSError: it could not be written (no space left, most likely).
     """
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        _write_nifti(image, path, description)
+        nifti.write(path, image.array, image.affine, description)  # ITK takes no notice of a full disk
         return
     picture = image.to_sitk()
     picture.SetMetaData("Description", description)
@@ -168,22 +166,6 @@ def write_image(image: Image, path: Path, description: str, classes: Sequence[Cl
         # SimpleITK hides the reason; writing a little more brings the system's own to light.
         path.write_bytes(bytes(1 << 16))
         raise OSError(f"{path.name} could not be written") from error
-
-
-def _write_nifti(image: Image, path: Path, description: str) -> None:
-    """NIfTI without ITK, which takes no notice of a full disk."""
-    plain = path.with_name("plain.nii")
-    nifti.write(plain, image.array, image.affine)
-    data = bytearray(plain.read_bytes())
-    plain.unlink()
-    text = description.encode("ascii", "replace")[:79]
-    data[_DESCRIP : _DESCRIP + len(text)] = text
-    if path.name.lower().endswith(".gz"):
-        # Neither name nor time in the file: equal results are equal files.
-        with path.open("wb") as stream, gzip.GzipFile("", "wb", 4, stream, mtime=0) as packed:
-            packed.write(data)
-    else:
-        path.write_bytes(data)
 
 
 def segment_fields(image: Image, classes: Sequence[ClassInfo]) -> dict[str, str]:

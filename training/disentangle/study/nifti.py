@@ -175,8 +175,11 @@ def read_voxels(path: Path, header: Header, volume: int = 0) -> np.ndarray:
     return array
 
 
-def write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write (K, J, I) voxels with an LPS affine (4, 4), as sform and qform; compressed where the name ends in .gz."""
+def write(path: Path, array: np.ndarray, affine: np.ndarray, description: str = "") -> None:
+    """Write (K, J, I) voxels with an LPS affine (4, 4), as sform and qform; compressed where the name ends in .gz.
+
+    ``description`` goes into the header's field of 80 bytes, in ASCII, cut where it is longer.
+    """
     ras = _LPS_TO_RAS @ affine
     spacing = np.linalg.norm(ras[:3, :3], axis=0)
     rotation = ras[:3, :3] / spacing
@@ -190,6 +193,8 @@ def write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     struct.pack_into("<8f", header, 76, handedness, *spacing, 0, 0, 0, 0)
     struct.pack_into("<3f", header, 108, _HEADER_BYTES + 4, 1.0, 0.0)
     header[123] = 2  # millimetres
+    text = description.encode("ascii", "replace")[:79]
+    header[148 : 148 + len(text)] = text
     struct.pack_into("<2h", header, 252, 1, 1)  # both in scanner coordinates
     struct.pack_into("<6f", header, 256, *quaternion, *ras[:3, 3])
     struct.pack_into("<12f", header, 280, *ras[:3].ravel())
