@@ -169,7 +169,7 @@ def _record(folder: Path, config: Mapping[str, Any], overrides: list[str], data:
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "overrides": overrides,
         "seed": config["seed"],
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "lightning": lightning.__version__,
@@ -180,7 +180,7 @@ def _record(folder: Path, config: Mapping[str, Any], overrides: list[str], data:
     (folder / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the source tree, where there is one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
