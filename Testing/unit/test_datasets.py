@@ -219,3 +219,10 @@ def test_real_studies_bring_their_lesions_licence_and_person(shared_data, tmp_pa
     assert set(np.unique(glioma.labels)) == {0, 5, 6, 7, HEALTHY}
     assert glioma.group == "tcga-fg-6692"
     assert ms.about["license"] == "CC BY"
+
+
+def test_a_part_takes_the_class_of_the_whole_where_it_has_none_of_its_own():
+    assert class_value("enhancing tumor", ("background", "whole tumour")) == 1
+    assert class_value("liver tumour", ("background", "liver")) == 1
+    assert class_value("liver tumor", ("background", "liver tumour", "liver")) == 1
+    assert class_value("left kidney", ("background", "liver", "kidneys")) == 2

@@ -29,6 +29,20 @@ _SYNONYMS = {
     ),
     "enhancing tumor": ("enhancing", "enhancing core", "et", "contrast enhancing tumor"),
     "background": ("outside",),
+    "left ventricle": ("lv", "lv blood pool", "left ventricular blood pool", "left ventricular cavity"),
+    "right ventricle": ("rv", "rv blood pool", "right ventricular blood pool", "right ventricular cavity"),
+    "myocardium": ("myo", "lv myocardium", "left ventricular myocardium"),
+    "kidneys": ("kidney", "right kidney", "left kidney"),
+    # Parts take the class of the whole where there is no class of their own.
+    "liver": ("liver tumor", "liver cancer"),
+    "whole tumor": (
+        "tumor",
+        "peritumoral edema",
+        "edema",
+        "necrotic or non enhancing core",
+        "non enhancing tumor",
+        "enhancing tumor",
+    ),
 }
 
 
@@ -38,16 +52,21 @@ def class_value(name: str, classes: tuple[str, ...] = BRAIN_CLASSES) -> int:
     Raises:
         InputError: the name is not known.
     """
-    known = {_plain(c): value for value, c in enumerate(classes)}
-    for canonical, synonyms in _SYNONYMS.items():
-        if canonical in known:
-            known.update(dict.fromkeys(synonyms, known[canonical]))
-    value = known.get(_plain(name))
+    value = known_class(name, classes)
     if value is None:
         raise InputError(
             f'The label name "{name}" is not known; use one of {", ".join(classes[1:])} in the "labels" of study.json.'
         )
     return value
+
+
+def known_class(name: str, classes: tuple[str, ...]) -> int | None:
+    """:func:`class_value`, None where the name is not known. A class of its own goes before that of a synonym."""
+    known = {_plain(c): value for value, c in enumerate(classes)}
+    for canonical, synonyms in _SYNONYMS.items():
+        if canonical in known:
+            known = dict.fromkeys(synonyms, known[canonical]) | known
+    return known.get(_plain(name))
 
 
 def training_labels(

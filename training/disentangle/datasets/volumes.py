@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from ..phantoms.brain import BRAIN_CLASSES
 from ..preprocessing import PreparedStudy
 from ..study import write_atomically
 from .labels import training_labels
@@ -34,7 +35,7 @@ class Subject:
         sequence_labels: sequence -> uint8 (K, J, I) on that sequence's own slices, for sequences that share a grid
             but are not registered to each other; empty where ``labels`` holds for all.
         spacing: (i, j, k) in mm.
-        source: "phantom" or "study".
+        source: "phantom", "study", or the name of a data set's layout.
         about: licence, citation, parameters (JSON-able).
     """
 
@@ -67,8 +68,15 @@ class Subject:
             return cls(images=images, mask=file["mask"], labels=file["labels"], sequence_labels=own, **card)
 
     @classmethod
-    def from_prepared(cls, prepared: PreparedStudy, source: str, group: str, about: dict[str, Any]) -> Subject:
-        """Cut a prepared study to its mask and store it compactly."""
+    def from_prepared(
+        cls,
+        prepared: PreparedStudy,
+        source: str,
+        group: str,
+        about: dict[str, Any],
+        classes: Sequence[str] = BRAIN_CLASSES,
+    ) -> Subject:
+        """Cut a prepared study to its mask and store it compactly, with its labels as indices into ``classes``."""
         box = _bounding_box(prepared.mask)
         mask = prepared.mask[box]
         labels = None if prepared.labels is None else prepared.labels[box]
@@ -77,7 +85,7 @@ class Subject:
             group,
             {s: np.where(mask, a[box], 0).astype(np.float16) for s, a in prepared.images.items()},
             mask,
-            training_labels(labels, prepared.study.label_names, mask),
+            training_labels(labels, prepared.study.label_names, mask, tuple(classes)),
             tuple(float(v) for v in prepared.grid.spacing),
             source,
             about,

@@ -67,7 +67,8 @@ def mean_styles(system: System, subjects: Sequence[Subject], every: int = 4) -> 
         wide = areas >= 0.25 * areas.max()
         for part, _, _, factors in chunks(system, subject, every=every):
             for sequence, z in factors.modality.items():
-                sums[subject.source].setdefault(sequence, []).append(z.cpu()[wide[part]])
+                kind = "phantom" if subject.source == "phantom" else "study"
+                sums[kind].setdefault(sequence, []).append(z.cpu()[wide[part]])
     styles = {}
     for sequence in system.capabilities.targets:
         found = sums["study"].get(sequence) or sums["phantom"].get(sequence)
