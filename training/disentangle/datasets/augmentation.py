@@ -43,9 +43,10 @@ def plane_grid(
     return torch.stack([2 * column / max(shape[1] - 1, 1) - 1, 2 * row / max(shape[0] - 1, 1) - 1], dim=-1)[None]
 
 
-def sample_plane(planes: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """Planes (C, J, I) at the positions of a :func:`plane_grid`: (C, H, W), 0 outside the input."""
-    return F.grid_sample(planes[None], grid, mode=mode, padding_mode="zeros", align_corners=True)[0]
+def sample_plane(planes: Tensor, grid: Tensor, mode: str, padding: str = "zeros") -> Tensor:
+    """Planes (C, J, I) at the positions of a :func:`plane_grid`: (C, H, W); outside the input 0, or its nearest pixel
+    where ``padding`` is "border"."""
+    return F.grid_sample(planes[None], grid, mode=mode, padding_mode=padding, align_corners=True)[0]
 
 
 @dataclass(frozen=True)

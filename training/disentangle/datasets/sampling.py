@@ -101,7 +101,7 @@ class SliceSampler:
             )
         self._weights = self._group_weights()
         self._extent = [np.flatnonzero(s.mask.any(axis=(1, 2)))[[0, -1]] for s in self.subjects]
-        self._centres = [_centre(s.mask) for s in self.subjects]
+        self._centres = [mask_centre(s.mask) for s in self.subjects]
         self._lesion_slices = [
             np.flatnonzero(np.isin(s.labels, list(lesion_values)).any(axis=(1, 2))) for s in self.subjects
         ]
@@ -188,7 +188,7 @@ class SliceSampler:
         return (planes * own).flatten(0, 1), mask, torch.where(mask[0] > 0, labels, 0)
 
 
-def _centre(mask: np.ndarray) -> tuple[int, int]:
+def mask_centre(mask: np.ndarray) -> tuple[int, int]:
     """Centre (row, column) of the mask's bounding box over the whole volume: one centre for all slices."""
     rows, columns = (np.flatnonzero(mask.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     return int(rows[0] + rows[-1] + 1) // 2, int(columns[0] + columns[-1] + 1) // 2

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.pairs import PairSampler, PairSamplingConfig
 from ..datasets.phantoms import load_phantoms
 from ..datasets.sampling import SamplingConfig, SliceSampler
 from ..datasets.studies import find_studies, load_studies
@@ -77,27 +78,48 @@ def lesion_values(capabilities: Capabilities) -> tuple[int, ...]:
     return tuple(v for v in range(1, len(capabilities.classes)) if v not in capabilities.healthy)
 
 
-def samplers(
-    config: Mapping[str, Any], data: Data, capabilities: Capabilities
-) -> tuple[SliceSampler, SliceSampler]:
+class Sampler(Protocol):
+    """Makes batches by number: the same number, the same batch."""
+
+    def batch(self, number: int) -> dict[str, Any]:
+        """The fields of :class:`Batch`."""
+
+
+SAMPLERS: dict[str, tuple[type, type]] = {
+    "registered": (SliceSampler, SamplingConfig),
+    "pairs": (PairSampler, PairSamplingConfig),
+}
+"""``sampling.kind`` -> (sampler, its settings)."""
+
+
+def samplers(config: Mapping[str, Any], data: Data, capabilities: Capabilities) -> tuple[Sampler, Sampler]:
     """The sampler of training, and that of validation: held-out phantoms (training subjects where there are none)
-    without augmentation."""
+    without augmentation.
+
+    Raises:
+        InputError: an unknown kind or a wrong setting.
+    """
+    settings = dict(config["sampling"])
+    kind = settings.pop("kind", "registered")
+    if kind not in SAMPLERS:
+        raise InputError(f'Unknown sampling.kind "{kind}"; use one of: {", ".join(SAMPLERS)}.')
+    make, settings_of = SAMPLERS[kind]
     try:
-        sampling = SamplingConfig(slices=capabilities.slices, **config["sampling"])
+        sampling = settings_of(slices=capabilities.slices, **settings)
     except TypeError as error:
         raise InputError(f"A setting of the section sampling is wrong: {error}.") from error
     lesions = lesion_values(capabilities)
-    training = SliceSampler(data.training, capabilities.sequences, lesions, sampling, config["seed"])
+    training = make(data.training, capabilities.sequences, lesions, sampling, config["seed"])
     subjects = data.validation or data.training
     persons = len({s.group for s in subjects})
     plain = sampling.without_augmentation(min(sampling.batch, persons))
-    return training, SliceSampler(subjects, capabilities.sequences, lesions, plain, config["seed"] + 1)
+    return training, make(subjects, capabilities.sequences, lesions, plain, config["seed"] + 1)
 
 
 class NumberedBatches(Dataset):
     """Item n is batch n of a sampler."""
 
-    def __init__(self, sampler: SliceSampler, count: int) -> None:
+    def __init__(self, sampler: Sampler, count: int) -> None:
         self.sampler = sampler
         self.count = count
 
@@ -108,7 +130,7 @@ class NumberedBatches(Dataset):
         return Batch(**self.sampler.batch(number))
 
 
-def loader(sampler: SliceSampler, numbers: Sequence[int], workers: int = 0) -> DataLoader:
+def loader(sampler: Sampler, numbers: Sequence[int], workers: int = 0) -> DataLoader:
     """Loads the batches of the given numbers, in that order."""
     return DataLoader(
         NumberedBatches(sampler, len(numbers)),
@@ -119,6 +141,6 @@ def loader(sampler: SliceSampler, numbers: Sequence[int], workers: int = 0) -> D
     )
 
 
-def batches(sampler: SliceSampler, count: int) -> Iterator[Batch]:
+def batches(sampler: Sampler, count: int) -> Iterator[Batch]:
     """The first ``count`` batches, made on the fly."""
     return (Batch(**sampler.batch(number)) for number in range(count))
