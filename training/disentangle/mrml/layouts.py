@@ -189,12 +189,16 @@ class GridLayouts:
             previous = self._previous
             node.SetViewArrangement(default if previous is None or is_grid(previous) else previous)
         self._previous = None
-        for composite in self._composites(of_grids=True):
-            _show(composite, Cell(""))
+        self.clear()
         for display in self._nodes("vtkMRMLDisplayNode"):
             if display.GetAttribute(KEPT_OUT):
                 display.RemoveAllViewNodeIDs()
                 display.RemoveAttribute(KEPT_OUT)
+
+    def clear(self) -> None:
+        """Empty and unlink the views of the grids: linked ones would follow each other while a scene is closed."""
+        for composite in self._composites(of_grids=True):
+            _show(composite, Cell(""))
 
     def show_elsewhere(self, volume: slicer.vtkMRMLVolumeNode) -> None:
         """Show a volume in full in every slice view that is not one of the grids'."""

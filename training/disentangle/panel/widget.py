@@ -141,9 +141,10 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateReadiness()
 
     def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
-        """The scene is about to be closed: what runs for it is stopped."""
+        """The scene is about to be closed: what runs for it is stopped, and the grids let go of its volumes."""
         if self.logic.runner.busy:
             self.logic.close()
+        self.grids.clear()
         self._showOutputs(None)
         self.setParameterNode(None)
 
