@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import subprocess
 import sys
 
 import pytest
 import torch
+from registered_batches import SEQUENCES, make_batch
 
 from disentangle import systems
 from disentangle.errors import InputError
-from disentangle.losses import HEALTHY, UNLABELLED
 from disentangle.systems.base import Batch
-from disentangle.systems.margindis import WEIGHTS, MarginDis, _random_subset
+from disentangle.systems.draws import random_subset
+from disentangle.systems.margindis import WEIGHTS, MarginDis
 
-SEQUENCES = ("T1", "T2", "FLAIR")
 TINY = {
     "sequences": SEQUENCES,
     "classes": ("background", "tissue", "lesion"),
@@ -29,23 +30,6 @@ TINY = {
 def tiny(**changes) -> MarginDis:
     torch.manual_seed(0)
     return systems.create("margindis", **{**TINY, **changes})
-
-
-def make_batch(samples: int = 3, size: int = 64, missing: dict[str, list[int]] | None = None) -> Batch:
-    """Random images with a frame of background; ``missing`` names the samples that lack a sequence."""
-    generator = torch.Generator().manual_seed(1)
-    mask = torch.zeros(samples, 1, size, size)
-    mask[..., 8:-8, 8:-8] = 1
-    available = {s: torch.ones(samples, dtype=torch.bool) for s in SEQUENCES}
-    for sequence, absent in (missing or {}).items():
-        available[sequence][absent] = False
-    images = {
-        s: torch.randn(samples, 3, size, size, generator=generator) * mask * available[s].view(-1, 1, 1, 1)
-        for s in SEQUENCES
-    }
-    labels = torch.randint(0, 3, (samples, size, size), generator=generator)
-    labels[:, :16], labels[:, 16:24] = HEALTHY, UNLABELLED
-    return Batch(images, available, mask, labels, torch.arange(samples))
 
 
 def loss_of(system: MarginDis, batch: Batch) -> dict[str, torch.Tensor]:
@@ -67,7 +51,7 @@ def test_unknown_systems_and_settings_are_refused_in_one_sentence():
     with pytest.raises(InputError, match="no setting colour"):
         systems.create("margindis", sequences=["T1"], colour="red")
     with pytest.raises(InputError, match="weight"):
-        tiny(weights={"adversarial": 1.0})
+        tiny(weights={"colour": 1.0})
 
 
 def test_a_system_is_rebuilt_from_its_configuration():
@@ -173,7 +157,7 @@ def test_terms_carry_the_published_weights():
         assert weighted[name].item() == pytest.approx(weight * plain[name].item(), rel=1e-5)
 
 
-E_A, E_M, D, HEAD = "anatomy_encoder", "style_encoder", "decoder", "head"
+E_A, E_M, D, HEAD, C = "anatomy_encoder", "style_encoder", "decoder", "head", "classifier"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +172,7 @@ E_A, E_M, D, HEAD = "anatomy_encoder", "style_encoder", "decoder", "head"
         ("segmentation", {E_A, HEAD}, {}),
         ("segmentation", {HEAD}, {"detach_anatomy": True}),
         ("kl", {E_M}, {"variational": True}),
+        ("adversarial", {E_A, C}, {}),
     ],
 )
 def test_each_loss_moves_what_it_should_and_nothing_else(term, moves, config):
@@ -195,6 +180,90 @@ def test_each_loss_moves_what_it_should_and_nothing_else(term, moves, config):
     loss_of(system, make_batch())[term].backward()
     touched = {name.split(".")[0] for name, p in system.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched == moves
+
+
+# -- the comparisons of the paper, as configurations (method-spec 1e) ---------------------------------------------------
+
+
+def elements(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_variants_have_the_published_sizes():
+    with torch.device("meta"):
+        shared, separate, mixed = (
+            systems.create("margindis", sequences=SEQUENCES, conditioning=kind)
+            for kind in ("shared", "separate", "condconv")
+        )
+        adversarial = systems.create("margindis", sequences=SEQUENCES, weights={"adversarial": 0.1})
+    assert elements(shared.anatomy_encoder) == pytest.approx(3.11e6, rel=2e-3)
+    assert elements(shared.style_encoder) == pytest.approx(0.368e6, rel=2e-3)
+    assert elements(separate.anatomy_encoder) == 3 * elements(shared.anatomy_encoder)
+    assert elements(mixed.anatomy_encoder) == pytest.approx(9.32e6, rel=2e-3)
+    # Convolutions 16, 32, 64, 128, 64 of 4x4, four batch norms, 1920 -> 256 -> 3.
+    convolutions = 16 * (4 * 16 + 16 * 32 + 32 * 64 + 64 * 128 + 128 * 64) + 304 + 2 * 288
+    assert elements(adversarial.classifier) == convolutions + 1920 * 256 + 256 + 256 * 3 + 3
+    with pytest.raises(InputError, match="conditioning"):
+        tiny(conditioning="none")
+
+
+def test_separate_encoders_learn_from_their_own_sequence_only():
+    system, batch = tiny(conditioning="separate", weights=only("self")), make_batch(missing={"FLAIR": [0, 1, 2]})
+    loss_of(system, batch)["self"].backward()
+    for encoder in (system.anatomy_encoder, system.style_encoder):
+        moved = [any(p.grad is not None and p.grad.any() for p in n.parameters()) for n in encoder.networks]
+        assert moved == [True, True, False]
+    again = systems.create("margindis", **json.loads(json.dumps(system.config)))
+    again.load_state_dict(system.state_dict())
+    assert again.fold().encode({"T2": batch.images["T2"]}, batch.mask).anatomy["T2"].shape == (3, 4, 64, 64)
+
+
+def test_shared_encoders_are_not_told_the_sequence():
+    system, batch = tiny(conditioning="shared").eval(), make_batch()
+    factors = system.encode({"T1": batch.images["T1"], "T2": batch.images["T1"]}, batch.mask)
+    assert torch.equal(factors.anatomy["T1"], factors.anatomy["T2"])
+
+
+def test_the_classifier_has_a_step_of_its_own():
+    system = tiny(weights={"adversarial": 0.1})
+    generator, discriminator = system.training_steps()
+    own = {id(p) for p in system.classifier.parameters()}
+    assert {id(p) for p in discriminator.parameters} == own
+    assert {id(p) for p in generator.parameters} == {id(p) for p in system.parameters()} - own
+    assert discriminator.optimizer == {"lr": 2e-4}
+    sum(discriminator.loss(make_batch(missing={"T2": [0]})).values()).backward()
+    touched = {n.split(".")[0] for n, p in system.named_parameters() if p.grad is not None}
+    assert touched == {C}
+
+
+def test_the_classifier_and_the_encoders_pull_in_opposite_directions():
+    system, batch = tiny(weights=only("adversarial")), make_batch()
+    generator, discriminator = system.training_steps()
+    adam = torch.optim.Adam(discriminator.parameters, lr=3e-3)
+    for _ in range(15):
+        loss = discriminator.loss(batch)["classification"]
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert system.diagnostics["classifier_accuracy"] == 1.0 and loss < 0.5 * math.log(3)
+    before = generator.loss(batch)["adversarial"].item()
+    assert before > 1.2 * math.log(3)  # log m is what an unsure classifier gives
+    adam = torch.optim.Adam(generator.parameters, lr=3e-3)
+    for _ in range(15):
+        loss = generator.loss(batch)["adversarial"]
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert loss.item() < before
+
+
+def test_the_classifier_sees_no_sequence_that_is_missing():
+    missing = {"T2": [0], "FLAIR": [0, 1]}
+    clean, dirty = make_batch(missing=missing), make_batch(missing=missing)
+    for sequence, samples in missing.items():
+        dirty.images[sequence][samples] = 7.0
+    values = [tiny(weights={"adversarial": 1.0}).classifier_loss(b)["classification"] for b in (clean, dirty)]
+    torch.testing.assert_close(*values)
 
 
 def test_what_stands_in_place_of_a_missing_sequence_does_not_matter():
@@ -265,7 +334,7 @@ def test_cost_options_limit_what_is_computed(config, anatomies, images, encoded_
 def test_random_subsets_are_not_empty_and_hold_only_what_is_available():
     torch.manual_seed(0)
     available = torch.tensor([[True, True, False], [True, False, True], [True, False, False]])
-    drawn = torch.stack([_random_subset(available) for _ in range(300)])
+    drawn = torch.stack([random_subset(available) for _ in range(300)])
     assert not (drawn & ~available).any()
     assert drawn.any(1).all()
     assert {tuple(d[:, 0].tolist()) for d in drawn} == {

@@ -6,6 +6,8 @@ function gives one value per sample (B,), so that samples that lack a sequence c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +30,12 @@ def hinge(scores: Tensor, real: bool) -> Tensor:
     return F.relu(1.0 - scores if real else 1.0 + scores)
 
 
-KINDS = {"lsgan": lsgan, "bce": bce, "hinge": hinge}
+def wasserstein(scores: Tensor, real: bool) -> Tensor:
+    """Critic of WGAN (Arjovsky et al. 2017): the score itself; needs :func:`gradient_penalty`."""
+    return -scores if real else scores
+
+
+KINDS = {"lsgan": lsgan, "bce": bce, "hinge": hinge, "wasserstein": wasserstein}
 
 
 def generator_loss(scores: Tensor, kind: str = "lsgan") -> Tensor:
@@ -36,7 +43,7 @@ def generator_loss(scores: Tensor, kind: str = "lsgan") -> Tensor:
 
     Args:
         scores: of generated images, (B,) or (B, ...).
-        kind: "lsgan", "bce" or "hinge".
+        kind: one of :data:`KINDS`.
 
     Returns:
         (B,).
@@ -55,7 +62,7 @@ def discriminator_loss(scores: Tensor, real: bool, kind: str = "lsgan") -> Tenso
     Args:
         scores: (B,) or (B, ...).
         real: whether the images are.
-        kind: "lsgan", "bce" or "hinge".
+        kind: one of :data:`KINDS`.
 
     Returns:
         (B,).
@@ -64,6 +71,35 @@ def discriminator_loss(scores: Tensor, real: bool, kind: str = "lsgan") -> Tenso
         InputError: another kind.
     """
     return _per_sample(_objective(kind)(scores, real))
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """(norm of the critic's gradient - 1) squared at random points between real and fake (Gulrajani et al. 2017).
+
+    Args:
+        critic: images to scores (B,) or (B, ...), which are summed per image.
+        real, fake: (B, C, H, W).
+
+    Returns:
+        (B,).
+    """
+    share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (torch.flatten(gradient, 1).norm(dim=1) - 1).square()
+
+
+def confusion_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy of the uniform distribution to a classifier's: least where the classifier cannot tell the classes
+    apart (log m), which is what the encoders of Conv+Adv want (method-spec 1e).
+
+    Args:
+        logits: (B, m).
+
+    Returns:
+        (B,).
+    """
+    return -F.log_softmax(logits, dim=1).mean(dim=1)
 
 
 def _objective(kind: str):

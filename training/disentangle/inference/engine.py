@@ -69,9 +69,7 @@ class Engine:
         self.notes = notes
         self.device = next(system.parameters()).device
 
-    def run(
-        self, images: Mapping[str, np.ndarray], mask: np.ndarray, wanted: Wanted, progress: Progress
-    ) -> Volumes:
+    def run(self, images: Mapping[str, np.ndarray], mask: np.ndarray, wanted: Wanted, progress: Progress) -> Volumes:
         """Encode, fuse, segment and decode.
 
         Args:
@@ -136,11 +134,7 @@ class Engine:
             progress(STAGE, n / steps, f"{name}, {at}")
             block = neighbours(images[name], batch, self.system.capabilities.slices)
             parts.append(self.system.encode({name: self._tensor(block)}, inside))
-        factors = Factors(
-            {n: p.anatomy[n] for n, p in zip(names, parts, strict=True)},
-            {n: p.modality[n] for n, p in zip(names, parts, strict=True)},
-            inside,
-        )
+        factors = Factors.joined(parts)
         if self.system.capabilities.aligns:
             factors = self.system.align(factors, names[0])
         # Everything is computed before anything is stored: a batch that runs out of memory is repeated.

@@ -50,16 +50,33 @@ class Capabilities:
 
 @dataclass
 class Factors:
-    """Anatomy factors (B, C, H, W) and modality factors (B, Z) by sequence, and the brain mask (B, 1, H, W)."""
+    """Anatomy factors (B, C, H, W) and modality factors (B, Z) by sequence, and the brain mask (B, 1, H, W).
+
+    ``images`` are the images (B, S, H, W) themselves, kept by systems that segment images rather than anatomies.
+    """
 
     anatomy: dict[str, Tensor]
     modality: dict[str, Tensor]
     mask: Tensor | None = None
+    images: dict[str, Tensor] | None = None
 
     def subset(self, sequences: Iterable[str]) -> Factors:
         """The factors of some of the sequences."""
         names = list(sequences)
-        return Factors({n: self.anatomy[n] for n in names}, {n: self.modality[n] for n in names}, self.mask)
+        images = None if self.images is None else {n: self.images[n] for n in names}
+        return Factors({n: self.anatomy[n] for n in names}, {n: self.modality[n] for n in names}, self.mask, images)
+
+    @staticmethod
+    def joined(parts: Iterable[Factors]) -> Factors:
+        """The factors of several calls of :meth:`System.encode` with one mask and different sequences."""
+        parts = list(parts)
+        images = None if parts[0].images is None else {n: x for p in parts for n, x in p.images.items()}
+        return Factors(
+            {n: x for p in parts for n, x in p.anatomy.items()},
+            {n: x for p in parts for n, x in p.modality.items()},
+            parts[0].mask,
+            images,
+        )
 
 
 @dataclass

@@ -11,19 +11,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import losses
+from ..adversarial_losses import confusion_loss
 from ..errors import InputError
 from ..networks.condconv import fold
 from ..networks.content import StridedUNetEncoder
 from ..networks.decoders import SPADEDecoder
 from ..networks.fusion import consensus, max_mean_min
 from ..networks.heads import SegmentationHead
+from ..networks.per_sequence import conditioned
+from ..networks.sequence_classifier import SequenceClassifier
 from ..networks.style import StyleEncoder, sample_style
 from .base import Batch, Capabilities, Factors, System, TrainingStep
+from .draws import random_subset
 
 WEIGHTS = {
     "self": 1.0,
@@ -34,6 +40,7 @@ WEIGHTS = {
     "imputation": 2.0,
     "segmentation": 1.0,
     "kl": 0.0,
+    "adversarial": 0.0,
 }
 """Weights of the loss terms; the first five are the published lambdas. A term of weight 0 is not computed."""
 
@@ -54,7 +61,9 @@ class MarginDis(System):
         slices: adjacent slices per image.
         anatomy_channels: C, 4 as published.
         style_dim: Z, 16 as published.
-        experts: kernels per conditional convolution; 0 = ordinary convolutions.
+        conditioning: of the encoders on the sequence: "condconv"; "separate" is the Conv of the paper's comparison,
+            encoders of their own for every sequence; "shared" are encoders that are not told the sequence.
+        experts: kernels per conditional convolution.
         norm: of E_A, "instance" or "batch" (published).
         hard: one-hot anatomies with straight-through gradient.
         variational: E_M samples around its mean in training.
@@ -64,7 +73,8 @@ class MarginDis(System):
             coarsest map, which carries nothing at 32x32.
         head, head_channels: kind and channels of the segmentation head.
         detach_anatomy: the segmentation does not change the encoder (the paper's order: representation first).
-        weights: changes to :data:`WEIGHTS`.
+        weights: changes to :data:`WEIGHTS`. With "adversarial" above 0 (Conv+Adv: 0.1 or 1), a classifier learns in
+            a step of its own to tell the sequence of an anatomy, and the encoders to make it unsure.
         margins: alpha_s and alpha_z.
         sources: anatomies decoded per step for the self and cross terms, drawn at random; None = all. The cheapest
             saving: an anatomy costs ten times as much to prepare for decoding as to show in one more style.
@@ -88,6 +98,7 @@ class MarginDis(System):
         slices: int = 3,
         anatomy_channels: int = 4,
         style_dim: int = 16,
+        conditioning: str = "condconv",
         experts: int = 3,
         norm: str = "instance",
         hard: bool = False,
@@ -135,15 +146,18 @@ class MarginDis(System):
         self.weights = {**WEIGHTS, **(weights or {})}
         self.diagnostics = {}
 
-        mix = {"conditions": len(self.sequences), "experts": experts, "width": width}
-        self.anatomy_encoder = StridedUNetEncoder(slices, anatomy_channels, norm=norm, hard=hard, **mix)
-        self.style_encoder = StyleEncoder(slices, style_dim, variational=variational, **mix)
+        anatomy_encoder = partial(StridedUNetEncoder, slices, anatomy_channels, width=width, norm=norm, hard=hard)
+        style_encoder = partial(StyleEncoder, slices, style_dim, width=width, variational=variational)
+        self.anatomy_encoder = conditioned(anatomy_encoder, conditioning, len(self.sequences), experts)
+        self.style_encoder = conditioned(style_encoder, conditioning, len(self.sequences), experts)
         self.decoder = SPADEDecoder(
             anatomy_channels, style_dim, slices, width, hidden=decoder_hidden, style_shift=style_shift
         )
         self.head = SegmentationHead(3 * anatomy_channels, len(classes), head, head_channels) if classes else None
         self.register_buffer("default_styles", torch.zeros(len(self.sequences), style_dim))
         self.class_weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
+        adversarial = self.weights["adversarial"] > 0
+        self.classifier = SequenceClassifier(anatomy_channels, len(self.sequences), width) if adversarial else None
 
     # -- the System interface --------------------------------------------------------------------------------------
 
@@ -187,7 +201,14 @@ class MarginDis(System):
             "weight_decay": self.config["weight_decay"],
             "amsgrad": True,
         }
-        return [TrainingStep("generator", list(self.parameters()), self.training_loss, optimizer, clip_norm=1.0)]
+        if self.classifier is None:
+            return [TrainingStep("generator", list(self.parameters()), self.training_loss, optimizer, clip_norm=1.0)]
+        own = list(self.classifier.parameters())
+        others = [p for name, p in self.named_parameters() if not name.startswith("classifier.")]
+        return [
+            TrainingStep("generator", others, self.training_loss, optimizer, clip_norm=1.0),
+            TrainingStep("discriminator", own, self.classifier_loss, {"lr": self.config["learning_rate"]}, None),
+        ]
 
     def fold(self) -> MarginDis:
         """Eval mode with every sequence's kernels mixed once and for all (inference)."""
@@ -217,7 +238,7 @@ class MarginDis(System):
             values = [losses.kl_standard_normal(*encoded[s]) for s in present]
             terms["kl"] = losses.weighted_mean(values, list(available.values()))
 
-        kept = _random_subset(torch.stack([available[s] for s in present]))
+        kept = random_subset(torch.stack([available[s] for s in present]))
         if self.weights["imputation"]:
             terms["imputation"] = self._imputation(batch, available, anatomy, style, kept)
         if self.weights["segmentation"] and self.head is not None and batch.labels is not None:
@@ -229,7 +250,25 @@ class MarginDis(System):
                 self.class_weights,
                 batch.mask,
             )
+        if self.classifier is not None:
+            terms["adversarial"] = confusion_loss(self._told_apart(anatomy, available)[0]).mean()
         return {name: self.weights[name] * value for name, value in terms.items()}
+
+    def classifier_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the sequence that each anatomy was made of (Conv+Adv, method-spec 1e)."""
+        available = {s: batch.available[s] for s in self.sequences if s in batch.images and batch.available[s].any()}
+        with torch.no_grad():
+            anatomy = {s: self.anatomy_encoder(batch.images[s], self.index(s), batch.mask) for s in available}
+        logits, sequence = self._told_apart(anatomy, available)
+        self.diagnostics["classifier_accuracy"] = (logits.argmax(1) == sequence).float().mean().detach()
+        return {"classification": F.cross_entropy(logits, sequence)}
+
+    def _told_apart(self, anatomy: dict[str, Tensor], available: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (N, m) of the classifier on the N anatomies at hand, and the sequences (N,) they were made of."""
+        given = torch.cat([anatomy[s][available[s]] for s in available])
+        counts = torch.stack([a.sum() for a in available.values()])
+        indices = torch.tensor([self.index(s) for s in available], device=given.device)
+        return self.classifier(given), indices.repeat_interleave(counts)
 
     def _reconstruction(
         self,
@@ -335,10 +374,3 @@ def _draw(items: list, count: int | None) -> list:
         return items
     chosen = set(random.sample(range(len(items)), count))
     return [item for n, item in enumerate(items) if n in chosen]
-
-
-def _random_subset(available: Tensor) -> Tensor:
-    """Per sample, a random non-empty subset of the sequences available (n, B): each kept with probability 1/2."""
-    chance = torch.rand(available.shape, device=available.device).masked_fill(~available, 2.0)
-    lowest = chance == chance.amin(0, keepdim=True)
-    return ((chance < 0.5) | lowest) & available
