@@ -182,7 +182,7 @@ def test_each_loss_moves_what_it_should_and_nothing_else(term, moves, config):
     assert touched == moves
 
 
-# -- the comparisons of the paper, as configurations (method-spec 1e) ---------------------------------------------------
+# -- the comparisons of the paper, as configurations (method-spec 1e) --------------------------------------------------
 
 
 def elements(module: torch.nn.Module) -> int:
