@@ -8,9 +8,13 @@ from typing import Any
 
 from ..errors import InputError
 from .brain import BRAIN_CLASSES, BrainPhantomConfig, brain_phantom
+from .heart import HEART_CLASSES, HEART_CLASSES_RV, HeartPhantomConfig, heart_phantom
 from .phantom import Phantom, write_phantom
 
-_KINDS: dict[str, tuple[Callable[..., Phantom], type]] = {"brain": (brain_phantom, BrainPhantomConfig)}
+_KINDS: dict[str, tuple[Callable[..., Phantom], type]] = {
+    "brain": (brain_phantom, BrainPhantomConfig),
+    "heart": (heart_phantom, HeartPhantomConfig),
+}
 """Kind -> function (seed, configuration) and class of its configuration."""
 
 
@@ -20,7 +24,7 @@ def phantom_kinds() -> tuple[str, ...]:
 
 
 def create_phantom(kind: str, seed: int, **config: Any) -> Phantom:
-    """A digital subject of a kind ("brain"); ``config`` are the fields of that kind's configuration.
+    """A digital subject of a kind ("brain", "heart", ...); ``config`` are the fields of that kind's configuration.
 
     Raises:
         InputError: unknown kind or option, or an impossible configuration.
@@ -37,10 +41,14 @@ def create_phantom(kind: str, seed: int, **config: Any) -> Phantom:
 
 __all__ = [
     "BRAIN_CLASSES",
+    "HEART_CLASSES",
+    "HEART_CLASSES_RV",
     "BrainPhantomConfig",
+    "HeartPhantomConfig",
     "Phantom",
     "brain_phantom",
     "create_phantom",
+    "heart_phantom",
     "phantom_kinds",
     "write_phantom",
 ]

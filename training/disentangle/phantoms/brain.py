@@ -23,8 +23,9 @@ from .lesions import (
 )
 from .mr_signal import HEALTHY_TISSUES, draw_protocol, draw_relaxation, mixed_signal
 from .phantom import Phantom
-from .randomness import Range, draw, grid_noise
+from .randomness import Range, draw, grid_noise, stream
 from .skull import HEAD_MM, add_head
+from .stack import available
 
 BRAIN_CLASSES = (
     "background",
@@ -139,19 +140,19 @@ def brain_phantom(seed: int, config: BrainPhantomConfig | None = None, **changes
     grid = anatomy.grid
     labels = _labels(tissues, anatomy.inside)
 
-    rng = _stream(seed, 3)
+    rng = stream(seed, 3)
     field_tesla = config.field_tesla or float(rng.choice([1.5, 3.0]))
     relaxation = draw_relaxation(rng, field_tesla)
     if config.skull:
         tissues = add_head(rng, replace(anatomy, tissues=tissues))
     parameters |= {"field_tesla": field_tesla, "relaxation": {n: asdict(relaxation[n]) for n in tissues}}
-    texture = _texture(_stream(seed, 4), grid, draw(rng, config.texture)).reshape(3, -1)
+    texture = _texture(stream(seed, 4), grid, draw(rng, config.texture)).reshape(3, -1)
     fractions = np.stack([tissues[name].ravel() for name in tissues])
-    scanner = _Scanner(config, grid, anatomy.inside, bias_field(_stream(seed, 5), grid, 1.0))
+    scanner = _Scanner(config, grid, anatomy.inside, bias_field(stream(seed, 5), grid, 1.0))
 
     images, masks, transforms, protocols = {}, {}, {}, {}
-    for sequence in _available(_stream(seed, 6), config):
-        rng = _stream(seed, 10 + _BRAIN_SEQUENCES.index(sequence))
+    for sequence in available(stream(seed, 6), config.sequences, config.missing):
+        rng = stream(seed, 10 + _BRAIN_SEQUENCES.index(sequence))
         protocol = draw_protocol(rng, sequence, field_tesla)
         share = np.array([0.5 if name in HEALTHY_TISSUES else 1.0 for name in tissues])
         jitter = np.exp(share * rng.normal(0, draw(rng, config.contrast_jitter), len(tissues)))
@@ -176,22 +177,9 @@ def brain_phantom(seed: int, config: BrainPhantomConfig | None = None, **changes
     return Phantom("brain", seed, study, tissues, labels, grid, transforms, parameters)
 
 
-def _stream(seed: int, stage: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
-
-
-def _available(rng: np.random.Generator, config: BrainPhantomConfig) -> list[str]:
-    """The sequences that are not missing."""
-    if isinstance(config.missing, tuple):
-        return [name for name in config.sequences if name not in config.missing]
-    chances = rng.random(len(config.sequences))
-    kept = [n for n, chance in zip(config.sequences, chances, strict=True) if chance >= config.missing]
-    return kept or [config.sequences[int(np.argmax(chances))]]
-
-
 def _subject(seed: int, config: BrainPhantomConfig) -> tuple[Anatomy, dict[str, np.ndarray], dict[str, Any]]:
     """Anatomy, tissue fractions with lesions, and what was drawn."""
-    rng = _stream(seed, 0)
+    rng = stream(seed, 0)
     kinds = {"random": str(rng.choice(["none", "ms", "glioma", "both"], p=[0.15, 0.35, 0.42, 0.08]))}
     lesions = kinds.get(config.lesions, config.lesions)
     atrophy = draw(rng, config.atrophy)
@@ -204,22 +192,22 @@ def _subject(seed: int, config: BrainPhantomConfig) -> tuple[Anatomy, dict[str, 
     coarse = subject_grid(deformation, (4.0, 4.0, 4.0), 4.0)
     plan, spots = None, None
     if lesions != "none":
-        sketch = build_anatomy(_stream(seed, 2), deformation, coarse, atrophy)
+        sketch = build_anatomy(stream(seed, 2), deformation, coarse, atrophy)
         if lesions != "ms":
-            plan = plan_glioma(_stream(seed, 1), sketch)
+            plan = plan_glioma(stream(seed, 1), sketch)
             parameters["glioma"] = asdict(plan)
         if lesions != "glioma":
-            rng = _stream(seed, 7)
+            rng = stream(seed, 7)
             spots = plan_lesions(rng, sketch, int(np.clip(np.exp(rng.normal(np.log(25), 0.9)), 2, 120)))
             parameters["white_matter_lesions"] = [asdict(spot) for spot in spots]
 
-    anatomy = build_anatomy(_stream(seed, 2), deformation, grid, atrophy, plan and plan.mass_effect())
-    rng = _stream(seed, 8)
+    anatomy = build_anatomy(stream(seed, 2), deformation, grid, atrophy, plan and plan.mass_effect())
+    rng = stream(seed, 8)
     added = {"rim": periventricular_rim(rng, anatomy, rng.uniform(0.0, 0.35))}
     if spots is not None:
         added["lesion"] = white_matter_lesions(rng, anatomy, spots)
     if plan is not None:
-        added |= glioma(_stream(seed, 9), anatomy, plan)
+        added |= glioma(stream(seed, 9), anatomy, plan)
     return anatomy, _replaced(anatomy, added), parameters
 
 

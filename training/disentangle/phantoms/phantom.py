@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class Phantom:
         study: the sequences as they come from the scanner, with labels and mask.
         tissues: name -> fraction of the voxel, float32 (K, J, I) on ``grid``; exact.
         labels: int16 (K, J, I) on ``grid``, the class with the largest fraction; 0 outside.
+        sequence_labels: sequence -> the same for what that sequence shows, on its grid; empty where ``labels`` holds
+            for all, up to ``transforms``.
         grid: of the truth, in the space of the first sequence.
         transforms: sequence -> rigid transform from points of ``grid`` to points of that sequence (LPS mm).
         parameters: everything drawn, ready for JSON.
@@ -37,6 +39,7 @@ class Phantom:
     grid: Grid
     transforms: dict[str, sitk.Transform]
     parameters: dict[str, Any]
+    sequence_labels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def write_phantom(phantom: Phantom, folder: str | os.PathLike[str], tissues: bool = False) -> Path:

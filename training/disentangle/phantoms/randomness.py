@@ -23,6 +23,11 @@ def draw(rng: np.random.Generator, value: Range) -> float:
     return float(value)
 
 
+def stream(seed: int, stage: int) -> np.random.Generator:
+    """The generator of one stage of a phantom; stages do not disturb each other."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stage,)))
+
+
 def _spline_weights(size: int, spacing: float, scale: float, extent: float) -> np.ndarray:
     """(size, coefficients) weights of cubic B-splines with knots ``scale`` apart at voxels ``spacing`` apart."""
     position = np.arange(size) * (spacing / scale) + 1.5

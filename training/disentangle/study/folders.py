@@ -31,6 +31,7 @@ class Found:
     masks: dict[str, Image] = field(default_factory=dict)
     label_names: dict[int, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    sequence_labels: dict[str, Image] = field(default_factory=dict)
 
 
 def twice(sequence: str, first: object, second: object) -> InputError:
@@ -76,16 +77,25 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 def _mask_of(path: Path) -> str | None:
     """The sequence that a brain mask belongs to, "" for all of them, None where the file is no brain mask."""
+    rest = _rest_of(path, MASK)
+    return rest if rest in SEQUENCES or rest == "" else None
+
+
+def _labels_of(path: Path) -> str | None:
+    """The sequence that labels belong to, "" for all of them, None where the file is no label map by its name."""
+    rest = _rest_of(path, LABELS)
+    return rest if rest in SEQUENCES or stem_of(path).lower() == LABELS else None
+
+
+def _rest_of(path: Path, word: str) -> str | None:
+    """What follows ``word`` in the name of a file, None where the name does not begin with it."""
     stem = stem_of(path)
-    if not stem.lower().startswith(MASK):
-        return None
-    rest = stem[len(MASK) :].strip("-_ ")
-    return rest if rest in SEQUENCES or not rest else None
+    return stem[len(word) :].strip("-_ ") if stem.lower().startswith(word) else None
 
 
 def read_folder(folder: str | os.PathLike[str], time_point: int | None = None) -> Found:
-    """The study layout (``<SEQUENCE>.nii.gz``, ``labels``, ``brainmask``, ``study.json``), or files whose sequences
-    are guessed from names and headers, or else DICOM files.
+    """The study layout (``<SEQUENCE>.nii.gz``, ``labels``, ``labels-<SEQUENCE>``, ``brainmask``, ``study.json``), or
+    files whose sequences are guessed from names and headers, or else DICOM files.
 
     Raises:
         InputError: no images, a guess that is not sure, one sequence twice, or what one cannot read.
@@ -100,11 +110,13 @@ def read_folder(folder: str | os.PathLike[str], time_point: int | None = None) -
     found = Found({}, card.get("name") or folder.name, label_names=card.get("labels", {}))
     chosen: dict[str, Image] = {}
     for path in files:
-        mask = _mask_of(path)
+        mask, labels = _mask_of(path), _labels_of(path)
         if mask is not None:
             found.masks[mask] = Image.read(path)
-        elif stem_of(path).lower() == LABELS:
+        elif labels == "":
             found.labels = Image.read(path, time_point)
+        elif labels is not None:
+            found.sequence_labels[labels] = Image.read(path, time_point, labels)
         else:
             _take_file(path, time_point, chosen, found.warnings, told="sequences" in card)
     if not chosen:

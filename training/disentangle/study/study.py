@@ -33,6 +33,8 @@ class Study:
         masks: sequence -> brain mask; the key "" stands for every sequence.
         label_names: label value -> name.
         warnings: sentences that the user should see.
+        sequence_labels: sequence -> labels of what this sequence shows, for sequences that are not registered to each
+            other (``labels`` are then those of one of them).
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Study:
         masks: Mapping[str, Image] | None = None,
         label_names: Mapping[int, str] | None = None,
         warnings: Iterable[str] = (),
+        sequence_labels: Mapping[str, Image] | None = None,
     ) -> None:
         if not images:
             raise InputError("A study needs at least one sequence; give at least one image.")
@@ -52,6 +55,7 @@ class Study:
         self.masks: dict[str, Image] = dict(masks or {})
         self.label_names: dict[int, str] = dict(label_names or {})
         self.warnings: list[str] = list(warnings)
+        self.sequence_labels: dict[str, Image] = dict(sequence_labels or {})
 
     def __getitem__(self, sequence: str) -> Image:
         return self.images[sequence]
@@ -83,7 +87,9 @@ class Study:
         if missing:
             raise InputError(f"The study has no {missing[0]}; choose from {', '.join(self.images)}.")
         masks = {k: m for k, m in self.masks.items() if k == "" or k in names}
-        return Study({n: self.images[n] for n in names}, self.name, self.labels, masks, self.label_names, self.warnings)
+        own = {k: image for k, image in self.sequence_labels.items() if k in names}
+        images = {n: self.images[n] for n in names}
+        return Study(images, self.name, self.labels, masks, self.label_names, self.warnings, own)
 
     @classmethod
     def from_images(cls, images: Mapping[str, Image], name: str = "") -> Study:
@@ -166,7 +172,8 @@ class Study:
         return study
 
     def write(self, folder: _Path) -> Path:
-        """Write the study layout: one ``<SEQUENCE>.nii.gz`` each, labels, masks, study.json.
+        """Write the study layout: one ``<SEQUENCE>.nii.gz`` each, labels (of one sequence: ``labels-<SEQUENCE>``),
+        masks, study.json.
 
         Everything is written aside first: where something fails, the folder is as it was before. Other files of the
         folder stay.
@@ -186,6 +193,8 @@ class Study:
                 image.write(temporary / f"{sequence}.nii.gz")
             if self.labels is not None:
                 self.labels.write(temporary / f"{LABELS}.nii.gz")
+            for sequence, labels in self.sequence_labels.items():
+                labels.write(temporary / f"{LABELS}-{sequence}.nii.gz")
             for sequence, mask in self.masks.items():
                 mask.write(temporary / (f"{MASK}_{sequence}.nii.gz" if sequence else f"{MASK}.nii.gz"))
             (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
