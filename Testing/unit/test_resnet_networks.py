@@ -106,10 +106,10 @@ def test_without_style_the_mlp_answers_the_zero_vector_or_the_normalisation_stay
 
 
 def test_z_scored_images_need_a_linear_end_and_unknown_kinds_are_refused():
-    decoder = tiny_decoder(activation="linear")
+    decoder = tiny_decoder(output="linear")
     assert not any(isinstance(m, torch.nn.Tanh) for m in decoder.modules())
     with pytest.raises(InputError, match="tanh"):
-        tiny_decoder(activation="relu")
+        tiny_decoder(output="relu")
     with pytest.raises(InputError, match="identity"):
         tiny_decoder(empty="noise")
     with pytest.raises(InputError, match="batch"):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .blocks import InstanceNorm, scaled
+from .blocks import InstanceNorm, output_activation, scaled
 
 BASE = 64
 """Published channels of the first convolution; every stride-2 convolution doubles them."""
@@ -143,22 +143,15 @@ class ResNetUpsampler(nn.Sequential):
     Args:
         out_channels: adjacent slices S per image.
         width, downsamplings: as of the content encoder that it undoes.
-        activation: "tanh" (published: images in [-1, 1]) or "linear" (images that are z-scored).
+        output: "tanh" (published: images in [-1, 1]) or "linear" (images that are z-scored).
     """
 
-    def __init__(
-        self, out_channels: int = 1, width: float = 1.0, downsamplings: int = 2, activation: str = "tanh"
-    ) -> None:
-        if activation not in ("tanh", "linear"):
-            raise InputError(f'Unknown activation "{activation}"; use "tanh" or "linear".')
+    def __init__(self, out_channels: int = 1, width: float = 1.0, downsamplings: int = 2, output: str = "tanh") -> None:
         channels = content_channels(width, downsamplings)[::-1]
         layers: list[nn.Module] = []
         for coarse, fine in itertools.pairwise(channels):
             layers += [nn.Upsample(scale_factor=2), reflect_conv(coarse, fine, 5), layer_norm(fine), nn.ReLU()]
-        layers.append(reflect_conv(channels[-1], out_channels, 7))
-        if activation == "tanh":
-            layers.append(nn.Tanh())
-        super().__init__(*layers)
+        super().__init__(*layers, reflect_conv(channels[-1], out_channels, 7), output_activation(output))
 
 
 class AdaINDecoder(nn.Module):
@@ -167,7 +160,7 @@ class AdaINDecoder(nn.Module):
     Args:
         out_channels: adjacent slices S per image.
         style_dim: Z, 8 as published.
-        width, downsamplings, activation: as of :class:`ResNetUpsampler`.
+        width, downsamplings, output: as of :class:`ResNetUpsampler`.
         blocks: residual blocks (4 as published), two modulated normalisations each.
         empty: what the normalisations get when there is no style: "zero" (the MLP's answer to the zero vector, a
             neutral style that is learned) or "identity" (scale 1, shift 0); method-spec 5g, g2.
@@ -180,7 +173,7 @@ class AdaINDecoder(nn.Module):
         width: float = 1.0,
         downsamplings: int = 2,
         blocks: int = 4,
-        activation: str = "tanh",
+        output: str = "tanh",
         empty: str = "zero",
     ) -> None:
         super().__init__()
@@ -197,7 +190,7 @@ class AdaINDecoder(nn.Module):
             nn.Linear(hidden, 4 * blocks * self.channels),
         )
         self.blocks = nn.ModuleList(AdaINResBlock(self.channels) for _ in range(blocks))
-        self.up = ResNetUpsampler(out_channels, width, downsamplings, activation)
+        self.up = ResNetUpsampler(out_channels, width, downsamplings, output)
         initialise_kaiming(self)
 
     def modulations(self, style: Tensor) -> list[Modulation]:
@@ -214,6 +207,29 @@ class AdaINDecoder(nn.Module):
         for n, block in enumerate(self.blocks):
             content = block(content, maps[2 * n], maps[2 * n + 1])
         return self.up(content)
+
+
+class DomainAutoencoder(nn.Module):
+    """What a domain has of its own in MUNIT and DALACE: content encoder, style encoder and generator.
+
+    Args:
+        slices: adjacent slices per image.
+        style_dim, width, norm, output, empty: of the three networks.
+    """
+
+    def __init__(
+        self,
+        slices: int = 1,
+        style_dim: int = 8,
+        width: float = 1.0,
+        norm: str = "instance",
+        output: str = "tanh",
+        empty: str = "zero",
+    ) -> None:
+        super().__init__()
+        self.content = ResNetContentEncoder(slices, width, norm=norm)
+        self.style = PooledStyleEncoder(slices, style_dim, width)
+        self.decoder = AdaINDecoder(slices, style_dim, width, output=output, empty=empty)
 
 
 def content_channels(width: float, downsamplings: int) -> list[int]:

@@ -12,7 +12,13 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from .base import System
 
-SYSTEMS = {"margindis": ("margindis", "MarginDis")}
+SYSTEMS = {
+    "margindis": ("margindis", "MarginDis"),
+    "dafnet": ("dafnet", "DAFNet"),
+    "mmsdnet": ("mmsdnet", "MMSDNet"),
+    "dalace": ("dalace", "Dalace"),
+    "ucd": ("ucd", "UCD"),
+}
 """System name -> (module in this folder, class)."""
 
 

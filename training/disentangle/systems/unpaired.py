@@ -1,0 +1,333 @@
+"""What systems for unpaired domains have in common (method-spec 5): domains, their samples, domain-agnostic images.
+
+A domain is a group of sequences that the system does not tell apart: CT, say, and MR of any contrast phase. Only some
+domains are annotated; labels of the others are never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import losses
+from ..adversarial_losses import discriminator_loss, generator_loss
+from ..errors import InputError
+from ..networks.multiscale import MultiScaleDiscriminator
+from ..networks.resnet import DomainAutoencoder
+from ..networks.unet import UNet
+from .base import Batch, Capabilities, Factors, System
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a batch holds of one domain: images (n, S, H, W); labels (n, H, W), None unless the domain is annotated."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+class UnpairedSystem(System):
+    """A system that learns from domains of different subjects.
+
+    The first domain is the source. A sample of a batch is of the domain whose sequence it has; one that has several
+    counts for each (see ``datasets.unpaired``).
+
+    Args:
+        sequences: canonical names, in training order.
+        classes: names of the labels, index 0 the background; empty = no segmentation.
+        healthy: class indices that HEALTHY voxels may carry.
+        domains: name -> its sequences; None = every sequence is a domain of its own.
+        annotated: domains whose labels may be used; None = the source alone.
+        slices: adjacent slices per image.
+        segmentor_width: multiplier of the channels of the U-Net that segments.
+        class_weights: of the cross-entropy, one per class.
+        weights: changes to the class's own ``WEIGHTS`` of the loss terms.
+        style_dim, anatomy_channels: sizes of the factors, for :class:`Capabilities`.
+    """
+
+    WEIGHTS: Mapping[str, float] = {}
+
+    def __init__(
+        self,
+        sequences: Sequence[str],
+        classes: Sequence[str],
+        healthy: Sequence[int],
+        domains: Mapping[str, Sequence[str]] | None,
+        annotated: Sequence[str] | None,
+        slices: int,
+        segmentor_width: float,
+        class_weights: Sequence[float] | None,
+        weights: Mapping[str, float] | None,
+        style_dim: int,
+        anatomy_channels: int,
+    ) -> None:
+        super().__init__()
+        if not sequences or len(set(sequences)) != len(sequences):
+            raise InputError("The sequences of a system must be named, each once.")
+        if unknown := sorted(set(weights or {}) - set(self.WEIGHTS)):
+            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(self.WEIGHTS)}.")
+        self.domains = check_domains(sequences, domains)
+        names = tuple(self.domains)
+        if len(names) < 2:
+            raise InputError("Unpaired learning needs at least two domains; add one to system.domains.")
+        self.source, self.others = names[0], names[1:]
+        self.annotated = (self.source,) if annotated is None else tuple(annotated)
+        if unknown := sorted(set(self.annotated) - set(names)):
+            raise InputError(f"system.annotated names {', '.join(unknown)}, not one of {', '.join(names)}.")
+        self.weights = {**self.WEIGHTS, **(weights or {})}
+        self.diagnostics = {}
+        self.capabilities = Capabilities(
+            sequences=tuple(sequences),
+            targets=tuple(sequences),
+            classes=tuple(classes),
+            healthy=tuple(healthy),
+            slices=slices,
+            size_multiple=16,
+            anatomy_channels=anatomy_channels,
+            style_dim=style_dim,
+            needs_registered_input=False,
+        )
+        self.class_weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
+        self.segmentor = UNet(slices, len(classes), segmentor_width) if classes else None
+
+    def domain_of(self, sequence: str) -> str:
+        """The domain of a sequence.
+
+        Raises:
+            InputError: the model does not know the sequence.
+        """
+        self.index(sequence)
+        return next(name for name, members in self.domains.items() if sequence in members)
+
+    def segment(self, fused: Tensor) -> Tensor:
+        """See :meth:`System.segment`; ``fused`` is the image (B, S, H, W) that the U-Net reads."""
+        if self.segmentor is None:
+            raise InputError("This model does not segment; choose one whose card lists classes.")
+        return self.segmentor(fused)
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def samples(self, batch: Batch) -> dict[str, Samples]:
+        """The samples of every domain, sequence by sequence.
+
+        Raises:
+            InputError: a domain without samples, or an annotated one without labels although the system segments.
+        """
+        result = {}
+        for name, members in self.domains.items():
+            images, labels = [], []
+            for sequence in members:
+                rows = batch.available[sequence] if sequence in batch.images else None
+                if rows is None or not bool(rows.any()):
+                    continue
+                images.append(batch.images[sequence][rows])
+                own = batch.labels_of(sequence) if name in self.annotated else None
+                labels += [] if own is None else [own[rows]]
+            if not images:
+                raise InputError(f"A training batch holds nothing of {name}; use sampling.kind=unpaired.")
+            if name in self.annotated and self.segmentor is not None and len(labels) < len(images):
+                raise InputError(f"{name} has no labels; give it some, or take it out of system.annotated.")
+            result[name] = Samples(torch.cat(images), torch.cat(labels) if labels else None)
+        return result
+
+    def segmentation_terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy ("segmentation", published) and, where it has a weight, 1 - Dice ("dice"); weighted."""
+        healthy = self.capabilities.healthy
+        ce = losses.marginal_cross_entropy(logits, labels, healthy, self.class_weights)
+        terms = {"segmentation": self.weights["segmentation"] * ce}
+        if self.weights["dice"]:
+            terms["dice"] = self.weights["dice"] * losses.marginal_dice(logits, labels, healthy)
+        return terms
+
+    def images(self, batch: Batch) -> dict[str, Tensor]:
+        """The images of every domain."""
+        return {name: part.images for name, part in self.samples(batch).items()}
+
+    def annotated_samples(self, batch: Batch) -> dict[str, Samples]:
+        return {name: part for name, part in self.samples(batch).items() if name in self.annotated}
+
+
+class DisentangledDomains(UnpairedSystem):
+    """Base of MUNIT and DALACE: per domain a content encoder, a style encoder, a generator and a discriminator.
+
+    The anatomy factor is the content map, a quarter of the image's size. The modality factor (B, Z + number of
+    domains) is the style code followed by the domain, one-hot: a code means something to its domain's generator only.
+    What is segmented is the *domain-agnostic image*: the anatomy decoded without style.
+
+    Args:
+        width: multiplier of all channel counts of encoders, generators and discriminators.
+        style_dim: Z of the code, 8 as published.
+        norm: of the content encoders, "instance" or "batch" (method-spec 5g, g1).
+        output: "tanh" (images in [-1, 1]) or "linear" (z-scored images).
+        empty: what stands for the missing style, see :class:`~disentangle.networks.resnet.AdaINDecoder` (5g, g2).
+        scales, layers: of the multi-scale discriminators.
+        adversarial: kind of the adversarial losses, see :mod:`disentangle.adversarial_losses`.
+        The others: as of :class:`UnpairedSystem`.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[str],
+        classes: Sequence[str],
+        healthy: Sequence[int],
+        domains: Mapping[str, Sequence[str]] | None,
+        annotated: Sequence[str] | None,
+        slices: int,
+        segmentor_width: float,
+        class_weights: Sequence[float] | None,
+        weights: Mapping[str, float] | None,
+        width: float,
+        style_dim: int,
+        norm: str,
+        output: str,
+        empty: str,
+        scales: int,
+        layers: int,
+        adversarial: str,
+    ) -> None:
+        count = len(check_domains(sequences, domains))
+        auto = [DomainAutoencoder(slices, style_dim, width, norm, output, empty) for _ in range(count)]
+        super().__init__(
+            sequences,
+            classes,
+            healthy,
+            domains,
+            annotated,
+            slices,
+            segmentor_width,
+            class_weights,
+            weights,
+            style_dim + count,
+            auto[0].content.out_channels,
+        )
+        self.adversarial, self.code = adversarial, style_dim
+        self.autoencoders = nn.ModuleDict(zip(self.domains, auto, strict=True))
+        self.discriminators = nn.ModuleDict(
+            {name: MultiScaleDiscriminator(slices, width, scales, layers) for name in self.domains}
+        )
+        marks = torch.stack([self._mark(self.domain_of(s)) for s in sequences])
+        self.register_buffer("default_styles", torch.cat([torch.zeros(len(sequences), style_dim), marks], dim=1))
+
+    # -- the System interface --------------------------------------------------------------------------------------
+
+    def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
+        """See :meth:`System.encode`; anatomies are (B, C, H / 4, W / 4)."""
+        anatomy, modality = {}, {}
+        for sequence, image in images.items():
+            name = self.domain_of(sequence)
+            code = self.autoencoders[name].style(image)
+            anatomy[sequence] = self.autoencoders[name].content(image)
+            modality[sequence] = torch.cat([code, self._mark(name).to(code).expand(len(code), -1)], dim=1)
+        return Factors(anatomy, modality, mask)
+
+    def contents(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Anatomies of images by domain."""
+        return {d: self.autoencoders[d].content(x) for d, x in images.items()}
+
+    def codes(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Style codes (n, Z) of images by domain."""
+        return {d: self.autoencoders[d].style(x) for d, x in images.items()}
+
+    def agnostic_image(self, anatomy: Tensor, sequence: str) -> Tensor:
+        """Domain-agnostic image (B, S, H, W) of an anatomy that was encoded from ``sequence``."""
+        return self.agnostic(anatomy, self.domain_of(sequence))
+
+    def agnostic(self, anatomy: Tensor, domain: str) -> Tensor:
+        """G(a, no style), by the generator of the anatomy's own domain."""
+        return self.autoencoders[domain].decoder(anatomy)
+
+    def fuse(self, factors: Factors) -> Tensor:
+        """Mean domain-agnostic image (B, S, H, W) of the sequences present.
+
+        The method reads one image; of several, the mean makes sense where they lie on one grid.
+        """
+        images = [self.agnostic_image(a, s) for s, a in factors.anatomy.items()]
+        return torch.stack(images).mean(0)
+
+    def decode(self, anatomy: Tensor, style: Tensor | str) -> Tensor:
+        """See :meth:`System.decode`: by the generator of the domain that the style (B, Z + domains) names."""
+        if isinstance(style, str):
+            style = self.default_style(style).expand(len(anatomy), -1)
+        code, which = style[:, : self.code], style[:, self.code :].argmax(1)
+        image: Tensor | None = None
+        for n, auto in enumerate(self.autoencoders.values()):
+            rows = which == n
+            if bool(rows.any()):
+                part = auto.decoder(anatomy[rows], code[rows])
+                image = part.new_zeros(len(anatomy), *part.shape[1:]) if image is None else image
+                image[rows] = part
+        return image
+
+    def synthesis_anatomy(self, factors: Factors) -> Tensor:
+        """Mean of the anatomies: those of all domains are trained to agree."""
+        return torch.stack(list(factors.anatomy.values())).mean(0)
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """All ordered pairs (anatomy's domain, style's domain) of different domains."""
+        return [(i, j) for i in self.domains for j in self.domains if i != j]
+
+    def swapped(self, anatomy: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> dict[tuple[str, str], Tensor]:
+        """x_{i->j} = G^j(a_i, m_j) for every ordered pair of domains."""
+        return {
+            (i, j): self.autoencoders[j].decoder(anatomy[i], partners(codes[j], len(anatomy[i])))
+            for i, j in self.pairs()
+        }
+
+    def discriminator_terms(self, real: Mapping[str, Tensor], fake: Mapping[tuple[str, str], Tensor]) -> Tensor:
+        """What the domains' discriminators minimise: every fake against the real images of its style's domain."""
+        values = []
+        for (_, j), image in fake.items():
+            for scores in self.discriminators[j](real[j]):
+                values.append(discriminator_loss(scores, True, self.adversarial).mean())
+            for scores in self.discriminators[j](image.detach()):
+                values.append(discriminator_loss(scores, False, self.adversarial).mean())
+        return torch.stack(values).sum()
+
+    def adversarial_term(self, fake: Mapping[tuple[str, str], Tensor]) -> Tensor:
+        """What encoders and generators minimise: every swapped image passes for one of its style's domain."""
+        values = []
+        for (_, j), image in fake.items():
+            for scores in self.discriminators[j](image):
+                values.append(generator_loss(scores, self.adversarial).mean())
+        return torch.stack(values).sum()
+
+    def _mark(self, domain: str) -> Tensor:
+        """One-hot domain."""
+        return torch.eye(len(self.domains))[list(self.domains).index(domain)]
+
+
+def check_domains(sequences: Sequence[str], domains: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    """The domains by name, in order; every sequence belongs to exactly one.
+
+    Raises:
+        InputError: it does not.
+    """
+    if domains is None:
+        return {s: (s,) for s in sequences}
+    members = [s for names in domains.values() for s in names]
+    if sorted(members) != sorted(sequences) or not all(domains.values()):
+        raise InputError(f"Every one of {', '.join(sequences)} must be in exactly one domain; correct system.domains.")
+    return {str(name): tuple(names) for name, names in domains.items()}
+
+
+def partners(codes: Tensor, count: int) -> Tensor:
+    """``count`` rows of codes (n, Z) in turn: the real style that each swapped image takes."""
+    return codes[torch.arange(count, device=codes.device) % len(codes)]
+
+
+def jsonable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor, from its ``locals()``, as a system records them."""
+    plain = {}
+    for key, value in settings.items():
+        if key in ("self", "__class__"):
+            continue
+        if isinstance(value, Mapping):
+            value = {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in value.items()}
+        plain[key] = list(value) if isinstance(value, (list, tuple)) else value
+    return plain
