@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from disentangle.cli import main
+from disentangle.learning.lineage import lineage
 from disentangle.study import Image, Study
 from tiny_bundle import tiny_bundle
 
@@ -291,8 +292,17 @@ def test_a_checkpoint_becomes_a_bundle_that_segments(study, tmp_path, capsys):
     (tmp_path / "card.json").write_text('{"version": "9.8"}', encoding="utf-8")
     bundle = tmp_path / "mine"
     checkpoint = str(tmp_path / "run" / "final.ckpt")
-    assert main(["export", checkpoint, "-o", str(bundle), "--card", str(tmp_path / "card.json")]) == 0
+    (tmp_path / "more.json").write_text('{"description": "A tiny one."}', encoding="utf-8")
+    cards = [str(tmp_path / "card.json"), str(tmp_path / "more.json")]
+    assert main(["export", checkpoint, "-o", str(bundle), "--card", *cards]) == 0
     assert "mine 9.8" in capsys.readouterr().out
+    card = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    assert card["description"] == "A tiny one."
+    # How to repeat it: every run that led to these weights, here this one and the one that starts from the bundle.
+    assert [(r["run"], r["steps"], r["seed"]) for r in card["training_runs"]] == [("run", 2, 0)]
+    settings = ["training.steps=1", "sampling.batch=2", "sampling.sizes=[[32, 32]]", "name=next", "-q"]
+    assert main(["train", str(config), f"training.init_from={bundle.as_posix()}", *settings]) == 0
+    assert [r["run"] for r in lineage(tmp_path / "next" / "final.ckpt")] == ["run", "next"]
     arguments = ["segment", "-i", f"T1={study / 'T1.nii.gz'}", "--model", str(bundle), "-q"]
     assert main([*arguments, "-o", str(tmp_path / "seg.nii.gz")]) == 0
     capsys.readouterr()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--subsets", choices=("leave-one-out", "all"), default="leave-one-out")
     parser.add_argument("--no-folds", action="store_true", help="leave the leave-one-person-out part out")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "quality.json")
+    parser.add_argument("--card", type=Path, help="also write the means as an entry of a model card (export --card)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of the configuration")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
@@ -72,7 +74,19 @@ def main(arguments: list[str]) -> int:
     with write_atomically(options.output) as temporary:
         temporary.write_text(json.dumps(report, indent=1, default=float) + "\n", encoding="utf-8")
     print(f"\nWritten: {options.output}")
+    if options.card:
+        parts = {name: rounded(part["mean"]) for name, part in report.items() if isinstance(part, dict)}
+        text = json.dumps({"quality": {"measured_by": report["command"], **parts}}, indent=1)
+        options.card.write_text(text + "\n", encoding="utf-8")
+        print(f"Written: {options.card}")
     return 0
+
+
+def rounded(values: Any) -> Any:
+    """Three digits after the point; figures that are not there (NaN) are left out."""
+    if isinstance(values, dict):
+        return {k: rounded(v) for k, v in values.items() if not (isinstance(v, float) and math.isnan(v))}
+    return round(values, 3) if isinstance(values, float) else values
 
 
 if __name__ == "__main__":

@@ -39,7 +39,10 @@ def add_commands(commands: Any) -> None:
     export = commands.add_parser("export", help="make a bundle of a checkpoint")
     export.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="the bundle's folder")
-    export.add_argument("--card", type=Path, metavar="JSON", help="entries of the model card: version, quality, ...")
+    export.add_argument(
+        "--card", type=Path, nargs="+", default=[], metavar="JSON",
+        help="entries of the model card: version, description, quality, ...; of several files the last one holds",
+    )  # fmt: skip
     export.add_argument("--full-precision", action="store_true", help="32-bit weights, twice the size")
     add_loudness(export)
     export.set_defaults(run=run_export)
@@ -82,20 +85,19 @@ def run_evaluate(options: argparse.Namespace, console: Console) -> None:
 def run_export(options: argparse.Namespace, console: Console) -> None:
     """``disentangle export``."""
     check_writable(options.output, folder=True)
-    bundle = learning("export", "export")(
-        options.checkpoint, options.output, read_entries(options.card), half=not options.full_precision
-    )
+    card: dict[str, Any] = {}
+    for path in options.card:
+        card |= read_entries(path)
+    bundle = learning("export", "export")(options.checkpoint, options.output, card, half=not options.full_precision)
     console.say(f"Bundle {bundle.name} {bundle.version} (licence {bundle.license['name']}): {bundle.path}")
 
 
-def read_entries(path: Path | None) -> dict[str, Any]:
-    """Entries of a model card from a JSON file; none without a file.
+def read_entries(path: Path) -> dict[str, Any]:
+    """Entries of a model card from a JSON file.
 
     Raises:
         InputError: it cannot be read, or holds no JSON object.
     """
-    if path is None:
-        return {}
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from ..bundles import Bundle, write_bundle
 from ..preprocessing import PreprocessingConfig
 from .checkpoints import load_checkpoint, system_from_checkpoint
+from .lineage import lineage
 
 PERMISSIVE = {"name": "Apache-2.0", "permissive": True}
 _CITATION = (
@@ -44,6 +45,7 @@ def export(
         "preprocessing": PreprocessingConfig.from_dict(config["preprocessing"]).to_dict(),
         "intended_use": "Brain MR of adults. A research tool, not a medical device; not for diagnosis.",
         "training": {"data": data, "steps": content["iteration"], "seed": config["seed"], "config": config},
+        "training_runs": lineage(checkpoint),
         "citation": _CITATION,
         **(card or {}),
     }
