@@ -21,6 +21,7 @@ class Translation:
         x, y: (B, S, H, W) images of them, y the truth of the translation.
         mask: (B, 1, H, W).
         fake: (B, S, H, W), the translation; None until it is made.
+        labels: (B, H, W), where a loss needs them.
     """
 
     source: Tensor
@@ -29,6 +30,7 @@ class Translation:
     y: Tensor
     mask: Tensor
     fake: Tensor | None = None
+    labels: Tensor | None = None
 
 
 def draw_translations(batch: Batch, sequences: Sequence[str], count: int = 1, own: bool = True) -> Translation:
