@@ -153,3 +153,54 @@ def marginal_segmentation(
 ) -> Tensor:
     """:func:`marginal_dice` + :func:`marginal_cross_entropy`."""
     return marginal_dice(logits, labels, healthy, mask) + marginal_cross_entropy(logits, labels, healthy, weight, mask)
+
+
+def soft_dice(a: Tensor, b: Tensor) -> Tensor:
+    """Soft Dice of maps (B, C, H, W) over all channels and pixels jointly: (B,); 1 where both are empty."""
+    overlap, size = (a * b).sum(dim=(1, 2, 3)), (a + b).sum(dim=(1, 2, 3))
+    return (2 * overlap + 1e-12) / (size + 1e-12)
+
+
+def annotated(labels: Tensor) -> Tensor:
+    """Which samples of labels (B, H, W) have any: (B,) bool."""
+    return (labels != UNLABELLED).flatten(1).any(1)
+
+
+def joint_dice(logits: Tensor, labels: Tensor, healthy: Sequence[int] = (0,)) -> Tensor:
+    """1 - soft Dice over all foreground classes jointly, per sample (Chartsias et al.; method-spec 2b).
+
+    Pixels whose label is unknown do not count; HEALTHY ones count for the classes that are not among ``healthy``.
+
+    Args:
+        logits: (B, L, H, W), class 0 the background.
+        labels: (B, H, W) int64.
+
+    Returns:
+        (B,); 0 for a sample without labels.
+    """
+    labelled, is_healthy = labels < HEALTHY, labels == HEALTHY
+    classes = range(1, logits.shape[1])
+    truth = torch.stack([labels == c for c in classes], dim=1).to(logits.dtype)
+    known = torch.stack([labelled if c in healthy else labelled | is_healthy for c in classes], dim=1)
+    return 1 - soft_dice(torch.softmax(logits, dim=1)[:, 1:] * known, truth)
+
+
+def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, the weight of a class inverse to its share of the batch's labelled pixels (method-spec 2b, g3).
+
+    A class below 1 % of the pixels weighs as one of 1 %.
+
+    Args:
+        logits: (B, L, H, W).
+        labels: (B, H, W) int64; HEALTHY and UNLABELLED pixels do not count.
+
+    Returns:
+        Mean over the labelled pixels of each sample (B,); 0 for a sample without labels.
+    """
+    counted = labels < HEALTHY
+    index = labels.masked_fill(~counted, 0)
+    count = torch.bincount(index[counted], minlength=logits.shape[1]).to(logits.dtype)
+    weight = count.sum().clamp_min(1.0) / torch.maximum(count, 0.01 * count.sum()).clamp_min(1.0)
+    own = torch.log_softmax(logits, dim=1).gather(1, index[:, None])[:, 0]
+    total = (-own * weight[index] * counted).sum(dim=(1, 2))
+    return total / counted.sum(dim=(1, 2)).clamp_min(1)

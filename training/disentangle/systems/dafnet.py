@@ -1,0 +1,391 @@
+"""DAFNet: disentangle, align and fuse sequences that are not registered (Chartsias et al., IEEE TMI 2020).
+
+An anatomy encoder per sequence with a common second half makes categorical anatomies; a spatial transformer moves one
+anatomy onto another; the maximum fuses them; one segmentor and one decoder serve all. Images are reconstructed from
+their own anatomy and from those of the other sequences, moved onto theirs: that trains the transformer, and makes
+the labels of one sequence teach the others. Two sequences are published; here there may be more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .. import losses
+from ..errors import InputError
+from ..networks.blocks import scaled
+from ..networks.categorical import categorical
+from ..networks.decoders import SPADEDecoder
+from ..networks.film import FiLMDecoder
+from ..networks.fusion import maximum
+from ..networks.heads import SegmentationHead
+from ..networks.pairing import PairWeighting
+from ..networks.stn import SpatialTransformer
+from ..networks.style import AnatomyStyleEncoder, sample_style
+from ..networks.unet import UNetDecoder, UNetEncoder
+from .adversaries import Adversaries
+from .base import Batch, Capabilities, Factors, System, TrainingStep
+from .views import View, draw, select, total
+
+FIDELITY = {
+    "recommended": {"binarise": "argmax", "norm": "instance", "regression_anatomy": "same"},
+    "paper": {"binarise": "round", "norm": "batch", "regression_anatomy": "encoded"},
+    "reference": {"binarise": "round", "norm": "batch", "regression_anatomy": "same"},
+}
+"""What the settings that are left out stand for (method-spec 2g: g1, g7, g4)."""
+
+
+class DAFNet(System):
+    """The system of Chartsias et al. in the recommended reading of method-spec, section 2.
+
+    Args:
+        sequences: canonical names; with labels for the first alone (0 % annotations), it is the source.
+        classes: names of the labels, index 0 the background; empty = no segmentation.
+        healthy: class indices that HEALTHY pixels may carry.
+        size: (H, W) of the slices, multiples of 16 (of 32 with the SPADE decoder), at least 48: the networks with
+            fully connected layers are made for it. Other sizes work where no discriminator is asked.
+        width: multiplier of all published channel counts (not of the FiLM decoder, whose width is C).
+        anatomy_channels: C. style_dim: Z.
+        decoder: "film" or "spade". output: "tanh" for images in [-1, 1], "linear" for z-scored ones.
+        spatial_transformer: False leaves anatomies where they are (ablation).
+        pair_weighting: weigh the candidates of ``Batch.candidates`` instead of taking the partner for granted.
+        binarise: "argmax", "round", "gumbel" or "softmax"; norm: "instance", "batch" or "batch_per_sequence", of the
+            anatomy encoders; regression_anatomy: whether L_rec^z re-encodes the style with the "same" anatomy or with
+            that "encoded" from the synthetic image. None = as ``fidelity`` says.
+        fidelity: "recommended", "paper" or "reference", see :data:`FIDELITY`.
+        adversarial: "lsgan", "bce" or "hinge". pooled_discriminators: they average over positions, and take any size.
+        weights: changes to ``WEIGHTS``. A term of weight 0 is not computed, and needs no discriminator.
+        learning_rate: of Adam. clip_norm: of the generator's gradient; None as published.
+    """
+
+    name = "dafnet"
+    WEIGHTS: ClassVar[dict[str, float]] = {
+        "kl": 0.1,
+        "segmentation": 10.0,
+        "mask_adversarial": 1.0,
+        "reconstruction": 1.0,
+        "image_adversarial": 1.0,
+        "style_regression": 1.0,
+    }
+    """Published weights of the terms L_KL, L_sup, L_adv^M, L_rec, L_adv^I and L_rec^z."""
+    CROSS_ENTROPY = 0.01
+    """Weight beta of the cross-entropy within L_sup."""
+    BRANCHES = ("own", "deformed")
+    """Branches that the losses see; the fused one is left out for the sake of the transformer (method-spec g11)."""
+    STYLED = ("own",)
+    """Branches with a modality factor of their own; the others take that of the target's own anatomy."""
+    JOINT_REGRESSION = True
+    """L_rec^z is part of the generator's update."""
+    SHARED_DECODER = True
+    """The second half of the anatomy encoders is common to all sequences."""
+    MASK_FILTERS = 64
+    """Filters of D_M's first convolution."""
+
+    def __init__(
+        self,
+        sequences: Sequence[str],
+        classes: Sequence[str] = (),
+        healthy: Sequence[int] = (0,),
+        size: Sequence[int] = (192, 192),
+        width: float = 1.0,
+        anatomy_channels: int = 8,
+        style_dim: int = 8,
+        decoder: str = "film",
+        output: str = "tanh",
+        spatial_transformer: bool = True,
+        pair_weighting: bool = False,
+        binarise: str | None = None,
+        norm: str | None = None,
+        regression_anatomy: str | None = None,
+        fidelity: str = "recommended",
+        adversarial: str = "lsgan",
+        pooled_discriminators: bool = False,
+        weights: dict[str, float] | None = None,
+        learning_rate: float = 1e-4,
+        clip_norm: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            key: list(value) if isinstance(value, (tuple, list)) else value
+            for key, value in locals().items()
+            if key not in ("self", "__class__")
+        }
+        multiple = 32 if decoder == "spade" else 16
+        self._check(multiple)
+        chosen = FIDELITY[fidelity]
+        self.binarise = binarise or chosen["binarise"]
+        self.regression_anatomy = regression_anatomy or chosen["regression_anatomy"]
+        norm = norm or chosen["norm"]
+        self.weights = {**self.WEIGHTS, **(weights or {})}
+        self.diagnostics = {}
+        self.capabilities = Capabilities(
+            sequences=tuple(sequences),
+            targets=tuple(sequences),
+            classes=tuple(classes),
+            healthy=tuple(healthy),
+            slices=1,
+            size_multiple=multiple,
+            anatomy_channels=anatomy_channels,
+            style_dim=style_dim,
+            aligns=True,
+            needs_registered_input=False,
+        )
+        count, shared = len(self.capabilities.sequences), self.SHARED_DECODER
+        self.encoders = nn.ModuleList(UNetEncoder(1, width, norm) for _ in range(count))
+        self.anatomy_decoders = nn.ModuleList(
+            UNetDecoder(anatomy_channels, width, norm, conditions=count if shared else 1)
+            for _ in range(1 if shared else count)
+        )
+        self.style_encoder = AnatomyStyleEncoder(anatomy_channels, 1, style_dim, width, size)
+        self.decoder = self._decoder(multiple)
+        self.transformer = SpatialTransformer(anatomy_channels, size, width=width) if spatial_transformer else None
+        self.pairing = PairWeighting() if pair_weighting else None
+        self.segmentor = None
+        if classes:
+            self.segmentor = SegmentationHead(anatomy_channels, len(classes), "conv", (scaled(64, width),))
+        self.adversaries = Adversaries(
+            sequences,
+            len(classes) - 1 if classes and self.weights["mask_adversarial"] else 0,
+            scaled(self.MASK_FILTERS, width),
+            scaled(64, width) if self.weights["image_adversarial"] else 0,
+            size,
+            pooled_discriminators,
+            adversarial,
+        )
+        self.register_buffer("default_styles", torch.zeros(count, style_dim))
+
+    def _check(self, multiple: int) -> None:
+        """Refuse settings that make no system."""
+        config = self.config
+        if not config["sequences"] or len(set(config["sequences"])) != len(config["sequences"]):
+            raise InputError("The sequences of a system must be named, each once.")
+        if unknown := sorted(set(config["weights"] or {}) - set(self.WEIGHTS)):
+            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(self.WEIGHTS)}.")
+        choices = {"decoder": ("film", "spade"), "fidelity": tuple(FIDELITY), "regression_anatomy": ("same", "encoded")}
+        for key, allowed in choices.items():
+            if config[key] is not None and config[key] not in allowed:
+                raise InputError(f'Unknown {key} "{config[key]}"; use one of: {", ".join(allowed)}.')
+        if len(config["size"]) != 2 or any(n % multiple for n in config["size"]):
+            raise InputError(f"system.size must be two multiples of {multiple}, not {config['size']}.")
+
+    def _decoder(self, multiple: int) -> nn.Module:
+        c = self.config
+        if c["decoder"] == "film":
+            return FiLMDecoder(c["anatomy_channels"], c["style_dim"], 1, c["output"])
+        base = [n // multiple for n in c["size"]]
+        return SPADEDecoder(c["anatomy_channels"], c["style_dim"], 1, c["width"], base, output=c["output"])
+
+    # -- the System interface --------------------------------------------------------------------------------------
+
+    def anatomy(self, image: Tensor, sequence: str) -> Tensor:
+        """Anatomy (B, C, H, W) of an image (B, 1, H, W) of a sequence."""
+        number = self.index(sequence)
+        decoder = self.anatomy_decoders[0 if self.SHARED_DECODER else number]
+        logits = decoder(self.encoders[number](image), number if self.SHARED_DECODER else 0)
+        return categorical(logits, self.binarise, self.training)
+
+    def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
+        anatomy = {s: self.anatomy(x, s) for s, x in images.items()}
+        return Factors(anatomy, {s: self.style_encoder(anatomy[s], x)[0] for s, x in images.items()}, mask)
+
+    def align(self, factors: Factors, reference: str) -> Factors:
+        """The anatomies of all sequences on the slice of ``reference``: stn(s_j, s_reference)."""
+        fixed = factors.anatomy[reference]
+        moved = {s: a if s == reference else self.move(a, fixed) for s, a in factors.anatomy.items()}
+        return Factors(moved, factors.modality, factors.mask)
+
+    def move(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """An anatomy on the slice of another one, both (B, C, H, W)."""
+        return moving if self.transformer is None else self.transformer(moving, fixed)
+
+    def fuse(self, factors: Factors) -> Tensor:
+        return maximum(list(factors.anatomy.values()))
+
+    def segment(self, fused: Tensor) -> Tensor:
+        if self.segmentor is None:
+            raise InputError("This model does not segment; choose one whose card lists classes.")
+        return self.segmentor(fused)
+
+    def decode(self, anatomy: Tensor, style: Tensor | str) -> Tensor:
+        if isinstance(style, str):
+            style = self.default_style(style).expand(len(anatomy), -1)
+        return self.decoder(anatomy, style)
+
+    def synthesis_anatomy(self, factors: Factors) -> Tensor:
+        """The fused anatomy: the only one that all sequences contribute to."""
+        return self.fuse(factors)
+
+    def training_steps(self) -> Sequence[TrainingStep]:
+        adam, judges = {"lr": self.config["learning_rate"]}, list(self.adversaries.parameters())
+        makers = [p for name, p in self.named_parameters() if not name.startswith("adversaries.")]
+        steps = [TrainingStep("generator", makers, self.generator_loss, adam, self.config["clip_norm"])]
+        return (
+            [*steps, TrainingStep("discriminators", judges, self.discriminator_loss, adam, None)] if judges else steps
+        )
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    def views(self, batch: Batch) -> list[View]:
+        """Every anatomy that the losses look at: own, deformed and (MMSDNet) fused, by target."""
+        present = [s for s in self.capabilities.sequences if s in batch.images and bool(batch.available[s].any())]
+        if not present:
+            raise InputError("A training batch holds none of the sequences of this system.")
+        own = {s: self.anatomy(batch.images[s], s) for s in present}
+        partners = {s: own[s][:, None] for s in present}
+        if self.pairing is not None and batch.candidates is not None:
+            partners = {s: self._anatomies(batch.candidates[s], s) for s in present}
+        views = []
+        for target in present:
+            there = batch.available[target].to(own[target].dtype)
+            views.append(View(target, "own", own[target], there))
+            moved, shares, weights = [], [], []
+            for source in (s for s in present if s != target):
+                anatomies, weight = self.deformed(partners[source], own[target])
+                both = there * batch.available[source]
+                for n, anatomy in enumerate(anatomies):
+                    views.append(View(target, "deformed", anatomy, both * weight[:, n], judged=n == 0))
+                moved.append(anatomies)
+                shares.append(both)
+                weights.append(both[:, None] * weight)
+            if "fused" in self.BRANCHES and moved:
+                share = torch.stack(weights).sum(0) / torch.stack(shares).sum(0).clamp_min(1.0)[:, None]
+                for n, anatomies in enumerate(zip(*moved, strict=True)):
+                    anatomy = maximum([own[target], *anatomies], [there > 0, *(s > 0 for s in shares)])
+                    views.append(View(target, "fused", anatomy, share[:, n], judged=n == 0))
+        return views
+
+    def deformed(self, candidates: Tensor, fixed: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Candidates (B, k, C, H, W) moved onto ``fixed`` (B, C, H, W), k anatomies, and their weights (B, k)."""
+        count = candidates.shape[1]
+        moved = self.move(candidates.flatten(0, 1), fixed.repeat_interleave(count, 0))
+        moved = moved.unflatten(0, (-1, count))
+        if self.pairing is None:
+            weight = torch.full(moved.shape[:2], 1 / count, device=moved.device, dtype=moved.dtype)
+        else:
+            overlap = [losses.soft_dice(moved[:, n], fixed) for n in range(count)]
+            weight = self.pairing(torch.stack(overlap, dim=1))
+            self.diagnostics["largest_pair_weight"] = weight.detach().amax(1).mean()
+        return list(moved.unbind(1)), weight
+
+    def segment_candidates(self, images: dict[str, Tensor], reference: str, candidates: dict[str, Tensor]) -> Tensor:
+        """Probabilities (B, L, H, W) on the slice of ``reference``: the mean over k fusions, weighted by how well the
+        candidates fit (Chartsias et al., section III-F).
+
+        Args:
+            images: at least that of ``reference``, (B, 1, H, W).
+            candidates: other sequence -> (B, k, 1, H, W), the same k of each.
+        """
+        fixed = self.anatomy(images[reference], reference)
+        moved = [self.deformed(self._anatomies(x, s), fixed) for s, x in candidates.items() if s != reference]
+        weight = torch.stack([w for _, w in moved]).mean(0)
+        fused = [maximum([fixed, *anatomies]) for anatomies in zip(*(a for a, _ in moved), strict=True)]
+        found = [self.segment(f).softmax(1) * weight[:, n, None, None, None] for n, f in enumerate(fused)]
+        return torch.stack(found).sum(0)
+
+    def _anatomies(self, images: Tensor, sequence: str) -> Tensor:
+        """Anatomies (B, k, C, H, W) of images (B, k, 1, H, W)."""
+        return self.anatomy(images.flatten(0, 1), sequence).unflatten(0, images.shape[:2])
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms of method-spec 2b. Samples without labels of a sequence learn that sequence by the other
+        terms, and by the labels of the other sequences, onto whose slices its anatomy is moved."""
+        views, weights = self.views(batch), self.weights
+        posteriors, styles = self.styles(views, batch)
+        terms = {}
+        if weights["kl"]:
+            values = [losses.kl_standard_normal(mean, log_variance) for _, mean, log_variance in posteriors]
+            terms["kl"] = total([view for view, _, _ in posteriors], values)
+        if self.segmentor is not None:
+            logits = [self.segment(view.anatomy) for view in views]
+            taught = [n for n, view in enumerate(views) if batch.labels_of(view.target) is not None]
+            if weights["segmentation"] and taught:
+                terms["segmentation"] = self.supervision([views[n] for n in taught], [logits[n] for n in taught], batch)
+            if self.adversaries.masks is not None:
+                masks = [x.softmax(1)[:, 1:] for x in logits]
+                terms["mask_adversarial"] = self.adversaries.masks_pass(views, masks)
+        images = [self.decode(view.anatomy, style) for view, style in zip(views, styles, strict=True)]
+        if weights["reconstruction"]:
+            pairs = [(image, batch.images[view.target]) for view, image in zip(views, images, strict=True)]
+            terms["reconstruction"] = total(views, [(image - real).abs().mean((1, 2, 3)) for image, real in pairs])
+        if self.adversaries.images is not None:
+            terms["image_adversarial"] = self.adversaries.images_pass(views, images)
+        if weights["style_regression"] and self.JOINT_REGRESSION:
+            terms["style_regression"] = self.regression([view for view in views if view.branch == "own"])
+        return {name: weights[name] * value for name, value in terms.items()}
+
+    def styles(self, views: list[View], batch: Batch) -> tuple[list[tuple[View, Tensor, Tensor]], list[Tensor]]:
+        """Views with a posterior of their own, its mean and log-variance; and a drawn style (B, Z) for every view."""
+        posteriors, of_target, styles = [], {}, []
+        for view in views:  # the own view of a target comes before its others
+            if view.branch in self.STYLED:
+                mean, log_variance = self.style_encoder(view.anatomy, batch.images[view.target])
+                posteriors.append((view, mean, log_variance))
+                styles.append(sample_style(mean, log_variance))
+                of_target.setdefault(view.target, styles[-1])
+            else:
+                styles.append(of_target[view.target])
+        return posteriors, styles
+
+    def supervision(self, views: list[View], logits: list[Tensor], batch: Batch) -> Tensor:
+        """L_sup: joint Dice, and a little cross-entropy, of the views whose slice is annotated."""
+        values, shares = [], []
+        for view, x in zip(views, logits, strict=True):
+            labels = batch.labels_of(view.target)
+            value = losses.joint_dice(x, labels, self.capabilities.healthy)
+            if self.CROSS_ENTROPY:
+                value = value + self.CROSS_ENTROPY * losses.balanced_cross_entropy(x, labels)
+            values.append(value)
+            shares.append(view.share * losses.annotated(labels))
+        return total(views, values, shares)
+
+    def regression(self, views: list[View]) -> Tensor:
+        """L_rec^z: a style drawn from the prior is found again in the image that it makes."""
+        values = []
+        for view in views:
+            style = torch.randn(len(view.anatomy), self.config["style_dim"], device=view.anatomy.device)
+            image = self.decode(view.anatomy, style)
+            same = self.regression_anatomy == "same"
+            anatomy = view.anatomy if same else self.anatomy(image, view.target)
+            values.append((style - self.style_encoder(anatomy, image)[0]).abs().mean(1))
+        return total(views, values)
+
+    def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """D_M and D_I,i on real masks and images, and on what the generator now makes of this batch.
+
+        The fakes of a sequence are drawn at random, sample by sample, from its views. All discriminators share one
+        update (the code makes one of D_M per sequence); the D_I,i have no parameter in common.
+        """
+        judges, terms = self.adversaries, {}
+        masks, images = self._fakes(batch)
+        available = {target: batch.available[target] for target in images}
+        if judges.masks is not None:
+            real = []
+            for target, there in available.items():
+                labels = batch.labels_of(target)
+                if labels is not None:
+                    mask = torch.stack([labels == c for c in range(1, len(self.capabilities.classes))], dim=1)
+                    real.append((mask.to(masks[target].dtype), losses.annotated(labels) & there))
+            terms["mask_discriminator"] = judges.mask_loss(real, [(masks[t], available[t]) for t in masks])
+        if judges.images is not None:
+            terms["image_discriminators"] = judges.image_loss(batch.images, images, available)
+        return terms
+
+    @torch.no_grad()
+    def _fakes(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Soft masks (B, L, H, W) and reconstructions (B, 1, H, W) by sequence, from one of its views per sample."""
+        views = self.views(batch)
+        _, styles = self.styles(views, batch)
+        masks, images = {}, {}
+        for target in dict.fromkeys(view.target for view in views):
+            theirs = [n for n, view in enumerate(views) if view.target == target and view.judged]
+            pick = draw([views[n] for n in theirs])
+            anatomy = select([views[n].anatomy for n in theirs], pick)
+            images[target] = self.decode(anatomy, select([styles[n] for n in theirs], pick))
+            if self.adversaries.masks is not None:
+                masks[target] = self.segment(anatomy).softmax(1)[:, 1:]
+        return masks, images
