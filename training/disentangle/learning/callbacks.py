@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import warnings
@@ -69,7 +70,7 @@ class Housekeeping(lightning.Callback):
         if not scores:
             return
         self._write(trainer, {f"validation/{k}": v for k, v in scores.items()}, learner.iteration)
-        if learner.follow_plateau(scores["cross"]):
+        if learner.follow_plateau(scores["self"] if math.isnan(scores["cross"]) else scores["cross"]):
             self.save(learner, BEST)
         self._say(f"step {learner.iteration}: validation " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 

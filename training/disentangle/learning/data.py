@@ -13,6 +13,7 @@ from ..datasets.pairs import PairSampler, PairSamplingConfig
 from ..datasets.phantoms import load_phantoms
 from ..datasets.sampling import SamplingConfig, SliceSampler
 from ..datasets.studies import find_studies, load_studies
+from ..datasets.unpaired import UnpairedSampler, UnpairedSamplingConfig
 from ..datasets.volumes import Subject
 from ..errors import InputError
 from ..preprocessing import PreprocessingConfig
@@ -33,9 +34,7 @@ class Data:
         phantoms = [s for s in self.training if s.source == "phantom"]
         if phantoms:
             seeds = [s.about["seed"] for s in phantoms]
-            studies.append(
-                {"name": f"{len(phantoms)} digital brain phantoms", "seeds": [min(seeds), max(seeds)]}
-            )
+            studies.append({"name": f"{len(phantoms)} digital brain phantoms", "seeds": [min(seeds), max(seeds)]})
         return studies
 
 
@@ -88,6 +87,7 @@ class Sampler(Protocol):
 SAMPLERS: dict[str, tuple[type, type]] = {
     "registered": (SliceSampler, SamplingConfig),
     "pairs": (PairSampler, PairSamplingConfig),
+    "unpaired": (UnpairedSampler, UnpairedSamplingConfig),
 }
 """``sampling.kind`` -> (sampler, its settings)."""
 

@@ -211,7 +211,28 @@ class Average:
 
 def validation_scores(system: System, batch: Batch) -> dict[str, float]:
     """Mean masked L1 of self- and cross-reconstruction, and of every sequence withheld and synthesised in its
-    default style; Dice per class of the fused segmentation of all sequences."""
+    default style; Dice per class of the fused segmentation of all sequences.
+
+    Samples with different sequences (unpaired domains) are scored apart: the means are over these groups, and their
+    Dice values stand beside the mean, with the names of the sequences.
+    """
+    sequences = list(batch.images)
+    available = torch.stack([batch.available[s] for s in sequences], dim=1)
+    patterns, group = available.unique(dim=0, return_inverse=True)
+    if len(patterns) == 1:
+        return _scores(system, batch)
+    collected: dict[str, list[float]] = {}
+    for n, pattern in enumerate(patterns.tolist()):
+        present = [s for s, has in zip(sequences, pattern, strict=True) if has]
+        for name, value in (_scores(system, batch.rows(group == n)) if present else {}).items():
+            collected.setdefault(name, []).append(value)
+            if name.startswith("dice "):
+                collected[f"{name} ({'+'.join(present)})"] = [value]
+    return {name: float(torch.tensor(values).nanmean()) for name, values in collected.items()}
+
+
+def _scores(system: System, batch: Batch) -> dict[str, float]:
+    """:func:`validation_scores` of samples that all have the same sequences."""
     present = [s for s in batch.images if bool(batch.available[s].all())]
     factors = system.encode({s: batch.images[s] for s in present}, batch.mask)
     errors: dict[str, list[Tensor]] = {"self": [], "cross": [], "imputation": []}

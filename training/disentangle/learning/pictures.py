@@ -8,6 +8,7 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..losses import HEALTHY
 from ..systems.base import Batch, System
@@ -38,7 +39,8 @@ def save_matrix(system: System, batch: Batch, path: Path, sample: int = 0) -> Pa
         channels = system.capabilities.anatomy_channels
         last = [np.zeros((*inside.shape, 3), np.uint8)]
         for s in present:
-            last.append(_coloured(factors.anatomy[s][0].argmax(0).cpu().numpy() + 1, inside, channels + 1))
+            anatomy = F.interpolate(factors.anatomy[s][:1].float(), inside.shape, mode="nearest")[0]
+            last.append(_coloured(anatomy.argmax(0).cpu().numpy() + 1, inside, channels + 1))
         if system.capabilities.segments and batch.labels is not None:
             classes = len(system.capabilities.classes)
             truth = batch.labels[sample].cpu().numpy()

@@ -111,13 +111,21 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(value: Any) -> Any:
+    def rows(self, chosen: Tensor) -> Batch:
+        """Some of the samples: ``chosen`` is (B,) bool or holds their numbers."""
+        return self._each(lambda tensor: tensor[chosen])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with every tensor changed."""
+
+        def changed(value: Any) -> Any:
             if isinstance(value, dict):
-                return {name: move(tensor) for name, tensor in value.items()}
-            return None if value is None else value.to(device, non_blocking=True)
+                return {name: changed(tensor) for name, tensor in value.items()}
+            return None if value is None else change(value)
 
-        return Batch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+        return Batch(**{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass(frozen=True)
