@@ -92,6 +92,24 @@ SEQUENCES: dict[str, SequenceInfo] = {
             ("out phase", "outphase", "opposed phase", "t1 out phase", "t1 dual out phase", "out of phase", "opp"),
         ),
         SequenceInfo("T2SPIR", "MR", "T2-weighted, fat suppressed (SPIR)", ("t2 spir", "spir", "t2 spair")),
+        SequenceInfo(
+            "T1arterial",
+            "MR",
+            "T1-weighted, fat suppressed, arterial phase after contrast agent",
+            ("t1 arterial", "t1 arterial phase", "vibe arterial", "lava arterial", "thrive arterial", "t1 art"),
+        ),
+        SequenceInfo(
+            "T1portal",
+            "MR",
+            "T1-weighted, fat suppressed, portal venous phase after contrast agent",
+            ("t1 portal", "t1 portal venous", "t1 venous", "vibe portal", "vibe venous", "lava portal"),
+        ),
+        SequenceInfo(
+            "T1delayed",
+            "MR",
+            "T1-weighted, fat suppressed, delayed phase after contrast agent",
+            ("t1 delayed", "t1 delayed phase", "vibe delayed", "vibe late", "lava delayed", "t1 late"),
+        ),
         SequenceInfo("CT", "CT", "computed tomography", ("cta", "cect", "ncct", "computed tomography")),
         SequenceInfo("PET", "PT", "positron emission tomography", ("pt", "fdg", "suv", "fdg pet", "pet fdg")),
     )
@@ -169,6 +187,9 @@ _NAMED = (
     ("T1in", r"\b(?:in\s?phase|inphase)\b|\bt1\s?in\b(?!\s*(?:t2|flair|mni|space))", 0.9, "in phase"),
     ("T2SPIR", r"\bt2\b.*\bsp(?:ir|air)\b|\bsp(?:ir|air)\b.*\bt2\b", 0.95, "T2 with SPIR"),
     ("T2SPIR", r"\bspir\b", 0.8, "SPIR"),
+    ("T1arterial", r"\b(?:t1|vibe|lava|thrive)\b.*\b(?:arterial|art)\b", 0.9, "the arterial phase"),
+    ("T1portal", r"\b(?:t1|vibe|lava|thrive)\b.*\b(?:portal|venous|pv)\b", 0.9, "the portal venous phase"),
+    ("T1delayed", r"\b(?:t1|vibe|lava|thrive)\b.*\b(?:delayed|late)\b", 0.9, "the delayed phase"),
     ("cine", r"\bcine\b", 0.95, "cine"),
     ("cine", r"\bb\s?ssfp\b", 0.8, "bSSFP"),
     ("T1", r"\bt1\s*(?:w\s*)?(?:fs\s*)?(?:3d\s*)?(?:ax|sag|cor|tra)?\s*flair\b", 0.8, "T1 FLAIR"),
@@ -217,6 +238,9 @@ def _guess_words(words: str) -> Guess:
         "T2SPIR": {"T2", "T2SPIR"},
         "T1in": {"T1", "T1in"},
         "T1out": {"T1", "T1out"},
+        "T1arterial": {"T1", "T1arterial"},
+        "T1portal": {"T1", "T1portal"},
+        "T1delayed": {"T1", "T1delayed"},
         "ADC": {"DWI", "ADC"},
         "cine": {"cine"},
         "SWI": {"SWI", "T2"},
@@ -336,7 +360,9 @@ def _guess_physics(attributes: Mapping[str, Any]) -> Guess:
 
 
 # What acquisition parameters can tell at most; None: nothing (cine and LGE have no range of their own).
-_FAMILY = {"T1Gd": "T1", "T1in": "T1", "T1out": "T1", "T2SPIR": "T2", "cine": None, "LGE": None}
+_FAMILY = {"T2SPIR": "T2", "cine": None, "LGE": None} | dict.fromkeys(
+    ("T1Gd", "T1in", "T1out", "T1arterial", "T1portal", "T1delayed"), "T1"
+)
 
 
 def guess_from_dicom(attributes: Mapping[str, Any]) -> Guess:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import InputError
+from .abdomen import ABDOMEN_CLASSES, AbdomenPhantomConfig, abdomen_phantom
 from .brain import BRAIN_CLASSES, BrainPhantomConfig, brain_phantom
 from .heart import HEART_CLASSES, HEART_CLASSES_RV, HeartPhantomConfig, heart_phantom
 from .phantom import Phantom, write_phantom
@@ -14,6 +15,7 @@ from .phantom import Phantom, write_phantom
 _KINDS: dict[str, tuple[Callable[..., Phantom], type]] = {
     "brain": (brain_phantom, BrainPhantomConfig),
     "heart": (heart_phantom, HeartPhantomConfig),
+    "abdomen": (abdomen_phantom, AbdomenPhantomConfig),
 }
 """Kind -> function (seed, configuration) and class of its configuration."""
 
@@ -40,12 +42,15 @@ def create_phantom(kind: str, seed: int, **config: Any) -> Phantom:
 
 
 __all__ = [
+    "ABDOMEN_CLASSES",
     "BRAIN_CLASSES",
     "HEART_CLASSES",
     "HEART_CLASSES_RV",
+    "AbdomenPhantomConfig",
     "BrainPhantomConfig",
     "HeartPhantomConfig",
     "Phantom",
+    "abdomen_phantom",
     "brain_phantom",
     "create_phantom",
     "heart_phantom",

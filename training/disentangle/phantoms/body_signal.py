@@ -25,7 +25,7 @@ ABDOMINAL = ("T1in", "T1out", "T2SPIR", "T1", *PHASES, "CT")
 _TABLE: dict[str, tuple[float, ...]] = {
     "air": (1000, 50, 20, 0.0, 0.0, -990, 0, 0, 0, 0, 0),
     "lung": (1100, 40, 2, 0.16, 0.0, -840, 0.2, 0.2, 0.2, 0.1, 10),
-    "fat": (260, 85, 50, 0.95, 0.93, -105, 0, 0.02, 0.02, 0.02, 2),
+    "fat": (260, 85, 50, 0.82, 0.93, -105, 0, 0.02, 0.02, 0.02, 2),
     "skin": (700, 45, 25, 0.8, 0.1, 20, 0.1, 0.2, 0.2, 0.1, 15),
     "muscle": (980, 38, 28, 0.78, 0.03, 52, 0.08, 0.15, 0.2, 0.15, 12),
     "bone": (500, 25, 4, 0.18, 0.1, 620, 0, 0.02, 0.02, 0.02, 0),
@@ -48,19 +48,36 @@ _TABLE: dict[str, tuple[float, ...]] = {
     "artery": (1450, 220, 130, 0.88, 0.0, 44, 2.6, 1.1, 0.75, 0.32, 120),
     "blood": (1450, 230, 110, 0.9, 0.0, 44, 2.0, 1.1, 0.8, 0.36, 110),
     "myocardium": (1000, 48, 33, 0.8, 0.01, 50, 0.9, 0.6, 0.45, 0.19, 55),
-    "papillary": (1000, 48, 33, 0.8, 0.01, 50, 0.9, 0.6, 0.45, 0.19, 55),
     "infarct": (1130, 58, 36, 0.82, 0.01, 48, 0.2, 0.4, 0.6, 0.72, 25),
     "obstruction": (1080, 50, 24, 0.8, 0.01, 50, 0.0, 0.05, 0.1, 0.05, 2),
 }
+_FLOW_VOID = {"artery": 0.12, "blood": 0.2, "vein": 0.7}
+"""Share of the spin-echo signal that moving blood keeps."""
 _R1_PER_MMOL = 0.0045
 """Relaxivity of gadolinium chelates in 1/(ms mmol/l)."""
-_SYNONYMOUS = (("myocardium", "papillary"),)
+_SAME = {
+    "papillary": "myocardium",
+    "left ventricle": "blood",
+    "right ventricle": "blood",
+    "liver vein": "vein",
+    **{f"{side} {part}": part for side in ("right", "left") for part in ("kidney cortex", "kidney medulla")},
+}
 """Tissues that are of one kind and differ as shapes only."""
 
 
 @dataclass(frozen=True)
 class BodyTissue:
-    """What sequences see of a tissue; times in ms, ``gd`` in mmol/l by sequence, ``hu`` without contrast agent."""
+    """What sequences see of a tissue.
+
+    Attributes:
+        t1, t2, t2star: ms, at 1.5 T without contrast agent.
+        pd: proton density relative to water.
+        fat: share of fat in the signal.
+        hu: Hounsfield units without contrast agent.
+        gd: sequence -> mmol/l of gadolinium chelate.
+        hu_gain: Hounsfield units gained in the portal venous phase.
+        flow: share of the spin-echo signal that moving blood keeps.
+    """
 
     t1: float
     t2: float
@@ -70,6 +87,7 @@ class BodyTissue:
     hu: float
     gd: dict[str, float]
     hu_gain: float
+    flow: float = 1.0
 
 
 def draw_tissues(rng: np.random.Generator) -> dict[str, BodyTissue]:
@@ -81,11 +99,15 @@ def draw_tissues(rng: np.random.Generator) -> dict[str, BodyTissue]:
         shift = float(rng.normal(0, 4)) if abs(hu) < 200 else 0.0
         times = {"t1": t1 * own[0], "t2": t2 * own[1], "t2star": t2star * own[2]}
         result[name] = BodyTissue(
-            **times, pd=pd * own[3], fat=min(fat * own[4], 0.97), hu=hu + shift, gd=gd, hu_gain=gain * own[6]
+            **times,
+            pd=pd * own[3],
+            fat=min(fat * own[4], 0.97),
+            hu=hu + shift,
+            gd=gd,
+            hu_gain=gain * own[6],
+            flow=_FLOW_VOID.get(name, 1.0),
         )
-    for kept, other in _SYNONYMOUS:
-        result[other] = result[kept]
-    return result
+    return result | {name: result[kind] for name, kind in _SAME.items()}
 
 
 def balanced(t1, t2, pd, flip_deg: float):
@@ -164,7 +186,7 @@ def body_signal(tissue: BodyTissue, sequence: str, protocol: Mapping[str, Any]) 
         return float(tissue.pd * (1 - 2 * np.exp(-protocol["ti"] / t1) + np.exp(-protocol["tr"] / t1)))
     if method == "spin echo":
         signal = tissue.pd * (1 - np.exp(-protocol["tr"] / t1)) * np.exp(-protocol["te"] / tissue.t2)
-        return float(signal * (1 - tissue.fat * (1 - protocol["fat_left"])))
+        return float(signal * tissue.flow * (1 - tissue.fat * (1 - protocol["fat_left"])))
     e1, angle = np.exp(-protocol["tr"] / t1), np.deg2rad(protocol["flip_deg"])
     signal = tissue.pd * np.sin(angle) * (1 - e1) / (1 - e1 * np.cos(angle)) * np.exp(-protocol["te"] / tissue.t2star)
     if method == "dual echo":

@@ -143,7 +143,6 @@ def heart_phantom(seed: int, config: HeartPhantomConfig | None = None, **changes
     config = replace(config or HeartPhantomConfig(), **changes)
     trunk, heart = Trunk.draw(stream(seed, 0)), Heart.draw(stream(seed, 1), config.infarct)
     properties = draw_tissues(stream(seed, 2))
-    properties |= {"left ventricle": properties["blood"], "right ventricle": properties["blood"]}
     grid = _grid(stream(seed, 3), config, heart)
     points = stack_points(grid, _SAMPLES)
     classes = HEART_CLASSES_RV if config.right_ventricle else HEART_CLASSES

@@ -17,6 +17,15 @@ KIDNEY = ("kidney cortex", "kidney medulla")
 _LOW, _HIGH = (-230.0, -180.0, -280.0), (230.0, 180.0, 150.0)
 
 
+@dataclass(frozen=True)
+class Lesion:
+    """A round lesion of the liver: "lesion" (solid) or "cyst", its centre before the person's bends, radius in mm."""
+
+    kind: str
+    centre: tuple[float, float, float]
+    radius_mm: float
+
+
 @dataclass(frozen=True, eq=False)
 class Trunk:
     """A person's trunk.
@@ -25,6 +34,7 @@ class Trunk:
         shape: what was drawn, in mm and factors.
         waves: three fields that bend organs.
         patches, grain, branches: fields of about 18 mm, 5 mm and (two of) 11 mm.
+        lesions: of the liver.
     """
 
     shape: dict[str, float]
@@ -32,6 +42,7 @@ class Trunk:
     patches: Field
     grain: Field
     branches: tuple[Field, Field]
+    lesions: tuple[Lesion, ...] = ()
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Trunk:
@@ -98,12 +109,13 @@ class Trunk:
         middle = -15 - ((x - 15) ** 2 + (y + 45) ** 2) / 190
         return joined(joined(right, left, 5.0), middle, 5.0)
 
-    def paint(self, points: np.ndarray, down_mm: np.ndarray | float) -> Layers:
-        """Everything but the heart.
+    def paint(self, points: np.ndarray, down_mm: np.ndarray | float, heart: bool = False) -> Layers:
+        """Everything inside and around the trunk.
 
         Args:
             points: (3, ...) float32.
             down_mm: how much lower the diaphragm is, broadcast over the points.
+            heart: a plain heart too, for stacks that only touch it.
         """
         shape, layers = self.shape, Layers()
         depth = self.depth(points, down_mm)
@@ -122,6 +134,11 @@ class Trunk:
         branches = (self.branches[0](rest), self.branches[1](rest))
         above = rest[2] - self.dome(rest[0], rest[1])
         self._lungs(layers, rest, inner, above, branches[0])
+        if heart:
+            whole = np.minimum(ellipsoid(rest, (30, -42, 22), (58, 42, 44)), np.minimum(inner, above - 1))
+            layers.paint("myocardium", edge(whole - 2))
+            for centre, radii in (((44, -36, 22), (22, 21, 30)), ((4, -48, 20), (26, 21, 30))):
+                layers.paint("blood", edge(np.minimum(whole - 6, ellipsoid(rest, centre, radii))))
         below = np.minimum(inner - 1.5, -above - 2.5)
         grain = self.grain(rest)
         self._bowel(layers, rest, below, grain, branches)
@@ -141,8 +158,8 @@ class Trunk:
         thorax = sigmoid((z + 95 + 0.45 * np.abs(x) - 0.4 * (y + 40)) / 3) * sigmoid((np.abs(x) - 22) / 3)
         middle = self.shape["muscle"] * 0.55
         ring = np.abs(wall - middle)
-        outer = edge(4.2 - ring) * sigmoid((wave - 0.15) / 0.08) * thorax
-        core = edge(2.6 - ring) * sigmoid((wave - 0.4) / 0.08) * thorax
+        outer = edge(4.2 - ring) * sigmoid((wave - 0.45) / 0.08) * thorax
+        core = edge(2.6 - ring) * sigmoid((wave - 0.65) / 0.08) * thorax
         sternum = edge(5.5 - ring) * edge(17 - np.abs(x)) * edge(-y - 20, 3) * edge(z + 20, 2)
         layers.paint("bone", np.maximum(outer, sternum))
         layers.paint("marrow", np.maximum(core, sternum * edge(3.6 - ring)))
@@ -205,7 +222,10 @@ class Trunk:
         layers.paint("liver", edge(depth))
         tubes = np.hypot(*branches)
         central = np.clip(depth / 25, 0, 1)
-        layers.paint("vein", edge(depth - 3) * sigmoid((0.16 + 0.26 * central - tubes) / 0.05))
+        for lesion in self.lesions:
+            size = lesion.radius_mm
+            layers.paint(lesion.kind, edge(np.minimum(ellipsoid(rest, lesion.centre, (size,) * 3), depth)))
+        layers.paint("liver vein", edge(depth - 3) * sigmoid((0.16 + 0.26 * central - tubes) / 0.05))
         size = shape["gallbladder"]
         gallbladder = ellipsoid(rest, (-40, -36, -88 + low), (13 * size, 15 * size, 28 * size))
         layers.paint("gut", edge(np.minimum(gallbladder + 1.5, below)))
@@ -217,14 +237,15 @@ class Trunk:
         angle = np.deg2rad(28)
         u = np.cos(angle) * (x - 106) + np.sin(angle) * (y - 38)
         v = -np.sin(angle) * (x - 106) + np.cos(angle) * (y - 38)
-        outer = ellipsoid((u, v, z), (0, 0, -58), (30 * scale, 46 * scale, 50 * scale))
+        outer = ellipsoid((u, v, z), (0, 0, -58), (35 * scale, 50 * scale, 54 * scale))
         hilum = ellipsoid((u, v, z), (-32, -4, -62), (21, 30, 40))
         layers.paint("spleen", edge(np.minimum(np.minimum(outer, -hilum), below)))
 
     def _kidney(self, layers: Layers, rest: np.ndarray, side: int, branch: np.ndarray) -> None:
         """``side`` -1 is the person's right, at x < 0."""
         scale, back = self.shape["kidney"], self.spine_y
-        height = self.shape["left_kidney_z" if side > 0 else "right_kidney_z"]
+        name = "left" if side > 0 else "right"
+        height = self.shape[f"{name}_kidney_z"]
         x, y, z = rest[0] * side, rest[1], rest[2] - height
         # The upper poles lean towards the spine and backwards.
         x, y = x - (58 - 0.22 * z), y - (back - 2 - 0.15 * z)
@@ -234,9 +255,9 @@ class Trunk:
         fat = bean + 4 + self.shape["visceral"]
         layers.paint("fat", edge(fat, 1.0))
         sinus = ellipsoid((u, v, z), (-15 * scale, 0, 0), (19 * scale, 11 * scale, 27 * scale))
-        layers.paint("kidney cortex", edge(bean))
+        layers.paint(f"{name} {KIDNEY[0]}", edge(bean))
         pyramids = sigmoid((branch + 0.55) / 0.25)
-        layers.paint("kidney medulla", edge(bean - 6.5, 0.8) * pyramids)
+        layers.paint(f"{name} {KIDNEY[1]}", edge(bean - 6.5, 0.8) * pyramids)
         layers.paint("fat", edge(np.minimum(sinus, 60 - np.abs(z))) * edge(bean + 3))
         layers.paint("fluid", edge(ellipsoid((u, v, z), (-9 * scale, 0, 0), (7, 4, 15))))
 
