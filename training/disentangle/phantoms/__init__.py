@@ -10,10 +10,12 @@ from ..errors import InputError
 from .abdomen import ABDOMEN_CLASSES, AbdomenPhantomConfig, abdomen_phantom
 from .brain import BRAIN_CLASSES, BrainPhantomConfig, brain_phantom
 from .heart import HEART_CLASSES, HEART_CLASSES_RV, HeartPhantomConfig, heart_phantom
+from .pet import BrainPetConfig, brain_pet_phantom
 from .phantom import Phantom, write_phantom
 
 _KINDS: dict[str, tuple[Callable[..., Phantom], type]] = {
     "brain": (brain_phantom, BrainPhantomConfig),
+    "brain-pet": (brain_pet_phantom, BrainPetConfig),
     "heart": (heart_phantom, HeartPhantomConfig),
     "abdomen": (abdomen_phantom, AbdomenPhantomConfig),
 }
@@ -26,7 +28,7 @@ def phantom_kinds() -> tuple[str, ...]:
 
 
 def create_phantom(kind: str, seed: int, **config: Any) -> Phantom:
-    """A digital subject of a kind ("brain", "heart", ...); ``config`` are the fields of that kind's configuration.
+    """A digital subject of one of :func:`phantom_kinds`; ``config`` are the fields of that kind's configuration.
 
     Raises:
         InputError: unknown kind or option, or an impossible configuration.
@@ -47,10 +49,12 @@ __all__ = [
     "HEART_CLASSES",
     "HEART_CLASSES_RV",
     "AbdomenPhantomConfig",
+    "BrainPetConfig",
     "BrainPhantomConfig",
     "HeartPhantomConfig",
     "Phantom",
     "abdomen_phantom",
+    "brain_pet_phantom",
     "brain_phantom",
     "create_phantom",
     "heart_phantom",
