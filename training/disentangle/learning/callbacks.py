@@ -13,6 +13,7 @@ from typing import Any
 import lightning
 import torch
 
+from ..errors import InputError
 from ..progress import Progress
 from ..systems.base import Batch
 from .checkpoints import save_checkpoint
@@ -70,9 +71,23 @@ class Housekeeping(lightning.Callback):
         if not scores:
             return
         self._write(trainer, {f"validation/{k}": v for k, v in scores.items()}, learner.iteration)
-        if learner.follow_plateau(scores["self"] if math.isnan(scores["cross"]) else scores["cross"]):
+        if learner.follow_plateau(self._monitored(scores)):
             self.save(learner, BEST)
+        elif self.settings["patience"] and learner.stale >= self.settings["patience"]:
+            trainer.should_stop = True
         self._say(f"step {learner.iteration}: validation " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+
+    def _monitored(self, scores: dict[str, float]) -> float:
+        """The validation score that decides which weights are best, lower being better."""
+        name = self.settings["monitor"]
+        if name not in scores:
+            raise InputError(
+                f'There is no validation score "{name}" (training.monitor); there are {", ".join(scores)}.'
+            )
+        if name.startswith("dice"):
+            return -scores[name]
+        # Domains that no person has in common have no cross-reconstruction to score.
+        return scores["self"] if name == "cross" and math.isnan(scores["cross"]) else scores[name]
 
     def on_exception(self, trainer: lightning.Trainer, learner: Learner, exception: BaseException) -> None:
         self.save(learner, LAST)

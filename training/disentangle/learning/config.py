@@ -10,22 +10,27 @@ from typing import Any
 
 import yaml
 
+from ..datasets.phantoms import CLASSES, preprocessing_of
 from ..errors import InputError
-from ..phantoms.brain import BRAIN_CLASSES
+from ..phantoms import BRAIN_CLASSES
 
 DEFAULTS: dict[str, Any] = {
     # Name of the experiment and of its run folder; where run folders are made; seed of everything.
     "name": "experiment",
     "output": "runs",
     "seed": 0,
-    # name of the system and its arguments (systems/<name>.py); classes "brain" stands for BRAIN_CLASSES.
+    # name of the system and its arguments (systems/<name>.py); classes "brain", "heart",
+    # "heart-rv" and "abdomen" stand for the classes of such phantoms.
     "system": {"name": "margindis", "sequences": ["T1", "T1Gd", "T2", "FLAIR"], "classes": "brain"},
-    # Fields of PreprocessingConfig that differ from its defaults.
+    # Fields of PreprocessingConfig that differ from its defaults; hearts and abdomens among the phantoms bring their
+    # own defaults (datasets/phantoms.py).
     "preprocessing": {},
     "data": {
         "cache": "runs/cache",
-        # null, or: how many subjects to train on and to validate on; validation subjects follow the training seeds.
+        # null, or: which kind (brain, brain-pet, heart, abdomen), how many subjects to train on and to validate on;
+        # validation subjects follow the training seeds.
         "phantoms": {
+            "kind": "brain",
             "subjects": 32,
             "validation": 4,
             "first_seed": 1000,
@@ -44,7 +49,7 @@ DEFAULTS: dict[str, Any] = {
         "max_minutes": None,
         # Gradients of this many batches are averaged for one update.
         "accumulate": 1,
-        # constant, cosine (to 1 % at the end of steps or minutes) or plateau (on the validation cross-reconstruction).
+        # constant, cosine (to 1 % at the end of steps or minutes) or plateau (on the monitored validation score).
         "schedule": "cosine",
         "warmup": 100,
         # Loss terms that come in late: {term: [first step, step of full weight]}. Regularisers that act before the
@@ -58,6 +63,12 @@ DEFAULTS: dict[str, Any] = {
         "log_every": 25,
         "validate_every": 500,
         "validation_batches": 8,
+        # The validation score that chooses best.ckpt: cross (reconstruction), or a Dice, which should be high, such as
+        # "dice LGE" (all sequences on LGE's slices) or "dice cine deformed" (the others' anatomies on the source's
+        # slices: needs no labels of the target). Training stops after so many validations without a better one; null
+        # = never.
+        "monitor": "cross",
+        "patience": None,
         "images_every": 500,
         "checkpoint_minutes": 2,
         "loader_workers": 0,
@@ -93,9 +104,16 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
     """
     given = read_settings(source, overrides)
     config = _merged(DEFAULTS, given)
-    if config["system"].get("classes") == "brain":
-        config["system"]["classes"] = list(BRAIN_CLASSES)
-        config["system"].setdefault("healthy", [1, 2, 3])
+    classes = config["system"].get("classes")
+    if isinstance(classes, str):
+        if classes not in CLASSES:
+            raise InputError(f'There are no classes "{classes}"; list their names, or set one of {", ".join(CLASSES)}.')
+        config["system"]["classes"] = list(CLASSES[classes])
+        if CLASSES[classes] is BRAIN_CLASSES:
+            config["system"].setdefault("healthy", [1, 2, 3])
+    phantoms = config["data"]["phantoms"]
+    if phantoms:
+        config["preprocessing"] = preprocessing_of(phantoms["kind"], phantoms["arguments"]) | config["preprocessing"]
     return config
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,14 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
         does. ``self``: reconstruction from own factors. ``nearest``: the best single input after histogram matching
         to the target (a baseline that even sees the target's histogram), ``nearest_source``: which input that was.
         ``dice``: subset ("T1+FLAIR") -> class -> Dice over the voxels whose label is known; NaN where neither has it.
+        Where the sequences of a subject are not registered, every image is decoded on the slices that it is compared
+        with, and a subset is segmented on the slices of each of its annotated sequences ("cine+LGE on LGE").
     """
     present = [s for s in system.capabilities.sequences if s in subject.images]
     used = _subsets(present, subsets) if system.capabilities.segments else []
+    used = _on_references(system, subject, used) if subject.sequence_labels else [(subset, None) for subset in used]
     volumes: dict[tuple[str, ...], np.ndarray] = {}
-    labels = {subset: np.zeros(subject.mask.shape, np.uint8) for subset in used}
+    labels = {key: np.zeros(subject.mask.shape, np.uint8) for key in used}
 
     def put(key: tuple[str, ...], part: slice, image: torch.Tensor) -> None:
         volume = volumes.setdefault(key, np.zeros(subject.mask.shape, np.float32))
@@ -59,15 +63,17 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
 
     for part, _, _, factors in chunks(system, subject, present):
         with torch.no_grad():
-            for i in present:
-                for j in present:
-                    put(("rec", i, j), part, system.decode(factors.anatomy[i], factors.modality[j]))
+            for j in present:
+                there = system.align(factors, j)
+                for i in present:
+                    put(("rec", i, j), part, system.decode(there.anatomy[i], factors.modality[j]))
             for j in present if len(present) > 1 else ():
-                rest = factors.subset(s for s in present if s != j)
+                others = [s for s in present if s != j]
+                rest = system.align(factors.subset(others), others[0])
                 put(("imputation", j), part, system.decode(system.synthesis_anatomy(rest), j))
-            for subset in used:
-                found = _segmented(system, factors.subset(subset))
-                labels[subset][part] = unpadded(found, subject.mask.shape[1:])
+            for subset, reference in used:
+                chosen = system.align(factors.subset(subset), reference or subset[0])
+                labels[subset, reference][part] = unpadded(_segmented(system, chosen), subject.mask.shape[1:])
 
     targets = {s: subject.images[s].astype(np.float32) for s in present}
     result: dict[str, Any] = {"name": subject.name, "sequences": present, "self": {}, "cross": {}}
@@ -82,8 +88,10 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
         matched = {s: _score(match_histogram(targets[s], truth, subject.mask), truth, subject.mask) for s in others}
         best = max(matched, key=lambda s: matched[s]["psnr"])
         result["nearest"][target], result["nearest_source"][target] = matched[best], best
-    for subset in used:
-        result["dice"]["+".join(subset)] = class_dice(labels[subset], subject, system.capabilities)
+    for (subset, reference), found in labels.items():
+        truth = subject.labels if reference is None else subject.sequence_labels[reference]
+        name = "+".join(subset) + ("" if reference is None else f" on {reference}")
+        result["dice"][name] = class_dice(found, replace(subject, labels=truth), system.capabilities)
     return result
 
 
@@ -128,7 +136,7 @@ def evaluate_subjects(
 
 def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over subjects: image quality by target; Dice by class with all sequences that a subject has ("all"),
-    and with each one missing ("-T1", over the subjects that have it)."""
+    and with each one missing ("-T1", over the subjects that have it); "all on LGE" is that on the slices of LGE."""
     mean: dict[str, Any] = {}
     for kind in ("self", "cross", "imputation", "nearest"):
         names = dict.fromkeys(t for r in results for t in r[kind])
@@ -136,8 +144,9 @@ def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     collected: dict[str, dict[str, list[float]]] = {}
     for r in results:
         for subset, scores in r["dice"].items():
-            missing = [s for s in r["sequences"] if s not in subset.split("+")]
-            key = "-" + "-".join(missing) if missing else "all"
+            names, on, reference = subset.partition(" on ")
+            missing = [s for s in r["sequences"] if s not in names.split("+")]
+            key = ("-" + "-".join(missing) if missing else "all") + on + reference
             for name, value in scores.items():
                 collected.setdefault(key, {}).setdefault(name, []).append(value)
     mean["dice"] = {k: {n: float(np.mean(v)) for n, v in c.items()} for k, c in collected.items()}
@@ -153,12 +162,14 @@ def table(mean: Mapping[str, Any]) -> str:
         texts = [f"{c['psnr']:.2f} / {c['ssim']:.3f}" if c else "-" for c in cells]
         lines.append(f"{target:<17}" + "".join(f"{text:>18}" for text in texts))
     if mean["dice"]:
-        columns = sorted(mean["dice"], key=lambda k: (k != "all", k.count("-"), k))[:12]
+        columns = sorted(mean["dice"], key=lambda k: (not k.startswith("all"), k.count("-"), k))[:12]
         classes = dict.fromkeys(name for scores in mean["dice"].values() for name in scores)
-        lines += ["", "Dice" + " " * 28 + "".join(f"{c:>9}" for c in columns)]
+        width = max(9, 2 + max(len(c) for c in columns))
+        lines += ["", "Dice" + " " * 28 + "".join(f"{c:>{width}}" for c in columns)]
         for name in classes:
             values = [mean["dice"][c].get(name, math.nan) for c in columns]
-            lines.append(f"{name:<32}" + "".join("        -" if math.isnan(v) else f"{v:9.3f}" for v in values))
+            texts = ["-" if math.isnan(v) else f"{v:.3f}" for v in values]
+            lines.append(f"{name:<32}" + "".join(f"{text:>{width}}" for text in texts))
     return "\n".join(lines)
 
 
@@ -264,6 +275,16 @@ def _segmented(system: System, factors: Factors) -> np.ndarray:
 def _subsets(sequences: Sequence[str], which: str) -> list[tuple[str, ...]]:
     sizes = range(len(sequences), 0, -1) if which == "all" else range(len(sequences), max(len(sequences) - 2, 0), -1)
     return [subset for size in sizes for subset in combinations(sequences, size)]
+
+
+def _on_references(
+    system: System, subject: Subject, subsets: Sequence[tuple[str, ...]]
+) -> list[tuple[tuple[str, ...], str]]:
+    """Each subset with each of its sequences whose own slices are annotated; a system that cannot align sequences
+    segments them one by one."""
+    known = [s for s, labels in subject.sequence_labels.items() if (labels != UNLABELLED).any()]
+    pairs = [(subset, reference) for subset in subsets for reference in subset if reference in known]
+    return [(subset, s) for subset, s in pairs if system.capabilities.aligns or len(subset) == 1]
 
 
 def _score(prediction: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> Quality:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,14 @@ def _before(start: str | None) -> list[dict[str, Any]]:
 
 
 def _last_validation(folder: Path) -> dict[str, float]:
-    """The last row of validation scores in the run's CSV log."""
+    """The last row of validation scores in the run's CSV log; a class that did not occur has none."""
     logs = sorted(folder.glob("logs/csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
     scores: dict[str, float] = {}
     for path in logs:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 found = {k.removeprefix("validation/"): v for k, v in row.items() if k.startswith("validation/") and v}
-                scores = {k: round(float(v), 4) for k, v in found.items()} or scores
+                scores = {k: round(float(v), 4) for k, v in found.items() if math.isfinite(float(v))} or scores
     return scores
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import HEALTHY, masked_l1
-from ..systems.base import Batch, System, TrainingStep
+from ..metrics.overlap import joint_dice
+from ..systems.base import Batch, Factors, System, TrainingStep
 
 
 class Learner(lightning.LightningModule):
@@ -31,7 +32,7 @@ class Learner(lightning.LightningModule):
     Attributes:
         iteration: batches seen.
         seconds: time spent training, over all starts of the run.
-        best: lowest validation cross-reconstruction L1 so far.
+        best: lowest monitored validation score so far; stale: validations since then.
         recent: sums of logged terms since the last :meth:`take_recent`.
     """
 
@@ -44,6 +45,7 @@ class Learner(lightning.LightningModule):
         self.iteration = 0
         self.seconds = 0.0
         self.best = math.inf
+        self.stale = 0
         self.recent: dict[str, list[float]] = {}
         self.steps: Sequence[TrainingStep] = system.training_steps()
         self.average = Average(system, settings["ema"]) if settings["ema"] else None
@@ -138,9 +140,10 @@ class Learner(lightning.LightningModule):
     def follow_plateau(self, value: float, patience: int = 5, factor: float = 0.1, lowest: float = 0.05) -> bool:
         """Take note of a validation value; whether it is the best so far. Lowers the rate of "plateau" (spec 1b)."""
         if value < self.best:
-            self.best, self._patience = value, 0
+            self.best, self._patience, self.stale = value, 0, 0
             return True
         self._patience += 1
+        self.stale += 1
         if self._patience > patience:
             self._plateau, self._patience = max(self._plateau * factor, lowest), 0
         return False
@@ -171,6 +174,7 @@ class Learner(lightning.LightningModule):
             "iteration": self.iteration,
             "seconds": self.seconds,
             "best": self.best,
+            "stale": self.stale,
             "plateau": [self._plateau, self._patience],
         }
 
@@ -183,6 +187,7 @@ class Learner(lightning.LightningModule):
             optimizer.load_state_dict(saved)
         self.iteration, self.seconds, self.best = state["iteration"], state["seconds"], state["best"]
         self._plateau, self._patience = state["plateau"]
+        self.stale = state.get("stale", 0)
 
 
 class Average:
@@ -236,20 +241,44 @@ def _scores(system: System, batch: Batch) -> dict[str, float]:
     present = [s for s in batch.images if bool(batch.available[s].all())]
     factors = system.encode({s: batch.images[s] for s in present}, batch.mask)
     errors: dict[str, list[Tensor]] = {"self": [], "cross": [], "imputation": []}
-    for i in present:
-        for j in present:
-            image = system.decode(factors.anatomy[i], factors.modality[j])
+    for j in present:
+        there = system.align(factors, j)
+        for i in present:
+            image = system.decode(there.anatomy[i], factors.modality[j])
             errors["self" if i == j else "cross"].append(masked_l1(image, batch.images[j], batch.mask).mean())
     for j in present if len(present) > 1 else ():
-        anatomy = system.synthesis_anatomy(factors.subset(s for s in present if s != j))
+        others = [s for s in present if s != j]
+        anatomy = system.synthesis_anatomy(system.align(factors.subset(others), others[0]))
         errors["imputation"].append(masked_l1(system.decode(anatomy, j), batch.images[j], batch.mask).mean())
     scores = {n: float(torch.stack(v).mean()) if v else float("nan") for n, v in errors.items()}
-    if system.capabilities.segments and batch.labels is not None:
+    if system.capabilities.segments and batch.sequence_labels:
+        scores |= _unregistered_dice(system, factors, batch)
+    elif system.capabilities.segments and batch.labels is not None:
         predicted = system.segment(system.fuse(factors)).argmax(1)
         for value, name in enumerate(system.capabilities.classes[1:], 1):
             truth, found = batch.labels == value, (predicted == value) & (batch.labels < HEALTHY)
             total = int(truth.sum() + found.sum())
             scores[f"dice {name}"] = 2 * int((truth & found).sum()) / total if int(truth.sum()) else float("nan")
+    return scores
+
+
+def _unregistered_dice(system: System, factors: Factors, batch: Batch) -> dict[str, float]:
+    """Joint Dice on the slices of every sequence that are annotated: of that sequence alone ("dice LGE single"), of
+    the others moved there ("dice LGE deformed"; on the source, it needs no labels of the target), and of all
+    ("dice LGE")."""
+    scores = {}
+    for reference in factors.anatomy:
+        truth = batch.labels_of(reference)
+        known = truth < HEALTHY
+        if not known.any():
+            continue
+        there = system.align(factors, reference)
+        used = {" single": [reference]}
+        if system.capabilities.aligns and len(factors.anatomy) > 1:
+            used |= {" deformed": [s for s in factors.anatomy if s != reference], "": list(factors.anatomy)}
+        for name, chosen in used.items():
+            found = system.segment(system.fuse(there.subset(chosen))).argmax(1)
+            scores[f"dice {reference}{name}"] = joint_dice(found[known].cpu().numpy(), truth[known].cpu().numpy())
     return scores
 
 

@@ -19,7 +19,8 @@ def save_matrix(system: System, batch: Batch, path: Path, sample: int = 0) -> Pa
 
     Column 0 holds the real sequences; column i + 1 the anatomy of sequence i in the appearance of each row's
     sequence (the diagonal is self-reconstruction); the last column each sequence synthesised from all others in its
-    default style. Below: arg-max anatomy per sequence, the true labels and the fused segmentation.
+    default style. Below: arg-max anatomy per sequence, the true labels and the fused segmentation. Where sequences are
+    not registered, each row lies on the slice of its sequence, and the labels on that of the last one.
     """
     present = [s for s in batch.images if bool(batch.available[s][sample])]
     pick = slice(sample, sample + 1)
@@ -28,24 +29,27 @@ def save_matrix(system: System, batch: Batch, path: Path, sample: int = 0) -> Pa
     with torch.no_grad():
         factors = system.encode(images, mask)
         middle = next(iter(images.values())).shape[1] // 2
-        rows = []
+        rows, ends = [], (-1.0, 1.0) if max(x.abs().max() for x in images.values()) <= 1 else (-3.0, 4.0)
         for target in present:
+            there = system.align(factors, target)
             row = [images[target]]
-            row += [system.decode(factors.anatomy[i], factors.modality[target]) for i in present]
+            row += [system.decode(there.anatomy[i], factors.modality[target]) for i in present]
             others = [s for s in present if s != target] or present
-            row.append(system.decode(system.synthesis_anatomy(factors.subset(others)), target))
-            rows.append(np.concatenate([_grey(x[0, middle]) for x in row], axis=1))
+            row.append(system.decode(system.synthesis_anatomy(there.subset(others)), target))
+            rows.append(np.concatenate([_grey(x[0, middle], *ends) for x in row], axis=1))
         inside = mask[0, 0].cpu().numpy() > 0
         channels = system.capabilities.anatomy_channels
         last = [np.zeros((*inside.shape, 3), np.uint8)]
         for s in present:
             anatomy = F.interpolate(factors.anatomy[s][:1].float(), inside.shape, mode="nearest")[0]
             last.append(_coloured(anatomy.argmax(0).cpu().numpy() + 1, inside, channels + 1))
-        if system.capabilities.segments and batch.labels is not None:
+        labels = batch.labels_of(present[-1])
+        if system.capabilities.segments and labels is not None:
             classes = len(system.capabilities.classes)
-            truth = batch.labels[sample].cpu().numpy()
+            truth = labels[sample].cpu().numpy()
             last[0] = _coloured(np.where(truth >= HEALTHY, 0, truth), inside, classes)
-            last.append(_coloured(system.segment(system.fuse(factors))[0].argmax(0).cpu().numpy(), inside, classes))
+            found = system.segment(system.fuse(system.align(factors, present[-1])))
+            last.append(_coloured(found[0].argmax(0).cpu().numpy(), inside, classes))
         else:
             last.append(np.zeros_like(last[0]))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,7 @@ def save_matrix(system: System, batch: Batch, path: Path, sample: int = 0) -> Pa
     return path
 
 
-def _grey(image: torch.Tensor, low: float = -3.0, high: float = 4.0) -> np.ndarray:
+def _grey(image: torch.Tensor, low: float, high: float) -> np.ndarray:
     """Normalised intensities as 8-bit RGB; both ends are fixed so that images of a matrix can be compared."""
     values = ((image.float().cpu().numpy() - low) / (high - low)).clip(0, 1)
     return np.repeat((values * 255).astype(np.uint8)[..., None], 3, axis=-1)

@@ -40,8 +40,8 @@ def train(
     """Train a system.
 
     The run folder ``<output>/<name>`` then holds ``config.yaml``, ``run.json`` (command, seed, versions, data),
-    ``logs`` (CSV and TensorBoard), ``images`` and the checkpoints ``last.ckpt`` (to resume), ``best.ckpt`` (lowest
-    validation cross-reconstruction) and ``final.ckpt`` (averaged weights, default styles set).
+    ``logs`` (CSV and TensorBoard), ``images`` and the checkpoints ``last.ckpt`` (to resume), ``best.ckpt`` (best
+    monitored validation score) and ``final.ckpt`` (averaged weights, default styles set).
 
     Args:
         config: a YAML file or its content, see :mod:`.config`.
