@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from disentangle.errors import InputError
-from disentangle.networks.multiscale import MultiScaleDiscriminator, PatchDiscriminator
-from disentangle.networks.resnet import AdaINDecoder, PooledStyleEncoder, ResBlock, ResNetContentEncoder, layer_norm
+from disentangle.networks.blocks import InstanceNorm
+from disentangle.networks.multiscale import MultiScaleDiscriminator, PatchGAN
+from disentangle.networks.resnet import (
+    AdaINDecoder,
+    PooledStyleEncoder,
+    ResBlock,
+    ResNetContentEncoder,
+    ResNetGenerator,
+    layer_norm,
+)
 
 
 def millions(network: torch.nn.Module) -> float:
@@ -147,7 +155,20 @@ def test_a_constant_image_stays_constant_at_every_scale():
     torch.testing.assert_close(seen[0], torch.ones(1, 1, 8, 8))
 
 
-def test_the_normalised_patch_discriminator_normalises_all_but_the_first_convolution():
-    plain, normed = PatchDiscriminator(layers=3), PatchDiscriminator(layers=3, norm=True)
-    assert millions(plain) == millions(normed)
-    assert len(normed) == len(plain) + 2
+def test_cyclegan_has_the_published_sizes_for_colour_images():
+    with torch.device("meta"):
+        generator, discriminator = ResNetGenerator(3), PatchGAN(3)
+        x = torch.randn(1, 3, 256, 256)
+        assert generator(x).shape == x.shape and discriminator(x).shape == (1, 1, 30, 30)
+    assert millions(generator) == pytest.approx(11.378, abs=0.0005)
+    assert millions(discriminator) == pytest.approx(2.765, abs=0.0005)
+
+
+def test_a_score_of_the_patch_gan_sees_70_by_70_pixels():
+    discriminator = PatchGAN(width=0.05)
+    for module in discriminator.modules():  # instance norm sees everything: leave it out of the measurement
+        if isinstance(module, InstanceNorm):
+            module.forward = lambda x: x
+    x = torch.randn(1, 1, 256, 256, requires_grad=True)
+    discriminator(x)[0, 0, 15, 15].backward()
+    assert [int(x.grad[0, 0].abs().sum(axis).count_nonzero()) for axis in (0, 1)] == [70, 70]

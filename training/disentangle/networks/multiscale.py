@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import InstanceNorm, scaled
-from .resnet import reflect_conv
+from .resnet import initialise_normal, reflect_conv
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -18,17 +18,34 @@ class PatchDiscriminator(nn.Sequential):
         in_channels: of the image, or of the image and what it is paired with.
         width: multiplier of the channel counts 64-128-256-512.
         layers: stride-2 convolutions, each doubling the channels (up to 512).
-        norm: instance normalisation after all convolutions but the first (CycleGAN's discriminator); MUNIT has none.
     """
 
-    def __init__(self, in_channels: int = 1, width: float = 1.0, layers: int = 4, norm: bool = False) -> None:
+    def __init__(self, in_channels: int = 1, width: float = 1.0, layers: int = 4) -> None:
         channels = [in_channels, *(scaled(min(64 * 2**n, 512), width) for n in range(layers))]
         modules: list[nn.Module] = []
-        for n, (i, o) in enumerate(itertools.pairwise(channels)):
-            modules.append(reflect_conv(i, o, 4, 2, 1))
-            modules += [InstanceNorm(o)] if norm and n else []
-            modules.append(nn.LeakyReLU(0.2))
+        for i, o in itertools.pairwise(channels):
+            modules += [reflect_conv(i, o, 4, 2, 1), nn.LeakyReLU(0.2)]
         super().__init__(*modules, nn.Conv2d(channels[-1], 1, 1))
+        initialise_normal(self)
+
+
+class PatchGAN(nn.Sequential):
+    """Discriminator of 70 x 70 patches (Isola et al. 2017; CycleGAN): three convolutions 4 of stride 2, two of stride
+    1; 64-128-256-512-1 channels, instance norm in between, LeakyReLU(0.2), linear scores.
+
+    Args:
+        in_channels: of the image, or of the image and what it is paired with.
+        width: multiplier of the channel counts.
+    """
+
+    def __init__(self, in_channels: int = 1, width: float = 1.0) -> None:
+        channels = [in_channels, *(scaled(c, width) for c in (64, 128, 256, 512))]
+        modules: list[nn.Module] = []
+        for n, (i, o) in enumerate(itertools.pairwise(channels)):
+            modules.append(nn.Conv2d(i, o, 4, 2 if n < 3 else 1, 1))
+            modules += [InstanceNorm(o)] if n else []
+            modules.append(nn.LeakyReLU(0.2))
+        super().__init__(*modules, nn.Conv2d(channels[-1], 1, 4, 1, 1))
         initialise_normal(self)
 
 
@@ -38,15 +55,13 @@ class MultiScaleDiscriminator(nn.Module):
     Between scales the image is averaged by 3x3 windows with stride 2.
 
     Args:
-        in_channels, width, layers, norm: of each :class:`PatchDiscriminator`.
+        in_channels, width, layers: of each :class:`PatchDiscriminator`.
         scales: 3 as published; the coarsest map must keep at least ``2 ** layers`` pixels.
     """
 
-    def __init__(
-        self, in_channels: int = 1, width: float = 1.0, scales: int = 3, layers: int = 4, norm: bool = False
-    ) -> None:
+    def __init__(self, in_channels: int = 1, width: float = 1.0, scales: int = 3, layers: int = 4) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(PatchDiscriminator(in_channels, width, layers, norm) for _ in range(scales))
+        self.scales = nn.ModuleList(PatchDiscriminator(in_channels, width, layers) for _ in range(scales))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Patch scores (B, 1, h, w) per scale of images (B, C, H, W), finest first."""
@@ -56,12 +71,3 @@ class MultiScaleDiscriminator(nn.Module):
                 x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
             scores.append(discriminator(x))
         return scores
-
-
-def initialise_normal(network: nn.Module, deviation: float = 0.02) -> None:
-    """N(0, 0.02) weights and zero biases (discriminators)."""
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(module.weight, 0.0, deviation)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -209,6 +209,29 @@ class AdaINDecoder(nn.Module):
         return self.up(content)
 
 
+class ResNetGenerator(nn.Sequential):
+    """Image-to-image generator of CycleGAN (Zhu et al. 2017): conv 7, two stride-2 convs 3, residual blocks, two
+    transposed convs 3, conv 7; instance norm; N(0, 0.02) weights.
+
+    Args:
+        channels: S of the images in and out.
+        width: multiplier of the channel counts 64-128-256.
+        blocks: 9 as published for 256 x 256.
+        output: "tanh" or "linear".
+    """
+
+    def __init__(self, channels: int = 1, width: float = 1.0, blocks: int = 9, output: str = "tanh") -> None:
+        fine, middle, coarse = content_channels(width, 2)
+        layers: list[nn.Module] = [reflect_conv(channels, fine, 7), InstanceNorm(fine), nn.ReLU()]
+        for i, o in ((fine, middle), (middle, coarse)):
+            layers += [nn.Conv2d(i, o, 3, 2, 1), InstanceNorm(o), nn.ReLU()]
+        layers += [ResBlock(coarse) for _ in range(blocks)]
+        for i, o in ((coarse, middle), (middle, fine)):
+            layers += [nn.ConvTranspose2d(i, o, 3, 2, 1, output_padding=1), InstanceNorm(o), nn.ReLU()]
+        super().__init__(*layers, reflect_conv(fine, channels, 7), output_activation(output))
+        initialise_normal(self)
+
+
 class DomainAutoencoder(nn.Module):
     """What a domain has of its own in MUNIT and DALACE: content encoder, style encoder and generator.
 
@@ -242,6 +265,15 @@ def initialise_kaiming(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def initialise_normal(network: nn.Module, deviation: float = 0.02) -> None:
+    """N(0, 0.02) weights and zero biases in all convolutions (discriminators, CycleGAN)."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, deviation)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

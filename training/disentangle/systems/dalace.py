@@ -17,7 +17,8 @@ from ..adversarial_losses import discriminator_loss, generator_loss
 from ..errors import InputError
 from ..networks.multiscale import PatchDiscriminator
 from .base import Batch, TrainingStep
-from .unpaired import DisentangledDomains, jsonable, partners
+from .translation import arguments
+from .unpaired import DisentangledDomains, partners
 
 FIDELITY = {
     "recommended": {"norm": "instance", "adversarial": "lsgan", "ce_updates": "all", "betas": (0.5, 0.999)},
@@ -95,7 +96,7 @@ class Dalace(DisentangledDomains):
         pair_learning_rate: float = 1e-4,
         betas: Sequence[float] | None = None,
     ) -> None:
-        config = jsonable(locals())
+        config = arguments(locals())
         if fidelity not in FIDELITY:
             raise InputError(f'Unknown fidelity "{fidelity}"; use "recommended" or "paper".')
         choice = FIDELITY[fidelity]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -319,15 +318,3 @@ def check_domains(sequences: Sequence[str], domains: Mapping[str, Sequence[str]]
 def partners(codes: Tensor, count: int) -> Tensor:
     """``count`` rows of codes (n, Z) in turn: the real style that each swapped image takes."""
     return codes[torch.arange(count, device=codes.device) % len(codes)]
-
-
-def jsonable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a constructor, from its ``locals()``, as a system records them."""
-    plain = {}
-    for key, value in settings.items():
-        if key in ("self", "__class__"):
-            continue
-        if isinstance(value, Mapping):
-            value = {k: list(v) if isinstance(v, (list, tuple)) else v for k, v in value.items()}
-        plain[key] = list(value) if isinstance(value, (list, tuple)) else value
-    return plain
