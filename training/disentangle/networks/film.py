@@ -11,14 +11,15 @@ _SLOPE = 0.3
 
 
 class FiLMBlock(nn.Module):
-    """``a + LReLU(gamma * b + beta)``, where a and b are two convolutions in a row and gamma, beta come from z."""
+    """``a + LReLU(gamma * b + beta)``, where a and b are two convolutions in a row and gamma, beta come from z by one
+    fully connected layer, or by two with ``hidden`` units between them."""
 
-    def __init__(self, channels: int, style_dim: int) -> None:
+    def __init__(self, channels: int, style_dim: int, hidden: int = 0) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.scale = nn.Linear(style_dim, channels)
-        self.shift = nn.Linear(style_dim, channels)
+        self.scale = _predictor(style_dim, channels, hidden)
+        self.shift = _predictor(style_dim, channels, hidden)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         a = F.leaky_relu(self.first(x), _SLOPE)
@@ -34,17 +35,23 @@ class FiLMDecoder(nn.Module):
         style_dim: Z.
         out_channels: S.
         output: "tanh" (published, images in [-1, 1]) or "linear" (for z-scored images).
+        hidden: units of a further layer between z and gamma, beta (SDNet); 0 = none (DAFNet).
     """
 
     blocks_count = 4
 
     def __init__(
-        self, anatomy_channels: int = 8, style_dim: int = 8, out_channels: int = 1, output: str = "tanh"
+        self,
+        anatomy_channels: int = 8,
+        style_dim: int = 8,
+        out_channels: int = 1,
+        output: str = "tanh",
+        hidden: int = 0,
     ) -> None:
         super().__init__()
         self.finish = output_activation(output)
         self.first = nn.Conv2d(anatomy_channels, anatomy_channels, 3, padding=1)
-        self.blocks = nn.ModuleList(FiLMBlock(anatomy_channels, style_dim) for _ in range(self.blocks_count))
+        self.blocks = nn.ModuleList(FiLMBlock(anatomy_channels, style_dim, hidden) for _ in range(self.blocks_count))
         self.last = nn.Conv2d(anatomy_channels, out_channels, 1)
         nn.init.xavier_normal_(self.last.weight)
 
@@ -53,3 +60,9 @@ class FiLMDecoder(nn.Module):
         for block in self.blocks:
             x = block(x, style)
         return self.finish(self.last(x))
+
+
+def _predictor(style_dim: int, channels: int, hidden: int) -> nn.Module:
+    if not hidden:
+        return nn.Linear(style_dim, channels)
+    return nn.Sequential(nn.Linear(style_dim, hidden), nn.LeakyReLU(_SLOPE), nn.Linear(hidden, channels))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import scaled
+from .blocks import normalization, scaled
 from .condconv import CondConv2d
 
 
@@ -68,9 +68,9 @@ class AnatomyStyleEncoder(nn.Module):
         style_dim: Z.
         width: multiplier of the channel counts.
         size: (H, W), at least 31, for which the first FC is made; maps of other sizes are pooled to that extent.
+        widths: of the convolutions.
+        norm: after each of them: "none" (DAFNet), "instance" or "batch" (SDNet).
     """
-
-    widths = (16, 32, 64, 128)
 
     def __init__(
         self,
@@ -79,12 +79,15 @@ class AnatomyStyleEncoder(nn.Module):
         style_dim: int = 8,
         width: float = 1.0,
         size: Sequence[int] = (192, 192),
+        widths: Sequence[int] = (16, 32, 64, 128),
+        norm: str = "none",
     ) -> None:
         super().__init__()
-        channels = [anatomy_channels + image_channels, *(scaled(c, width) for c in self.widths)]
+        channels = [anatomy_channels + image_channels, *(scaled(c, width) for c in widths)]
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, stride=2) for i, o in itertools.pairwise(channels))
         for conv in self.convs:
             nn.init.kaiming_normal_(conv.weight, a=0.3, nonlinearity="leaky_relu")
+        self.norms = nn.ModuleList(normalization(norm, c) for c in channels[1:])
         self.extent = tuple(size)
         for _ in self.convs:
             self.extent = tuple((n - 1) // 2 for n in self.extent)
@@ -95,8 +98,8 @@ class AnatomyStyleEncoder(nn.Module):
     def forward(self, anatomy: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance (B, Z) of images (B, S, H, W) with their anatomies (B, C, H, W)."""
         x = torch.cat([anatomy, image], dim=1)
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), 0.3)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu(norm(conv(x)), 0.3)
         x = F.leaky_relu(self.hidden(F.adaptive_avg_pool2d(x, self.extent).flatten(1)), 0.3)
         return self.mean(x), self.log_variance(x)
 
