@@ -9,15 +9,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from balls import ball, load_balls
 from torch import nn
 
 from disentangle.datasets.labels import HEALTHY, UNLABELLED
-from disentangle.datasets.volumes import Subject
 from disentangle.errors import Cancelled, InputError
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.config import load_config
-from disentangle.learning.data import Data
 from disentangle.learning.evaluation import class_dice, evaluate_subject, summary, table
 from disentangle.learning.export import export, license_of
 from disentangle.learning.factors import mean_styles, slice_stacks, unpadded
@@ -39,25 +38,6 @@ CONFIG = {
     "sampling": {"batch": 2, "sizes": [[32, 32]]},
     "training": {"steps": 4, "warmup": 1, "log_every": 1, "validate_every": 2, "validation_batches": 1},
 }
-
-
-def subject(seed: int, source: str = "phantom") -> Subject:
-    """A ball of three tissues with opposite contrast in T1 and T2, in (8, 30, 28) voxels."""
-    k, j, i = np.mgrid[:8, :30, :28]
-    radius = ((k - 3.5) / 5) ** 2 + ((j - 15) / 14) ** 2 + ((i - 14 - 0.2 * seed) / 12) ** 2
-    mask = radius < 1
-    labels = np.where(mask, 1 + (radius < 0.6) + (radius < 0.2), 0).astype(np.uint8)
-    noise = np.random.default_rng(seed).normal(0, 0.05, mask.shape)
-    images = {
-        "T1": np.array([0, -1, 0, 1.5])[labels] + noise,
-        "T2": np.array([0, 1.5, 0.3, -1])[labels] - noise,
-    }
-    images = {s: np.where(mask, a, 0).astype(np.float16) for s, a in images.items()}
-    return Subject(f"s{seed}", f"s{seed}", images, mask, labels, (1.5,) * 3, source, {"seed": seed})
-
-
-def load_balls(config, progress) -> Data:
-    return Data([subject(n) for n in range(4)], [subject(n) for n in (8, 9)])
 
 
 @pytest.fixture
@@ -113,7 +93,7 @@ def test_a_second_run_of_the_same_name_leaves_the_first_alone(run):
 
 def test_the_final_checkpoint_carries_the_mean_style_of_each_sequence(trained):
     system = system_from_checkpoint(load_checkpoint(trained))
-    expected = mean_styles(system, [subject(n) for n in range(4)])
+    expected = mean_styles(system, [ball(n) for n in range(4)])
     for sequence in ("T1", "T2"):
         assert torch.allclose(system.default_style(sequence), expected[sequence], atol=1e-5)
         assert system.default_style(sequence).abs().sum() > 0
@@ -224,7 +204,7 @@ def test_averaged_weights_follow_slowly_and_swap_in_and_out():
 
 
 def test_padding_of_slices_is_undone():
-    one = subject(1)
+    one = ball(1)
     stacks, mask = slice_stacks(one, ["T1"], 3, 32)
     assert stacks["T1"].shape == (8, 3, 32, 32)
     assert mask.shape == (8, 1, 32, 32)
@@ -235,7 +215,7 @@ def test_padding_of_slices_is_undone():
 
 def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_target_to_imputation(trained):
     system = system_from_checkpoint(load_checkpoint(trained))
-    one = subject(20)
+    one = ball(20)
     result = evaluate_subject(system, one)
     assert set(result["cross"]) == set(result["imputation"]) == {"T1", "T2"}
     assert set(result["dice"]) == {"T1+T2", "T1", "T2"}
@@ -252,7 +232,7 @@ def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_tar
 
 
 def test_histogram_matching_finds_inverted_contrast():
-    one = subject(1)
+    one = ball(1)
     t1, t2 = (one.images[s].astype(np.float32) for s in ("T1", "T2"))
     matched = match_histogram(t1, t2, one.mask)
     assert np.sort(matched[one.mask]) == pytest.approx(np.sort(t2[one.mask]), abs=0.05)
@@ -260,7 +240,7 @@ def test_histogram_matching_finds_inverted_contrast():
 
 
 def test_dice_counts_known_voxels_only():
-    one = subject(1)
+    one = ball(1)
     one.labels[one.mask] = HEALTHY
     one.labels[3, 14:16, 13:15] = 5
     one.labels[4][one.mask[4]] = UNLABELLED
