@@ -55,7 +55,8 @@ def test_layers_have_the_published_shapes_at_128_pixels():
         lambda: UNet128(1, 1, 3, "bottleneck", "linear", 1 / 16, levels=5),
         lambda: UNet128(1, 1, 3, "bottleneck", "tanh", 1 / 16, levels=5, norm_deepest=True),
         lambda: UNet128(1, 1, 3, "all", "linear", 1 / 16, levels=5),
-        lambda: ResNetTranslator(1, 3, 1 / 16, activation="linear"),
+        lambda: ResNetTranslator(1, 3, "bottleneck", 1 / 16, output="linear"),
+        lambda: ResNetTranslator(1, 3, "all", 1 / 16, output="linear"),
     ],
 )
 def test_the_code_reaches_the_middle_of_the_image(network):

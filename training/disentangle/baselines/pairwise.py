@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..systems.base import Batch, Factors
 from ..systems.draws import Translation, stacked
 from ..systems.translation import TranslationSystem
@@ -18,6 +19,18 @@ class PairwiseTranslation(TranslationSystem):
     In place of an anatomy it carries the images: (B, n * S, H, W), one slot per sequence, 0 where there is none. A
     target is the mean of its translations from the sequences at hand, or the sequence itself where that is at hand.
     """
+
+    def need_all(self, learned: int, possible: int) -> None:
+        """A segmentor needs stacks completed from any sequence.
+
+        Raises:
+            InputError: there are classes, but not every translation is learned.
+        """
+        if self.segmentor is not None and learned < possible:
+            raise InputError(
+                "The segmentor completes stacks from any sequence, but only some translations are learned; leave "
+                "system.classes out, or learn all."
+            )
 
     def translate(self, source: int, target: int, image: Tensor) -> Tensor:
         """Image (B, S, H, W) of sequence ``source`` as sequence ``target``, both in the networks' range."""

@@ -28,7 +28,7 @@ class Pix2Pix(PairwiseTranslation):
     Args:
         sequences, classes, healthy, fidelity, width, slices, levels, discriminator_levels, value_range, completion,
             class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
-        pairs: ordered pairs [source, target] to learn; None = all.
+        pairs: ordered pairs [source, target] to learn, without classes; None = all.
         pairs_per_step: pairs, drawn at random, that a training step updates; with 1, all pairs together take as many
             updates as one UCD. None = all pairs.
         l1_weight: None = :data:`WEIGHTS` by ``fidelity``.
@@ -59,11 +59,12 @@ class Pix2Pix(PairwiseTranslation):
         super().__init__(arguments(locals()), 2**levels, len(sequences) * slices)
         chosen = list(permutations(self.sequences, 2)) if pairs is None else [tuple(p) for p in pairs]
         self.pairs = [(self.index(source), self.index(target)) for source, target in chosen]
+        self.need_all(len(set(self.pairs)), len(self.sequences) * (len(self.sequences) - 1))
         self.l1_weight = WEIGHTS[fidelity] if l1_weight is None else l1_weight
         shape = {"width": width, "levels": levels, "norm_deepest": self.paper}
-        activation = "tanh" if self.paper else "linear"
+        output = "tanh" if self.paper else "linear"
         keys = [_key(*pair) for pair in self.pairs]
-        self.generators = nn.ModuleDict({k: UNet128(slices, slices, activation=activation, **shape) for k in keys})
+        self.generators = nn.ModuleDict({k: UNet128(slices, slices, output=output, **shape) for k in keys})
         self.discriminators = nn.ModuleDict(
             {k: ACDiscriminator(2 * slices, 0, width, discriminator_levels) for k in keys}
         )

@@ -39,7 +39,7 @@ class TCMGAN(PairwiseTranslation):
     Args:
         sequences, classes, healthy, fidelity, width, slices, levels, discriminator_levels, value_range, completion,
             class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
-        translate_from: sources to learn; None = all. A single one is the published network.
+        translate_from: sources to learn, without classes; None = all. A single one is the published network.
         sources_per_step: sources, drawn at random, that a training step updates; None = all.
         tumour_values: class indices whose union is the tumour; None = all but background and ``healthy``. Without
             classes and values there is no tumour term.
@@ -74,11 +74,12 @@ class TCMGAN(PairwiseTranslation):
             raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(WEIGHTS)}.")
         self.weights = {**WEIGHTS, **(weights or {})}
         self.sources = [self.index(s) for s in (self.sequences if translate_from is None else translate_from)]
+        self.need_all(len(self.sources), len(self.sequences))
         lesions = [v for v in range(1, len(classes)) if v not in healthy]
         self.tumour_values = lesions if tumour_values is None else list(tumour_values)
         others, keys = len(self.sequences) - 1, [str(s) for s in self.sources]
         shape = {"width": width, "levels": levels, "norm_deepest": self.paper}
-        generator = {"code_dim": others, "code_at": "input", "activation": "tanh" if self.paper else "linear"}
+        generator = {"code_dim": others, "code_at": "input", "output": "tanh" if self.paper else "linear"}
         self.generators = nn.ModuleDict({k: UNet128(slices, slices, **generator, **shape) for k in keys})
         self.critics = nn.ModuleDict(
             {k: ACDiscriminator(2 * slices, others, width, discriminator_levels) for k in keys}

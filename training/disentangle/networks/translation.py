@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .conditioning import append_code
-from .resnet import ResBlock, ResNetContentEncoder, ResNetUpsampler, initialise_kaiming, reflect_conv
+from .resnet import AdaINDecoder, ResBlock, ResNetContentEncoder, ResNetUpsampler, initialise_kaiming, reflect_conv
 
 
 class CodedResNetDecoder(nn.Module):
@@ -22,7 +22,7 @@ class CodedResNetDecoder(nn.Module):
         code_dim: length Z of the code.
         out_channels: adjacent slices S per image.
         width, downsamplings, blocks: as of the encoder.
-        activation: "tanh" (published: images in [-1, 1]) or "linear" (z-scored images).
+        output: "tanh" (published: images in [-1, 1]) or "linear" (z-scored images).
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class CodedResNetDecoder(nn.Module):
         width: float = 1.0,
         downsamplings: int = 2,
         blocks: int = 4,
-        activation: str = "tanh",
+        output: str = "tanh",
     ) -> None:
         super().__init__()
         self.first = reflect_conv(in_channels + code_dim, in_channels, 3)
         self.blocks = nn.Sequential(*(ResBlock(in_channels) for _ in range(blocks)))
-        self.up = ResNetUpsampler(out_channels, width, downsamplings, activation)
+        self.up = ResNetUpsampler(out_channels, width, downsamplings, output)
         initialise_kaiming(self)
 
     def forward(self, content: Tensor, code: Tensor) -> Tensor:
@@ -47,29 +47,36 @@ class CodedResNetDecoder(nn.Module):
 
 
 class ResNetTranslator(nn.Module):
-    """MUNIT's content encoder and :class:`CodedResNetDecoder`; the counterpart of ``UNet128`` without skips.
+    """MUNIT's content encoder and a decoder that takes a code; the counterpart of ``UNet128`` without skips.
 
     Args:
         channels: adjacent slices S per image.
         code_dim: length Z of the code.
-        width, downsamplings, blocks, activation: as of encoder and decoder.
+        code_at: "bottleneck": :class:`CodedResNetDecoder`; "all": the code scales and shifts every normalisation
+            (MUNIT's :class:`AdaINDecoder` with the code for a style). On three contrasts of 32 x 32 random blocks,
+            120 updates of a net of width 1/8 left a mean error of 0.50 that way; at the bottleneck it was 1.0, every
+            target came out alike, with or without norms in the residual blocks.
+        width, downsamplings, blocks, output: as of encoder and decoder.
     """
 
     def __init__(
         self,
         channels: int,
         code_dim: int,
+        code_at: str = "all",
         width: float = 1.0,
         downsamplings: int = 2,
         blocks: int = 4,
-        activation: str = "tanh",
+        output: str = "tanh",
     ) -> None:
         super().__init__()
         self.encoder = ResNetContentEncoder(channels, width, downsamplings, blocks)
         self.packed_channels = self.encoder.out_channels
-        self.decoder = CodedResNetDecoder(
-            self.packed_channels, code_dim, channels, width, downsamplings, blocks, activation
-        )
+        shape = (width, downsamplings, blocks, output)
+        if code_at == "all":
+            self.decoder: nn.Module = AdaINDecoder(channels, code_dim, *shape)
+        else:
+            self.decoder = CodedResNetDecoder(self.packed_channels, code_dim, channels, *shape)
         self.size_multiple = 2**downsamplings
 
     def encode(self, image: Tensor) -> list[Tensor]:

@@ -63,7 +63,7 @@ class UNet128Decoder(nn.Module):
         code_dim: length Z of the code, 0 = none.
         code_at: "bottleneck" or "all" (method-spec 3a recommends all: instance norm behind a convolution leaves of a
             constant plane only what differs between the kernel's taps).
-        activation: "tanh" (published: images in [-1, 1]) or "linear" (z-scored images).
+        output: "tanh" (published: images in [-1, 1]) or "linear" (z-scored images).
         width, levels, norm_deepest: as of :class:`UNet128Encoder`.
     """
 
@@ -72,7 +72,7 @@ class UNet128Decoder(nn.Module):
         out_channels: int = 1,
         code_dim: int = 0,
         code_at: str = "all",
-        activation: str = "tanh",
+        output: str = "tanh",
         width: float = 1.0,
         levels: int = 7,
         norm_deepest: bool = False,
@@ -90,7 +90,7 @@ class UNet128Decoder(nn.Module):
         self.norms = nn.ModuleList(
             InstanceNorm(c) if first <= n < levels - 1 else nn.Identity() for n, c in enumerate(out)
         )
-        self.activation = output_activation(activation)
+        self.output = output_activation(output)
 
     def forward(self, maps: Sequence[Tensor], code: Tensor | None = None) -> Tensor:
         """Image (B, S, H, W) of the encoder's maps and a code (B, Z)."""
@@ -100,7 +100,7 @@ class UNet128Decoder(nn.Module):
             x = norm(conv(append_code(x, code) if coded else x))
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
-        return self.activation(x)
+        return self.output(x)
 
 
 class UNet128(nn.Module):
@@ -110,7 +110,7 @@ class UNet128(nn.Module):
         in_channels, out_channels: adjacent slices of the images.
         code_dim: length Z of the code, 0 = none.
         code_at: one of :data:`CODE_PLACES`.
-        activation, width, levels, norm_deepest: as of encoder and decoder.
+        output, width, levels, norm_deepest: as of encoder and decoder.
 
     Raises:
         InputError: an unknown ``code_at``, or fewer than three levels.
@@ -122,7 +122,7 @@ class UNet128(nn.Module):
         out_channels: int = 1,
         code_dim: int = 0,
         code_at: str = "input",
-        activation: str = "tanh",
+        output: str = "tanh",
         width: float = 1.0,
         levels: int = 7,
         norm_deepest: bool = False,
@@ -134,7 +134,7 @@ class UNet128(nn.Module):
         self.at_input = at_input
         shape = {"width": width, "levels": levels, "norm_deepest": norm_deepest}
         self.encoder = UNet128Encoder(in_channels + (code_dim if at_input else 0), **shape)
-        self.decoder = UNet128Decoder(out_channels, 0 if at_input else code_dim, code_at, activation, **shape)
+        self.decoder = UNet128Decoder(out_channels, 0 if at_input else code_dim, code_at, output, **shape)
         self.size_multiple = 2**levels
         initialise_normal_all(self)
 

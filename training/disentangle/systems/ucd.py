@@ -69,7 +69,7 @@ class UCD(TranslationSystem):
         healthy: class indices that HEALTHY voxels may carry.
         fidelity: "recommended", or "paper": images of [-1, 1], tanh, norms on all maps, and :data:`PRESETS`.
         backbone: "resnet" (no skips) or "unet128"; None = by ``fidelity``, as for all that follow with None.
-        code_at: "bottleneck" or "all", with the backbone unet128.
+        code_at: where the code enters: "bottleneck" (as printed), or "all" steps of the decoder.
         levels: halvings of unet128; images are multiples of ``2 ** levels``.
         width: multiplier of all published channel counts.
         slices: adjacent slices per image.
@@ -130,9 +130,9 @@ class UCD(TranslationSystem):
         check_choice("disen_on", chosen["disen_on"], ("fake", "real", "both"))
 
         paper = fidelity == "paper"
-        shape = {"width": width, "activation": "tanh" if paper else "linear"}
+        shape = {"width": width, "output": "tanh" if paper else "linear"}
         if chosen["backbone"] == "resnet":
-            translator = ResNetTranslator(slices, len(sequences), **shape)
+            translator = ResNetTranslator(slices, len(sequences), chosen["code_at"], **shape)
         else:
             place = {"code_dim": len(sequences), "code_at": chosen["code_at"], "norm_deepest": paper}
             translator = UNet128(slices, slices, levels=levels, **place, **shape)
