@@ -9,12 +9,51 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 
-from ..phantoms.brain import BRAIN_CLASSES, BrainPhantomConfig, brain_phantom
-from ..preprocessing import PreprocessingConfig, prepare
+from ..errors import InputError
+from ..phantoms import ABDOMEN_CLASSES, BRAIN_CLASSES, HEART_CLASSES, HEART_CLASSES_RV, create_phantom, phantom_kinds
+from ..phantoms.abdomen import AbdomenPhantomConfig
+from ..phantoms.heart import HeartPhantomConfig
+from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
 from ..progress import Progress
 from .volumes import Subject, cache_path, cached
+
+CLASSES = {
+    "brain": BRAIN_CLASSES,
+    "brain-pet": BRAIN_CLASSES,
+    "heart": HEART_CLASSES,
+    "heart-rv": HEART_CLASSES_RV,
+    "abdomen": ABDOMEN_CLASSES,
+}
+"""Name of a set of classes -> the classes, background first."""
+_STACKS = {"heart": HeartPhantomConfig, "abdomen": AbdomenPhantomConfig}
+"""Kinds whose subjects are stacks of unregistered slices, background being a class."""
+_STACK_PREPROCESSING: dict[str, Any] = {
+    "registration": "none",
+    "pose": "reference",
+    "mask": "none",
+    "margin_mm": 0.0,
+    "normalization": "slice_percentile",
+    "window": [-150.0, 250.0],
+    "clip": [-1.0, 1.0],
+    "background": -1.0,
+}
+
+
+def preprocessing_of(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of :class:`PreprocessingConfig` that phantoms of a kind need, for training and in the bundle.
+
+    Hearts and abdomens keep their own slices; each slice, or CT's window, becomes [-1, 1] (method-spec 2c, 5c). Brains
+    take the defaults.
+
+    Args:
+        arguments: of the phantom.
+    """
+    if kind not in _STACKS:
+        return {}
+    return _STACK_PREPROCESSING | {"spacing": list(arguments.get("spacing", _STACKS[kind].spacing))}
 
 
 def load_phantoms(
@@ -25,25 +64,38 @@ def load_phantoms(
     cache: Path,
     workers: int = 1,
     progress: Progress | None = None,
+    kind: str = "brain",
 ) -> list[Subject]:
-    """One brain phantom per seed, from the cache where it is there.
+    """One phantom per seed, from the cache where it is there.
+
+    Hearts and abdomens become stacks as :func:`.stacks.stack_subject` makes them: slice k of one sequence beside slice
+    k of another, not registered, ``sequence_labels`` for each, the mask everything, background a class (0). A sequence
+    that is missing is not in ``images``; so one seed may be CT only and another MR only, for unpaired learning.
 
     Args:
         seeds: one per subject.
-        phantom: arguments of :class:`BrainPhantomConfig` common to all.
+        phantom: arguments of the kind's configuration common to all.
         variants: further arguments, taken in turn by seed; may be empty.
         config: preprocessing; registration and bias-field correction are left out, since phantoms are made on the
             canonical grid.
         cache: folder of cached subjects.
         workers: processes that generate missing ones.
         progress: reports subject by subject.
+        kind: of :func:`.phantoms.phantom_kinds`.
+
+    Raises:
+        InputError: an unknown kind, or an impossible configuration.
     """
+    if kind not in phantom_kinds():
+        raise InputError(
+            f'There are no phantoms of kind "{kind}"; set data.phantoms.kind to one of {", ".join(phantom_kinds())}.'
+        )
     progress = progress or Progress()
     plain = replace(config, registration="none", pose="reference", bias_field=False)
     jobs = []
     for seed in seeds:
         arguments = dict(phantom) | dict(variants[seed % len(variants)] if variants else {})
-        jobs.append((int(seed), arguments, plain.to_dict(), str(cache)))
+        jobs.append((int(seed), arguments, plain.to_dict(), str(cache), kind))
     missing = [job for job in jobs if not cache_path(cache, _key(job)).exists()]
     if workers > 1 and len(missing) > 1:
         with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
@@ -57,12 +109,14 @@ def load_phantoms(
     return subjects
 
 
-_Job = tuple[int, dict[str, Any], dict[str, Any], str]
+_Job = tuple[int, dict[str, Any], dict[str, Any], str, str]
 
 
 def _key(job: _Job) -> dict[str, Any]:
-    seed, arguments, preprocessing, _ = job
-    return {"phantom": seed, "arguments": arguments, "preprocessing": preprocessing}
+    seed, arguments, preprocessing, _, kind = job
+    key = {"phantom": seed, "arguments": arguments, "preprocessing": preprocessing}
+    # Brains came first; their keys do not name them.
+    return key if kind == "brain" else key | {"kind": kind}
 
 
 def _load(job: _Job) -> Subject:
@@ -74,13 +128,35 @@ def _store(job: _Job) -> None:
 
 
 def _make(job: _Job) -> Subject:
-    seed, arguments, preprocessing, _ = job
-    phantom = brain_phantom(seed, BrainPhantomConfig(**arguments))
-    study = phantom.study
+    seed, arguments, preprocessing, _, kind = job
+    study = create_phantom(kind, seed, **arguments).study
     study.name = f"phantom-{seed}"
-    study.label_names = dict(enumerate(BRAIN_CLASSES))
+    if kind not in _STACKS:
+        study.label_names = dict(enumerate(BRAIN_CLASSES))
     prepared = prepare(study, PreprocessingConfig.from_dict(preprocessing))
-    return Subject.from_prepared(prepared, "phantom", study.name, {"seed": seed, "arguments": arguments})
+    about = {"seed": seed, "arguments": arguments}
+    if kind in _STACKS:
+        return _stack(prepared, about | {"kind": kind})
+    return Subject.from_prepared(prepared, "phantom", study.name, about)
+
+
+def _stack(prepared: PreparedStudy, about: dict[str, Any]) -> Subject:
+    """A prepared stack without the padding around what the reference shows."""
+    inside = [np.flatnonzero(prepared.mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(int(index[0]), int(index[-1]) + 1) for index in inside)
+    # The values of phantoms' labels are the classes already.
+    own = {s: array[box].astype(np.uint8) for s, array in prepared.sequence_labels.items()}
+    return Subject(
+        prepared.study.name,
+        prepared.study.name,
+        {s: array[box].astype(np.float16) for s, array in prepared.images.items()},
+        np.ones(own[prepared.reference].shape, bool),
+        own[prepared.reference],
+        tuple(float(v) for v in prepared.grid.spacing),
+        "phantom",
+        about,
+        own,
+    )
 
 
 def _one_thread() -> None:

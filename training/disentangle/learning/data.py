@@ -34,7 +34,8 @@ class Data:
         phantoms = [s for s in self.training if s.source == "phantom"]
         if phantoms:
             seeds = [s.about["seed"] for s in phantoms]
-            studies.append({"name": f"{len(phantoms)} digital brain phantoms", "seeds": [min(seeds), max(seeds)]})
+            kind = phantoms[0].about.get("kind", "brain")
+            studies.append({"name": f"{len(phantoms)} digital {kind} phantoms", "seeds": [min(seeds), max(seeds)]})
         return studies
 
 
@@ -64,6 +65,7 @@ def load_data(config: Mapping[str, Any], progress: Progress | None = None) -> Da
             cache,
             settings["workers"],
             progress.part(0.5, 1),
+            settings["kind"],
         )
         training += phantoms[: settings["subjects"]]
         validation += phantoms[settings["subjects"] :]

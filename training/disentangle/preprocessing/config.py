@@ -11,7 +11,7 @@ from ..errors import InputError
 REGISTRATIONS = ("auto", "rigid", "affine", "none")
 POSES = ("atlas", "reference")
 MASKS = ("auto", "head", "none")
-NORMALIZATIONS = ("zscore_mask", "percentile", "max", "window", "none")
+NORMALIZATIONS = ("zscore_mask", "percentile", "slice_percentile", "slice", "max", "window", "none")
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,11 @@ class PreprocessingConfig:
         mask: "auto" is a given mask, the foreground of skull-stripped input, or the brain found with the atlas;
             "head" is a given mask or the whole foreground; "none" is everything that the reference covers.
         normalization: "zscore_mask" (mean and standard deviation inside the mask), "percentile" (1st and 99th
-            percentile to -1 and 1), "max" (maximum to 1), "window" (the ends of ``window`` to -1 and 1) or "none".
-        window: intensities mapped to -1 and 1 by "window", for example Hounsfield units of CT.
+            percentile to -1 and 1), "slice_percentile" (the same of every slice of the working grid on its own),
+            "slice" (minimum and maximum of every slice to -1 and 1), "max" (maximum to 1), "window" (the ends of
+            ``window`` to -1 and 1) or "none".
+        window: intensities mapped to -1 and 1 by "window"; Hounsfield units of CT are mapped so whatever the
+            normalization of the other sequences.
         clip: normalised intensities are clipped to this range; None does not clip.
         background: value outside the mask and outside a sequence's field of view.
     """

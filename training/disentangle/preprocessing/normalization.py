@@ -7,13 +7,17 @@ import numpy as np
 from ..errors import InputError
 from .config import PreprocessingConfig
 
+Level = float | np.ndarray
+"""A number for a whole volume, or (K, 1, 1) numbers of its slices."""
 _SAMPLE = 400_000
+_BY_SLICE = {"slice": (0.0, 100.0), "slice_percentile": (1.0, 99.0)}
+"""Percentiles that become -1 and 1, slice by slice."""
 
 
 def measure(
     array: np.ndarray, mask: np.ndarray, config: PreprocessingConfig, sequence: str = ""
-) -> tuple[float, float]:
-    """Offset and scale of an image.
+) -> tuple[Level, Level]:
+    """Offset and scale of an image, or of each of its slices.
 
     Args:
         array: (K, J, I) intensities.
@@ -26,9 +30,11 @@ def measure(
     """
     if config.normalization == "none":
         return 0.0, 1.0
-    if config.normalization == "window":
+    if config.normalization == "window" or (sequence == "CT" and config.window):
         lower, upper = config.window
         return (lower + upper) / 2, (upper - lower) / 2
+    if config.normalization in _BY_SLICE:
+        return _measure_slices(array, mask, _BY_SLICE[config.normalization])
     values = array[mask]
     # Every n-th voxel is enough for percentiles and keeps a 1 mm volume to milliseconds.
     values = values[:: max(1, len(values) // _SAMPLE)].astype(np.float64)
@@ -44,12 +50,20 @@ def measure(
     return float(values.mean()), max(float(values.std()), 1e-6)
 
 
-def apply(array: np.ndarray, offset: float, scale: float, clip: tuple[float, float] | None = None) -> np.ndarray:
+def _measure_slices(array: np.ndarray, mask: np.ndarray, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and scales (K, 1, 1) float32; a slice that is constant, or outside the mask, becomes -1."""
+    pairs = [np.percentile(v[m], ends) if m.any() else (0.0, 0.0) for v, m in zip(array, mask, strict=True)]
+    low, high = np.array(pairs, np.float32).T[..., None, None]
+    flat = high - low < 1e-6
+    return np.where(flat, low + 1, (low + high) / 2), np.where(flat, np.float32(1), (high - low) / 2)
+
+
+def apply(array: np.ndarray, offset: Level, scale: Level, clip: tuple[float, float] | None = None) -> np.ndarray:
     """Normalised intensities, float32."""
     result = (array.astype(np.float32) - np.float32(offset)) / np.float32(scale)
     return result if clip is None else np.clip(result, *clip, out=result)
 
 
-def invert(array: np.ndarray, offset: float, scale: float) -> np.ndarray:
+def invert(array: np.ndarray, offset: Level, scale: Level) -> np.ndarray:
     """Intensities of normalised values, float32; the inverse of :func:`apply` except where it clipped."""
     return array.astype(np.float32) * np.float32(scale) + np.float32(offset)

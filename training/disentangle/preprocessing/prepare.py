@@ -205,7 +205,8 @@ class _Preparation:
         inverse = np.linalg.inv(matrix)
         along = (points @ inverse[:3, :3].T + inverse[:3, 3]) @ axes
         low, high = along.min(axis=0) - self.config.margin_mm, along.max(axis=0) + self.config.margin_mm
-        size = np.ceil((high - low) / spacing).astype(int) + 1
+        # Where the extent is a whole number of voxels, rounding errors must not add one.
+        size = np.ceil((high - low) / spacing - 1e-6).astype(int) + 1
         size[:2] = -(-size[:2] // self.config.size_multiple) * self.config.size_multiple
         origin = (low + high) / 2 - (size - 1) * spacing / 2
         # In step with the input's voxels: where spacing and axes agree, resampling then changes nothing.
@@ -274,7 +275,7 @@ class _Preparation:
         for number, (sequence, array) in enumerate(raw.items()):
             started = time.perf_counter()
             progress("normalize", number / len(raw), sequence)
-            if config.bias_field:
+            if config.bias_field and sequence != "CT":
                 fields[sequence] = bias_field(array, seen[sequence], config.spacing)
                 array = array / fields[sequence]
                 self.record("bias field", started, sequence, method="N4")
@@ -283,7 +284,9 @@ class _Preparation:
             normalised = normalization.apply(array, offset, scale, config.clip)
             images[sequence] = np.where(seen[sequence], normalised, np.float32(config.background))
             scales[sequence] = (offset, scale)
-            self.record("normalize", started, sequence, kind=config.normalization, offset=offset, scale=scale)
+            # JSON-able: one number, or one for each slice.
+            levels = {"offset": np.asarray(offset).squeeze().tolist(), "scale": np.asarray(scale).squeeze().tolist()}
+            self.record("normalize", started, sequence, kind=config.normalization, **levels)
         prepared = PreparedStudy(
             study=self.study,
             config=config,
@@ -300,6 +303,10 @@ class _Preparation:
         )
         if self.study.labels is not None:
             prepared.labels = prepared.to_grid(self.study.labels, "nearest").astype(np.int16)
+        for sequence, labels in self.study.sequence_labels.items():
+            if sequence in raw:
+                own = prepared.to_grid(labels, "nearest", sequence)
+                prepared.sequence_labels[sequence] = own.astype(np.int16)
         progress("normalize", 1.0, "the study is prepared")
         return prepared
 

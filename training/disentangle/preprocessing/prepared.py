@@ -48,9 +48,11 @@ class PreparedStudy:
         mask: bool (K, J, I).
         labels: int16 (K, J, I), the study's labels by nearest neighbour; None without labels.
         transforms: sequence -> linear transform from physical points (LPS mm) of the reference to its own.
-        normalization: sequence -> (offset, scale); normalised = (intensity - offset) / scale.
+        normalization: sequence -> (offset, scale); normalised = (intensity - offset) / scale. Numbers, or (K, 1, 1)
+            where every slice has its own.
         bias: sequence -> float32 (K, J, I), the N4 field that intensities were divided by; empty without it.
         steps, warnings: what was done, and sentences that the user should see.
+        sequence_labels: sequence -> int16 (K, J, I), like ``labels``, for sequences with labels of their own.
     """
 
     study: Study
@@ -61,10 +63,11 @@ class PreparedStudy:
     mask: np.ndarray
     labels: np.ndarray | None
     transforms: dict[str, sitk.Transform]
-    normalization: dict[str, tuple[float, float]]
+    normalization: dict[str, tuple[normalization.Level, normalization.Level]]
     bias: dict[str, np.ndarray] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    sequence_labels: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -137,7 +140,7 @@ class PreparedStudy:
             raise InputError(f"The study has no {sequence}; it has {', '.join(self.study.available)}.")
         return self.study[sequence]
 
-    def _normalization_of(self, sequence: str | None) -> tuple[float, float]:
+    def _normalization_of(self, sequence: str | None) -> tuple[normalization.Level, normalization.Level]:
         return self.normalization.get(sequence or self.reference, self.normalization[self.reference])
 
 
