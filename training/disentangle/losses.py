@@ -122,12 +122,19 @@ def marginal_cross_entropy(
     return -(torch.where(is_healthy, merged, own) * counted).sum() / counted.sum().clamp_min(1.0)
 
 
-def marginal_dice(logits: Tensor, labels: Tensor, healthy: Sequence[int] = (0,), mask: Tensor | None = None) -> Tensor:
+def marginal_dice(
+    logits: Tensor,
+    labels: Tensor,
+    healthy: Sequence[int] = (0,),
+    mask: Tensor | None = None,
+    squared: bool = False,
+) -> Tensor:
     """1 - soft Dice with partial labels: mean over the non-background classes that occur in the batch.
 
     Intersection and sizes are taken over the whole batch (a small lesion is absent from most slices). A class is
     compared on the voxels about which its label is known: those with a label, and the HEALTHY ones where it is not
-    among ``healthy`` (there it is known to be absent). Arguments as of :func:`marginal_cross_entropy`.
+    among ``healthy`` (there it is known to be absent). Arguments as of :func:`marginal_cross_entropy`; ``squared``
+    takes the sum of squared probabilities for the size of what is predicted.
     """
     p = torch.softmax(logits, dim=1)
     is_healthy, labelled = labels == HEALTHY, labels < HEALTHY
@@ -137,8 +144,8 @@ def marginal_dice(logits: Tensor, labels: Tensor, healthy: Sequence[int] = (0,),
         if mask is not None:
             known = known * mask[:, 0]
         truth = (labels == c) * known
-        size = truth.sum()
-        scores.append(2 * (p[:, c] * truth).sum() / ((p[:, c] * known).sum() + size).clamp_min(1e-6))
+        size, found = truth.sum(), p[:, c].square() if squared else p[:, c]
+        scores.append(2 * (p[:, c] * truth).sum() / ((found * known).sum() + size).clamp_min(1e-6))
         occurs.append(size > 0)
     present = torch.stack(occurs).to(p.dtype)
     return ((1 - torch.stack(scores)) * present).sum() / present.sum().clamp_min(1.0)

@@ -194,6 +194,14 @@ class System(nn.Module):
         """The updates of one training iteration, in order."""
         raise NotImplementedError
 
+    def adopt(self, other: System) -> None:
+        """Start a training from another system's weights (``training.init_from``).
+
+        Raises:
+            RuntimeError: another architecture.
+        """
+        self.load_state_dict(other.state_dict())
+
     def fold(self) -> System:
         """Evaluation mode, with whatever can be computed once for all inputs done now (inference)."""
         return self.eval()

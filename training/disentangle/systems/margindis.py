@@ -153,7 +153,7 @@ class MarginDis(System):
         self.decoder = SPADEDecoder(
             anatomy_channels, style_dim, slices, width, hidden=decoder_hidden, style_shift=style_shift
         )
-        self.head = SegmentationHead(3 * anatomy_channels, len(classes), head, head_channels) if classes else None
+        self.head = SegmentationHead(self.fused_channels, len(classes), head, head_channels) if classes else None
         self.register_buffer("default_styles", torch.zeros(len(self.sequences), style_dim))
         self.class_weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
         adversarial = self.weights["adversarial"] > 0
@@ -170,8 +170,15 @@ class MarginDis(System):
         modality = {s: self.style_encoder(x, self.index(s))[0] for s, x in images.items()}
         return Factors(anatomy, modality, mask)
 
-    def fuse(self, factors: Factors) -> Tensor:
-        return max_mean_min(list(factors.anatomy.values()))
+    def fuse(self, factors: Factors, available: dict[str, Tensor] | None = None) -> Tensor:
+        """See :meth:`System.fuse`; ``available`` (B,) by sequence says which samples have it, None = all."""
+        present = None if available is None else [available[s] for s in factors.anatomy]
+        return max_mean_min(list(factors.anatomy.values()), present)
+
+    @property
+    def fused_channels(self) -> int:
+        """Channels of a fused anatomy."""
+        return 3 * self.capabilities.anatomy_channels
 
     def segment(self, fused: Tensor) -> Tensor:
         """See :meth:`System.segment`. Outside the mask, where the anatomies are 0, the answer is background."""
