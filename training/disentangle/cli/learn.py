@@ -26,7 +26,8 @@ def add_commands(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="protocol tables: image quality, Dice with sequences missing")
     evaluate.add_argument(
         "source", type=Path, metavar="CONFIG|BUNDLE",
-        help="a model's name or folder, a checkpoint, or a configuration (trained once without each person in turn)",
+        help="a model's name or folder, a checkpoint, a configuration (trained once without each person in turn), or a "
+        "paper's protocol (training/configs/e*.yaml), whose methods are trained, scored and reported",
     )  # fmt: skip
     evaluate.add_argument("settings", nargs="*", metavar="key=value", help="for example data.studies.folder=PATH")
     evaluate.add_argument(
@@ -76,6 +77,10 @@ def run_evaluate(options: argparse.Namespace, console: Console) -> None:
     """``disentangle evaluate``."""
     if options.json is not None:
         check_writable(options.json)
+    if learning("protocols", "is_protocol")(options.source):
+        report = learning("protocols", "run")(options.source, options.settings, console.progress, console.say)
+        console.say(f"Report: {report}")
+        return
     evaluate = learning("evaluation", "evaluate")
     evaluate(
         options.source, options.settings, options.json, options.subsets, progress=console.progress, quiet=options.quiet

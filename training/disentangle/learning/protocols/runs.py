@@ -1,0 +1,240 @@
+"""The trained models behind a protocol's table: made once, found again, resumed where they were interrupted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import InputError
+from ...registry import settings_of
+from ...systems.base import System
+from ..callbacks import FINAL, LAST
+from ..checkpoints import load_checkpoint, system_from_checkpoint
+from ..config import load_config
+from ..train import train
+from .settings import Condition, Method, ProtocolSettings, merge
+
+Pair = tuple[str | None, str | None]
+"""(source, target) that a model is for; None where one model serves all."""
+
+_FREE = {
+    "output",
+    "training.device",
+    "training.precision",
+    "training.resume",
+    "training.loader_workers",
+    "training.log_every",
+    "training.images_every",
+    "training.checkpoint_minutes",
+    "data.cache",
+    "data.phantoms.workers",
+}
+"""Settings that may differ between a run that exists and the one that is wanted."""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """One of the repetitions that mean and deviation are taken over."""
+
+    seed: int
+    fold: int | None = None
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
+
+
+@dataclass
+class Models:
+    """The models of a method in one condition and repetition.
+
+    Attributes:
+        method, condition, repetition: what they belong to.
+        paths: (source, target) -> final checkpoint; empty for methods without weights.
+    """
+
+    method: Method
+    condition: Condition
+    repetition: Repetition
+    paths: dict[Pair, Path] = field(default_factory=dict)
+    _loaded: dict[Path, System] = field(default_factory=dict)
+
+    def system(self, source: str | None = None, target: str | None = None) -> System:
+        """The model for a source and a target, in evaluation mode, on the GPU where there is one."""
+        named = self.method.fields()
+        path = self.paths.get((source if "source" in named else None, target if "target" in named else None))
+        if path is None:
+            raise InputError(f'"{self.method.label}" has no model for {source} and {target}.')
+        if path not in self._loaded:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            self._loaded[path] = system_from_checkpoint(load_checkpoint(path)).to(device)
+        return self._loaded[path]
+
+    def about(self) -> dict[str, float]:
+        """Number of models, weights in millions and minutes of training of all of them."""
+        contents = [load_checkpoint(path) for path in self.paths.values()]
+        weights = sum(t.numel() for c in contents for t in c["weights"].values())
+        return {
+            "models": len(contents),
+            "weights_m": weights / 1e6,
+            "steps": sum(c["iteration"] for c in contents),
+            "minutes": sum(c["seconds"] for c in contents) / 60,
+        }
+
+    def forget(self) -> None:
+        """Drop the loaded models."""
+        self._loaded.clear()
+
+
+class Runs:
+    """Trains what a protocol asks for.
+
+    Args:
+        settings: of the protocol.
+        say: receives a line per training.
+        quiet: trainings print nothing of their own.
+    """
+
+    def __init__(self, settings: ProtocolSettings, say: Callable[[str], None], quiet: bool = True) -> None:
+        self.settings = settings
+        self.say = say
+        self.quiet = quiet
+
+    def models(self, method: Method, condition: Condition, repetition: Repetition) -> Models:
+        """The models of a method, trained where they do not exist yet; those it is built on first.
+
+        Raises:
+            InputError: a mistake in a configuration, or a run of that name with other settings.
+        """
+        if method.of:
+            original = self.models(self.settings.method(method.of), condition, repetition)
+            return Models(method, condition, repetition, original.paths, original._loaded)
+        models = Models(method, condition, repetition)
+        if not method.trains:
+            return models
+        for source, target in self._pairs(method, condition):
+            checkpoints = {
+                label: self.models(self.settings.method(label), condition, repetition) for label in method.needs()
+            }
+            needed = {label: str(_only(found, source, target)) for label, found in checkpoints.items()}
+            config = self.config(method, condition, repetition, source, target, needed)
+            models.paths[source, target] = self._trained(config, f"{method.label}, {repetition}")
+        return models
+
+    def config(
+        self,
+        method: Method,
+        condition: Condition,
+        repetition: Repetition,
+        source: str | None = None,
+        target: str | None = None,
+        checkpoints: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The complete training configuration of one model.
+
+        System settings common to all methods go to those systems only that have them, since systems differ; what a
+        method sets itself must fit.
+        """
+        values = {"source": source, "target": target} | {f"run:{k}": v for k, v in (checkpoints or {}).items()}
+        own = _filled(method.changes, values)
+        common = merge(self.settings.common, _filled(condition.changes, values))
+        system = {**load_config({})["system"], **common.get("system", {})}
+        known = settings_of(own.get("system", {}).get("name", system["name"]))
+        common["system"] = {k: v for k, v in system.items() if k == "name" or k in known}
+        given = merge(common, own)
+        given["seed"] = repetition.seed
+        given["output"] = str(given.get("output", Path("runs") / self.settings.name))
+        given["name"] = _run_name(method, condition, repetition, source, target)
+        if repetition.fold is not None:
+            given = merge(given, {"data": {"dataset": {"fold": repetition.fold}}})
+        return load_config(given)
+
+    def _pairs(self, method: Method, condition: Condition) -> list[Pair]:
+        """The (source, target) of each model of a method."""
+        named = method.fields()
+        sequences = self.settings.common.get("system", {}).get("sequences", [])
+        targets = list(condition.targets or sequences) if "target" in named else [None]
+        sources = list(sequences) if "source" in named else [None]
+        return [(s, t) for s in sources for t in targets if s is None or s != t]
+
+    def _trained(self, config: dict[str, Any], what: str) -> Path:
+        folder = Path(config["output"]) / config["name"]
+        final = folder / FINAL
+        if folder.exists():
+            if (folder / "config.yaml").exists():
+                _check_same(folder, config)
+            if final.exists():
+                return final
+            if (folder / LAST).exists():
+                self.say(f"{what}: resuming {folder}")
+                config = merge(config, {"training": {"resume": True}})
+                return train(config, quiet=self.quiet)
+            # Interrupted before its first checkpoint: nothing in it is worth keeping.
+            shutil.rmtree(folder)
+        self.say(f"{what}: training {folder}")
+        return train(config, quiet=self.quiet)
+
+
+def slug(text: str) -> str:
+    """A text as part of a file name."""
+    return re.sub(r"[^a-z0-9.+]+", "-", text.lower().replace("%", "percent")).strip("-")
+
+
+def _run_name(
+    method: Method, condition: Condition, repetition: Repetition, source: str | None, target: str | None
+) -> str:
+    parts = [method.label, source, f"to {target}" if source and target else target]
+    # A condition that changes nothing shares its runs with protocols that have no conditions.
+    parts += [condition.name if condition.changes else None, f"s{repetition.seed}"]
+    parts += [None if repetition.fold is None else f"f{repetition.fold}"]
+    return "-".join(slug(p) for p in parts if p)
+
+
+def _filled(value: Any, values: Mapping[str, str | None]) -> Any:
+    """A configuration with its "{target}", "{source}" and "{run:LABEL}" filled in."""
+    if isinstance(value, Mapping):
+        return {_filled(k, values): _filled(v, values) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_filled(v, values) for v in value]
+    if isinstance(value, str):
+        for key, text in values.items():
+            if text is not None:
+                value = value.replace("{" + key + "}", text)
+    return value
+
+
+def _only(models: Models, source: str | None, target: str | None) -> Path:
+    """The checkpoint of a method that another one is built on."""
+    named = models.method.fields()
+    key = (source if "source" in named else None, target if "target" in named else None)
+    if key not in models.paths:
+        raise InputError(f'"{models.method.label}" has no single checkpoint to build on; it is made per sequence.')
+    return models.paths[key]
+
+
+def _check_same(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a run whose settings differ from those wanted."""
+    there, wanted = _flat(load_config(folder / "config.yaml")), _flat(config)
+    for key in sorted({*there, *wanted} - _FREE):
+        if there.get(key) != wanted.get(key):
+            raise InputError(
+                f"The run {folder} was made with {key}={there.get(key)}, but {wanted.get(key)} is wanted; remove that "
+                "folder, or give another output=FOLDER."
+            )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            result |= _flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = (
+                list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+            )
+    return result
