@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from unpaired_batches import CLASSES, course, moved, touched, unpaired_batch, with_labels
 
 from disentangle import systems
 from disentangle.errors import InputError
+from disentangle.inference.engine import Engine, Wanted
+from disentangle.learning.config import load_config
 from disentangle.learning.module import Learner
 from disentangle.losses import HEALTHY, UNLABELLED
+from disentangle.progress import Progress
 from disentangle.systems.base import Batch
 from disentangle.systems.dalace import Dalace
 
@@ -107,6 +111,18 @@ def test_modality_transfer_takes_the_generator_of_the_domain_that_the_style_is_f
     found = system.decode(factors.anatomy["CT"], mixed)
     torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found[1], rebuilt[1], atol=1e-5, rtol=1e-4)
+
+
+def test_volumes_go_through_the_engine_with_anatomies_on_the_pixels_of_the_images():
+    system = tiny().eval()
+    mask, volume = np.ones((3, 20, 36), bool), np.random.default_rng(0).normal(size=(3, 20, 36)).astype(np.float32)
+    wanted = Wanted(targets=("T1in",), factors=True, cross=True)
+    found = Engine(system, 2, print).run({"CT": volume, "T1in": volume}, mask, wanted, Progress())
+    channels = system.capabilities.anatomy_channels
+    assert found.probabilities.shape == (3, 3, 20, 36)
+    assert found.anatomy["CT"].shape == (channels, 3, 20, 36)
+    assert found.modality["T1in"][-2:].tolist() == [0, 1]
+    assert len(found.rebuilt) == 4 and found.synthesized["T1in"].shape == mask.shape
 
 
 def test_a_style_traversal_changes_the_image_and_default_styles_travel_in_the_weights():
@@ -310,6 +326,16 @@ def test_a_batch_that_lacks_a_domain_or_the_labels_of_the_source_is_refused():
         tiny().reconstruction_loss(batch)
     with pytest.raises(InputError, match="CT has no labels"):
         tiny().segmentation_loss(with_labels(unpaired_batch(), None))
+
+
+def test_the_shipped_configuration_builds_it(repository):
+    config = load_config(repository / "training" / "configs" / "dalace-abdomen-64.yaml")
+    settings = dict(config["system"])
+    system = systems.create(settings.pop("name"), **settings)
+    assert system.domains == {"CT": ("CT",), "MR": ("T1",)} and len(system.capabilities.classes) == 5
+    assert config["sampling"]["domains"] == config["system"]["domains"]
+    names = {name for step in system.training_steps() for name in step.loss(unpaired_batch(("CT", "T1"), 1, 64))}
+    assert set(config["training"]["ramps"]) <= names
 
 
 # -- training ----------------------------------------------------------------------------------------------------------

@@ -154,7 +154,8 @@ class Engine:
                 looks = [look for look in names if (look == source or wanted.cross)]
                 decoded = self.system.decode_styles(factors.anatomy[source], [factors.modality[x] for x in looks])
                 results.rebuilt.update({(source, look): d for look, d in zip(looks, decoded, strict=True)})
-            results.factors = factors
+            maps = {n: self.system.anatomy_maps(s, inside.shape[-2:]) for n, s in factors.anatomy.items()}
+            results.factors = Factors(maps, factors.modality)
         store.add(results)
 
     def _style(self, target: str, wanted: Wanted, count: int) -> Tensor | str:
@@ -183,6 +184,12 @@ def pad_to_multiple(tensor: Tensor, multiple: int) -> Tensor:
     return torch.nn.functional.pad(tensor, extra) if any(extra) else tensor
 
 
+def at_full_size(anatomy: Tensor, image: Tensor) -> Tensor:
+    """An anatomy (B, C, h, w), which may be coarser than the images, on the pixels of an image (B, S, H, W)."""
+    size = image.shape[-2:]
+    return anatomy if anatomy.shape[-2:] == size else torch.nn.functional.interpolate(anatomy, size, mode="nearest")
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
@@ -196,7 +203,7 @@ class _BatchResults:
     probabilities: Tensor | None = None
     synthesized: dict[str, Tensor] = field(default_factory=dict)
     rebuilt: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-    factors: Factors | None = None
+    factors: Factors | None = None  # the anatomies as they are shown
 
 
 class _Store:
