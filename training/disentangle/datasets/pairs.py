@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..losses import UNLABELLED
 from .augmentation import IntensityAugmentation, plane_grid, sample_plane
-from .sampling import mask_centre
+from .sampling import by_person, mask_centre
 from .volumes import Subject
 
 PAIRINGS = ("index", "random")
@@ -111,15 +111,7 @@ class PairSampler:
         self.config = config or PairSamplingConfig()
         self.sequences = tuple(sequences)
         self.seed = seed
-        self.subjects = [s for s in subjects if set(s.images) & set(self.sequences)]
-        self._groups: dict[str, list[int]] = {}
-        for index, subject in enumerate(self.subjects):
-            self._groups.setdefault(subject.group, []).append(index)
-        if len(self._groups) < self.config.batch:
-            raise InputError(
-                f"A batch of {self.config.batch} pairs needs as many different subjects, but there are "
-                f"{len(self._groups)}; add subjects or lower sampling.batch."
-            )
+        self.subjects, self._groups = by_person(subjects, self.sequences, self.config.batch)
         if unknown := sorted(set(self.config.annotated) - set(self.sequences)):
             raise InputError(f"sampling.annotated names {unknown[0]}, which the system does not read.")
         self.annotated = {s: self._annotated_groups(s) for s in self.sequences}

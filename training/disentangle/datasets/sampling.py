@@ -90,15 +90,7 @@ class SliceSampler:
         self.config = config or SamplingConfig()
         self.sequences = tuple(sequences)
         self.seed = seed
-        self.subjects = [s for s in subjects if set(s.images) & set(self.sequences)]
-        self._groups: dict[str, list[int]] = {}
-        for index, subject in enumerate(self.subjects):
-            self._groups.setdefault(subject.group, []).append(index)
-        if len(self._groups) < self.config.batch:
-            raise InputError(
-                f"A batch of {self.config.batch} needs as many different subjects, but there are "
-                f"{len(self._groups)}; add subjects or lower training.batch."
-            )
+        self.subjects, self._groups = by_person(subjects, self.sequences, self.config.batch)
         self._weights = self._group_weights()
         self._extent = [np.flatnonzero(s.mask.any(axis=(1, 2)))[[0, -1]] for s in self.subjects]
         self._centres = [mask_centre(s.mask) for s in self.subjects]
@@ -186,6 +178,26 @@ class SliceSampler:
             planes = self._intensity(planes, own, random)
         labels = torch.where((mask[0] > 0) & (labels == 0), UNLABELLED, labels)
         return (planes * own).flatten(0, 1), mask, torch.where(mask[0] > 0, labels, 0)
+
+
+def by_person(
+    subjects: Sequence[Subject], sequences: Sequence[str], batch: int
+) -> tuple[list[Subject], dict[str, list[int]]]:
+    """The subjects that have any of the sequences, and person -> their numbers among these.
+
+    Raises:
+        InputError: fewer persons than a batch shows.
+    """
+    chosen = [s for s in subjects if set(s.images) & set(sequences)]
+    groups: dict[str, list[int]] = {}
+    for index, subject in enumerate(chosen):
+        groups.setdefault(subject.group, []).append(index)
+    if len(groups) < batch:
+        raise InputError(
+            f"A batch of {batch} needs as many different subjects, but there are {len(groups)}; add subjects or lower "
+            "sampling.batch."
+        )
+    return chosen, groups
 
 
 def mask_centre(mask: np.ndarray) -> tuple[int, int]:

@@ -23,14 +23,7 @@ class MMSDNet(DAFNet):
     weighting, and slices of 208 x 208."""
 
     name = "mmsdnet"
-    WEIGHTS: ClassVar[dict[str, float]] = {
-        "kl": 0.1,
-        "segmentation": 10.0,
-        "mask_adversarial": 1.0,
-        "reconstruction": 10.0,
-        "image_adversarial": 0.0,
-        "style_regression": 1.0,
-    }
+    WEIGHTS: ClassVar[dict[str, float]] = {**DAFNet.WEIGHTS, "reconstruction": 10.0, "image_adversarial": 0.0}
     CROSS_ENTROPY = 0.0
     BRANCHES = ("own", "deformed", "fused")
     STYLED = ("own", "deformed", "fused")
