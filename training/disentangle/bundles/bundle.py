@@ -60,7 +60,8 @@ class Bundle:
     @property
     def targets(self) -> tuple[str, ...]:
         """Sequences that the model can synthesise: those with a default style."""
-        return tuple(n for n in self.card["sequences"] if n in self.card["default_styles"])
+        styles = self.card["default_styles"]
+        return tuple(n for n in dict.fromkeys((*self.card["sequences"], *styles)) if n in styles)
 
     @property
     def classes(self) -> list[ClassInfo]:
@@ -168,6 +169,8 @@ def _disagreement(card: dict[str, Any], system: System) -> str | None:
     if len(card["classes"]) != len(abilities.classes):
         return f"its card lists {len(card['classes'])} classes, its system {len(abilities.classes)}"
     for name, vector in card["default_styles"].items():
+        if name not in abilities.known:
+            return f"its card has a default style of {name}, which its system does not know"
         if len(vector) != abilities.style_dim:
             return f"the default style of {name} has {len(vector)} numbers instead of {abilities.style_dim}"
     return None

@@ -214,8 +214,8 @@ def _check_classes(classes: list[Any]) -> list[str]:
 def _check_styles(styles: dict[str, Any], sequences: list[str]) -> list[str]:
     defects = []
     for name, vector in styles.items():
-        if name not in sequences:
-            defects.append(f"'default_styles' names {name}, which is not among the sequences")
+        if name not in sequences and name not in SEQUENCES:  # a target need not be an input
+            defects.append(f"'default_styles' names {name}, which is no sequence")
         elif not isinstance(vector, list) or not vector or not all(_is_number(v) for v in vector):
             defects.append(f"the default style of {name} must be a list of numbers")
     return defects

@@ -86,8 +86,13 @@ class Housekeeping(lightning.Callback):
             )
         if name.startswith("dice"):
             return -scores[name]
-        # Domains that no person has in common have no cross-reconstruction to score.
-        return scores["self"] if name == "cross" and math.isnan(scores["cross"]) else scores[name]
+        if name != "cross":
+            return scores[name]
+        # Domains that no person has in common have no cross-reconstruction to score, a task that is downstream of a
+        # representation has the synthesis of its target alone, and a segmentation has nothing but Dice.
+        dice = [v for k, v in scores.items() if k.startswith("dice") and not math.isnan(v)]
+        found = [scores["cross"], scores["self"], scores["imputation"], -sum(dice) / max(len(dice), 1)]
+        return next(v for v in found if not math.isnan(v))
 
     def on_exception(self, trainer: lightning.Trainer, learner: Learner, exception: BaseException) -> None:
         self.save(learner, LAST)

@@ -111,11 +111,11 @@ def samplers(config: Mapping[str, Any], data: Data, capabilities: Capabilities) 
     except TypeError as error:
         raise InputError(f"A setting of the section sampling is wrong: {error}.") from error
     lesions = lesion_values(capabilities)
-    training = make(data.training, capabilities.sequences, lesions, sampling, config["seed"])
+    training = make(data.training, capabilities.known, lesions, sampling, config["seed"])
     subjects = data.validation or data.training
     persons = len({s.group for s in subjects})
     plain = sampling.without_augmentation(min(sampling.batch, persons))
-    return training, make(subjects, capabilities.sequences, lesions, plain, config["seed"] + 1)
+    return training, make(subjects, capabilities.known, lesions, plain, config["seed"] + 1)
 
 
 class NumberedBatches(Dataset):

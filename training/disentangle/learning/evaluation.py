@@ -51,6 +51,7 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
         with, and a subset is segmented on the slices of each of its annotated sequences ("cine+LGE on LGE").
     """
     present = [s for s in system.capabilities.sequences if s in subject.images]
+    made = [s for s in system.capabilities.targets if s in subject.images and set(present) - {s}]
     used = _subsets(present, subsets) if system.capabilities.segments else []
     used = _on_references(system, subject, used) if subject.sequence_labels else [(subset, None) for subset in used]
     volumes: dict[tuple[str, ...], np.ndarray] = {}
@@ -63,11 +64,11 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
 
     for part, _, _, factors in chunks(system, subject, present):
         with torch.no_grad():
-            for j in present:
+            for j in (s for s in present if s in system.capabilities.targets):
                 there = system.align(factors, j)
                 for i in present:
                     put(("rec", i, j), part, system.decode(there.anatomy[i], factors.modality[j]))
-            for j in present if len(present) > 1 else ():
+            for j in made:
                 others = [s for s in present if s != j]
                 rest = system.align(factors.subset(others), others[0])
                 put(("imputation", j), part, system.decode(system.synthesis_anatomy(rest), j))
@@ -75,17 +76,20 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
                 chosen = system.align(factors.subset(subset), reference or subset[0])
                 labels[subset, reference][part] = unpadded(_segmented(system, chosen), subject.mask.shape[1:])
 
-    targets = {s: subject.images[s].astype(np.float32) for s in present}
+    images = {s: subject.images[s].astype(np.float32) for s in dict.fromkeys((*present, *made))}
     result: dict[str, Any] = {"name": subject.name, "sequences": present, "self": {}, "cross": {}}
     result |= {"imputation": {}, "nearest": {}, "nearest_source": {}, "dice": {}}
-    for target, truth in targets.items():
-        result["self"][target] = _score(volumes["rec", target, target], truth, subject.mask)
+    for target, truth in images.items():
         others = [s for s in present if s != target]
-        if not others:
+        if ("rec", target, target) in volumes:
+            result["self"][target] = _score(volumes["rec", target, target], truth, subject.mask)
+            if others:
+                shown = [_score(volumes["rec", i, target], truth, subject.mask) for i in others]
+                result["cross"][target] = _mean(shown)
+        if target not in made:
             continue
-        result["cross"][target] = _mean([_score(volumes["rec", i, target], truth, subject.mask) for i in others])
         result["imputation"][target] = _score(volumes["imputation", target], truth, subject.mask)
-        matched = {s: _score(match_histogram(targets[s], truth, subject.mask), truth, subject.mask) for s in others}
+        matched = {s: _score(match_histogram(images[s], truth, subject.mask), truth, subject.mask) for s in others}
         best = max(matched, key=lambda s: matched[s]["psnr"])
         result["nearest"][target], result["nearest_source"][target] = matched[best], best
     for (subset, reference), found in labels.items():
@@ -157,7 +161,7 @@ def table(mean: Mapping[str, Any]) -> str:
     """The means of :func:`summary` as text."""
     kinds = {"self": "self", "cross": "cross", "imputation": "imputed", "nearest": "nearest input"}
     lines = ["PSNR dB / SSIM   " + "".join(f"{title:>18}" for title in kinds.values())]
-    for target in mean["self"]:
+    for target in dict.fromkeys((*mean["self"], *mean["imputation"])):
         cells = [mean[kind].get(target) for kind in kinds]
         texts = [f"{c['psnr']:.2f} / {c['ssim']:.3f}" if c else "-" for c in cells]
         lines.append(f"{target:<17}" + "".join(f"{text:>18}" for text in texts))

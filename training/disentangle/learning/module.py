@@ -238,16 +238,20 @@ def validation_scores(system: System, batch: Batch) -> dict[str, float]:
 
 def _scores(system: System, batch: Batch) -> dict[str, float]:
     """:func:`validation_scores` of samples that all have the same sequences."""
-    present = [s for s in batch.images if bool(batch.available[s].all())]
+    abilities = system.capabilities
+    present = [s for s in abilities.sequences if s in batch.images and bool(batch.available[s].all())]
+    made = [s for s in abilities.targets if s in batch.images and bool(batch.available[s].all())]
     factors = system.encode({s: batch.images[s] for s in present}, batch.mask)
     errors: dict[str, list[Tensor]] = {"self": [], "cross": [], "imputation": []}
-    for j in present:
+    for j in (s for s in present if s in made):
         there = system.align(factors, j)
         for i in present:
             image = system.decode(there.anatomy[i], factors.modality[j])
             errors["self" if i == j else "cross"].append(masked_l1(image, batch.images[j], batch.mask).mean())
-    for j in present if len(present) > 1 else ():
+    for j in made:
         others = [s for s in present if s != j]
+        if not others:
+            continue
         anatomy = system.synthesis_anatomy(system.align(factors.subset(others), others[0]))
         errors["imputation"].append(masked_l1(system.decode(anatomy, j), batch.images[j], batch.mask).mean())
     scores = {n: float(torch.stack(v).mean()) if v else float("nan") for n, v in errors.items()}

@@ -8,7 +8,6 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..losses import HEALTHY
 from ..systems.base import Batch, System
@@ -19,29 +18,34 @@ def save_matrix(system: System, batch: Batch, path: Path, sample: int = 0) -> Pa
 
     Column 0 holds the real sequences; column i + 1 the anatomy of sequence i in the appearance of each row's
     sequence (the diagonal is self-reconstruction); the last column each sequence synthesised from all others in its
-    default style. Below: arg-max anatomy per sequence, the true labels and the fused segmentation. Where sequences are
-    not registered, each row lies on the slice of its sequence, and the labels on that of the last one.
+    default style; black where the system makes none. Below: arg-max anatomy per sequence, the true labels and the
+    fused segmentation. Where sequences are not registered, each row lies on the slice of its sequence, and the labels
+    on that of the last one.
     """
-    present = [s for s in batch.images if bool(batch.available[s][sample])]
+    abilities = system.capabilities
+    at_hand = [s for s in abilities.known if s in batch.images and bool(batch.available[s][sample])]
+    present = [s for s in at_hand if s in abilities.sequences]
     pick = slice(sample, sample + 1)
-    images = {s: batch.images[s][pick] for s in present}
+    images = {s: batch.images[s][pick] for s in at_hand}
     mask = batch.mask[pick]
     with torch.no_grad():
-        factors = system.encode(images, mask)
+        factors = system.encode({s: images[s] for s in present}, mask)
         middle = next(iter(images.values())).shape[1] // 2
         rows, ends = [], (-1.0, 1.0) if max(x.abs().max() for x in images.values()) <= 1 else (-3.0, 4.0)
-        for target in present:
-            there = system.align(factors, target)
-            row = [images[target]]
-            row += [system.decode(there.anatomy[i], factors.modality[target]) for i in present]
-            others = [s for s in present if s != target] or present
-            row.append(system.decode(system.synthesis_anatomy(there.subset(others)), target))
+        for target in at_hand:
+            there = system.align(factors, target) if target in present else factors
+            row = [images[target]] + [torch.zeros_like(images[target])] * (len(present) + 1)
+            if target in abilities.targets:
+                others = [s for s in present if s != target] or present
+                row[-1] = system.decode(system.synthesis_anatomy(there.subset(others)), target)
+                if target in present:
+                    row[1:-1] = [system.decode(there.anatomy[i], factors.modality[target]) for i in present]
             rows.append(np.concatenate([_grey(x[0, middle], *ends) for x in row], axis=1))
         inside = mask[0, 0].cpu().numpy() > 0
         channels = system.capabilities.anatomy_channels
         last = [np.zeros((*inside.shape, 3), np.uint8)]
         for s in present:
-            anatomy = F.interpolate(factors.anatomy[s][:1].float(), inside.shape, mode="nearest")[0]
+            anatomy = system.anatomy_maps(factors.anatomy[s][:1].float(), inside.shape)[0]
             last.append(_coloured(anatomy.argmax(0).cpu().numpy() + 1, inside, channels + 1))
         labels = batch.labels_of(present[-1])
         if system.capabilities.segments and labels is not None:

@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from ..bundles import find_bundle
 from ..errors import Cancelled, InputError
 from ..progress import Progress
-from ..registry import create
+from ..registry import create, settings_of
 from ..study import make_folder
 from ..systems.base import System
 from .callbacks import FINAL, LAST, Housekeeping
@@ -102,13 +102,16 @@ def _run_folder(config: Mapping[str, Any]) -> tuple[Path, dict[str, Any] | None]
 
 def _system(config: Mapping[str, Any]) -> System:
     settings = dict(config["system"])
-    system = create(settings.pop("name"), **settings)
-    start = config["training"]["init_from"]
+    name, start, other = settings.pop("name"), config["training"]["init_from"], None
     if start:
         is_checkpoint = Path(start).suffix == ".ckpt"
         other = system_from_checkpoint(load_checkpoint(start)) if is_checkpoint else find_bundle(start).system()
+        if "representation" in settings_of(name) and settings.get("representation") is None:
+            settings["representation"] = other.config.get("representation", {"name": other.name, **other.config})
+    system = create(name, **settings)
+    if other is not None:
         try:
-            system.load_state_dict(other.state_dict())
+            system.adopt(other)
         except RuntimeError as error:
             raise InputError(f"{start} holds another architecture; give both the same section system.") from error
     return system

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -23,7 +24,9 @@ class Capabilities:
         healthy: indices into ``classes`` that :data:`.losses.HEALTHY` voxels may carry (marginal loss).
         slices: adjacent slices per input (1 = 2-D, 3 = 2.5-D).
         size_multiple: H and W must be multiples of this.
-        anatomy_channels, style_dim: sizes of the anatomy and modality factor.
+        anatomy_channels: maps that :meth:`System.anatomy_maps` shows of an anatomy factor; its channels, unless
+            it is a feature map with very many.
+        style_dim: length of the modality factor.
         aligns: has an alignment step (spatial transformer) of its own.
         needs_registered_input: sequences must lie on one grid, registered.
     """
@@ -38,6 +41,11 @@ class Capabilities:
     style_dim: int = 16
     aligns: bool = False
     needs_registered_input: bool = True
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Sequences that a training needs: those encoded, then targets that are never an input (PET, say)."""
+        return tuple(dict.fromkeys((*self.sequences, *self.targets)))
 
     @property
     def segments(self) -> bool:
@@ -189,6 +197,17 @@ class System(nn.Module):
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
         """Anatomy (B, C, H, W) to decode when several sequences are present (consensus of their factors)."""
         raise NotImplementedError
+
+    def anatomy_maps(self, anatomy: Tensor, size: Sequence[int]) -> Tensor:
+        """What views and files show of an anatomy (B, C, h, w): (B, ``capabilities.anatomy_channels``, *size).
+
+        The anatomy itself; feature maps with more channels as the root mean square of groups of neighbours.
+        """
+        shown = self.capabilities.anatomy_channels
+        if anatomy.shape[1] != shown:
+            groups = anatomy.float().tensor_split(shown, dim=1)
+            anatomy = torch.stack([g.square().mean(1).sqrt() for g in groups], dim=1)
+        return anatomy if anatomy.shape[-2:] == tuple(size) else F.interpolate(anatomy, tuple(size), mode="nearest")
 
     def training_steps(self) -> Sequence[TrainingStep]:
         """The updates of one training iteration, in order."""
