@@ -302,7 +302,8 @@ def test_every_option_trains_translates_and_is_rebuilt_from_its_configuration(ch
     images = [s.decode(f.anatomy["T1"], "FLAIR") for s, f in zip((system, again), pair, strict=True)]
     torch.testing.assert_close(*images)
     assert images[0].shape == batch.images["FLAIR"].shape
-    assert pair[0].anatomy["T1"].shape[1] == system.capabilities.anatomy_channels
+    maps = system.anatomy_maps(pair[0].anatomy["T1"], (64, 64))
+    assert maps.shape == (3, system.capabilities.anatomy_channels, 64, 64) and (maps >= 0).all()
 
 
 def test_unknown_choices_are_refused_in_one_sentence():
@@ -326,6 +327,16 @@ def test_a_name_is_its_one_hot_code_and_blends_lie_between():
     assert all((blend - system.decode(anatomy, s)).abs().max() > 1e-5 for s in ("T2", "FLAIR"))
     with pytest.raises(InputError, match="does not know CT"):
         system.decode(anatomy, "CT")
+
+
+def test_feature_maps_are_shown_as_the_size_of_groups_of_channels():
+    system = tiny().eval()
+    anatomy = torch.zeros(1, 16, 2, 2)
+    anatomy[:, 2:4, 0, 1] = torch.tensor([3.0, -4.0])
+    maps = system.anatomy_maps(anatomy, (4, 4))
+    expected = torch.zeros(1, 8, 4, 4)
+    expected[:, 1, :2, 2:] = math.sqrt(12.5)
+    torch.testing.assert_close(maps, expected)
 
 
 def test_several_inputs_give_the_mean_anatomy_in_any_order():
@@ -391,7 +402,7 @@ def test_the_papers_range_and_its_inverse():
     inside = system.to_network(image, mask)
     assert inside.flatten().tolist() == pytest.approx([-1, 0, 1, 1, -1])
     assert system.from_network(inside)[..., :4].flatten().tolist() == pytest.approx([-2, 0.5, 3, 3])
-    shown = system.eval().decode(torch.randn(1, system.capabilities.anatomy_channels, 8, 8), "T1")
+    shown = system.eval().decode(torch.randn(1, system.translator.packed_channels, 8, 8), "T1")
     assert shown.min() >= -2 and shown.max() <= 3, "tanh bounds what is shown"
 
 

@@ -184,12 +184,6 @@ def pad_to_multiple(tensor: Tensor, multiple: int) -> Tensor:
     return torch.nn.functional.pad(tensor, extra) if any(extra) else tensor
 
 
-def at_full_size(anatomy: Tensor, image: Tensor) -> Tensor:
-    """An anatomy (B, C, h, w), which may be coarser than the images, on the pixels of an image (B, S, H, W)."""
-    size = image.shape[-2:]
-    return anatomy if anatomy.shape[-2:] == size else torch.nn.functional.interpolate(anatomy, size, mode="nearest")
-
-
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

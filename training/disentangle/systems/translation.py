@@ -16,6 +16,7 @@ from .base import Batch, Capabilities, Factors, System, TrainingStep
 from .draws import random_one, random_subset, stacked
 
 FIDELITIES = ("recommended", "paper")
+SHOWN = 8
 COMPLETIONS = ("subset", "one", "none")
 
 
@@ -41,7 +42,7 @@ class TranslationSystem(System):
         config: of the subclass; "sequences", "classes", "healthy", "fidelity", "slices", "width", "value_range",
             "completion", "class_weights" and "segmentor_rate" are used here.
         size_multiple: of the networks that translate.
-        anatomy_channels: of the subclass's anatomy.
+        anatomy_channels: of the subclass's anatomy; no more than :data:`SHOWN` maps of it are shown.
 
     Raises:
         InputError: sequences that are not distinct, or an unknown choice.
@@ -64,7 +65,7 @@ class TranslationSystem(System):
             healthy=tuple(config["healthy"]),
             slices=config["slices"],
             size_multiple=max(size_multiple, StackSegmentor.size_multiple) if classes else size_multiple,
-            anatomy_channels=anatomy_channels,
+            anatomy_channels=min(anatomy_channels, SHOWN),
             style_dim=len(names),
         )
         self.register_buffer("default_styles", torch.eye(len(names)))
