@@ -154,6 +154,14 @@ def test_a_name_decodes_in_its_default_style():
         system.decode(anatomy, "CT")
 
 
+@pytest.mark.parametrize("decoder", ["film", "spade"])
+def test_several_styles_of_one_anatomy_equal_one_at_a_time(decoder):
+    system = tiny(decoder=decoder, size=(64, 64)).eval()
+    anatomy, styles = torch.rand(1, 8, 64, 64), [torch.randn(1, 8), "LGE", torch.randn(1, 8)]
+    for image, style in zip(system.decode_styles(anatomy, styles), styles, strict=True):
+        torch.testing.assert_close(image, system.decode(anatomy, style))
+
+
 def test_one_candidate_fuses_as_the_partner_and_the_weights_mix_the_fusions_of_several():
     system, batch = tiny(pair_weighting=True).eval(), pair_batch(candidates=3)
     images = batch.images

@@ -210,9 +210,15 @@ class DAFNet(System):
         return self.segmentor(fused)
 
     def decode(self, anatomy: Tensor, style: Tensor | str) -> Tensor:
-        if isinstance(style, str):
-            style = self.default_style(style).expand(len(anatomy), -1)
-        return self.decoder(anatomy, style)
+        return self.decode_styles(anatomy, [style])[0]
+
+    def decode_styles(self, anatomy: Tensor, styles: Sequence[Tensor | str]) -> list[Tensor]:
+        """:meth:`decode` of one anatomy in several styles; with SPADE, its costly part is done once."""
+        vectors = [self.default_style(z).expand(len(anatomy), -1) if isinstance(z, str) else z for z in styles]
+        if isinstance(self.decoder, FiLMDecoder):
+            return [self.decoder(anatomy, z) for z in vectors]
+        modulations = self.decoder.modulations(anatomy)
+        return [self.decoder.render(modulations, z) for z in vectors]
 
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
         """The fused anatomy: the only one that all sequences contribute to."""
