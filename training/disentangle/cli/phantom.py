@@ -15,10 +15,11 @@ from .running import Console
 def add_commands(commands: Any) -> None:
     """Add the command of this file to the parser."""
     parser = commands.add_parser("phantom", help="digital subjects with known truth, in the study layout")
-    parser.add_argument("kind", metavar="KIND", help="brain")
+    parser.add_argument("kind", metavar="KIND", help="brain, brain-pet, heart or abdomen")
     parser.add_argument(
         "settings", nargs="*", metavar="key=value",
-        help="spacing=2, lesions=ms, skull=true, missing='[\"T2\"]', thick_slice_mm=5, ... (see phantoms/brain.py)",
+        help="brains: spacing=2, lesions=ms, skull=true, missing='[\"T2\"]', ...; hearts: size=[128,128], slices=8, "
+        "sequences='[\"cine\",\"LGE\"]', ...; abdomens: sequences='[\"CT\"]', lesions=5, ... (see phantoms/<kind>.py)",
     )  # fmt: skip
     parser.add_argument("-n", "--subjects", type=positive, default=1, metavar="N", help="how many (default: 1)")
     parser.add_argument("--seed", type=count, default=0, metavar="S", help="of the first subject (default: 0)")

@@ -45,7 +45,7 @@ AXES = np.stack([_RIGHT, np.cross(_NORMAL, _RIGHT), _NORMAL], axis=1)
 _HOME = np.array([34.0, -34.0, 26.0])
 """The middle of the left ventricle's base in the trunk's coordinates."""
 
-_MOTION = {"cine": (0.0, 0.25), "LGE": (1.0, 1.0), "BOLD": (0.6, 0.7)}
+_MOTION = {"cine": (0.0, 0.25), "LGE": (1.0, 1.0), "BOLD": (0.65, 0.75)}
 """How far a sequence's breath-holds lie from those of the cine: on the whole, and slice by slice."""
 _SAMPLES = 3
 

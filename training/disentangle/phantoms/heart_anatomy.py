@@ -46,7 +46,7 @@ class Heart:
 
         shape = {
             "length": float(np.clip(rng.normal(88, 6), 74, 104)),
-            "cavity": float(np.clip(rng.normal(24, 2.5), 19, 31)),
+            "cavity": float(np.clip(rng.normal(24, 2.5), 21, 31)),
             "wall": float(np.clip(rng.normal(9.3, 1.0), 7, 12.5)),
             "oval": u(0.0, 0.06),
             "oval_at": u(0, 180),

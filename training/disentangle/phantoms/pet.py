@@ -53,12 +53,19 @@ class BrainPetConfig(BrainPhantomConfig):
 
     def __post_init__(self) -> None:
         names = tuple(canonical(name) for name in self.sequences)
+        if names.count("PET") != 1:
+            raise InputError("A brain-pet phantom has the sequence PET once; use the kind brain for MR alone.")
+        missing = self.missing
+        if not isinstance(missing, (int, float)):
+            missing = tuple(canonical(name) for name in missing)
+            if set(names) <= set(missing):
+                raise InputError("All sequences of the phantom are declared missing; leave at least one.")
         # The parent knows the sequences of MR only; a study of PET alone still needs a brain.
         object.__setattr__(self, "sequences", tuple(n for n in names if n != "PET") or ("T1",))
+        object.__setattr__(self, "missing", ())
         super().__post_init__()
-        if "PET" not in names or names.count("PET") > 1:
-            raise InputError("A brain-pet phantom has the sequence PET once; use the kind brain for MR alone.")
         object.__setattr__(self, "sequences", names)
+        object.__setattr__(self, "missing", missing)
 
 
 def brain_pet_phantom(seed: int, config: BrainPetConfig | None = None, **changes: Any) -> Phantom:
@@ -71,20 +78,17 @@ def brain_pet_phantom(seed: int, config: BrainPetConfig | None = None, **changes
         InputError: an impossible configuration.
     """
     config = replace(config or BrainPetConfig(), **changes)
-    wanted = [s for s in config.sequences if s != "PET"]
+    wanted = tuple(s for s in config.sequences if s != "PET")
     named = isinstance(config.missing, tuple)
     absent = "PET" in config.missing if named else stream(seed, 41).random() < config.missing
+    alone = not wanted or (named and set(wanted) <= set(config.missing))
     settings = {f.name: getattr(config, f.name) for f in fields(BrainPhantomConfig)}
-    settings["sequences"] = tuple(wanted) or ("T1",)
-    lost = named and set(settings["sequences"]) <= set(config.missing)
-    if lost or not wanted:
-        settings["missing"] = ()
+    settings |= {"sequences": wanted or ("T1",), "missing": () if alone else config.missing}
     phantom = brain_phantom(seed, BrainPhantomConfig(**settings))
-    if absent and wanted and not lost:
+    if absent and not alone:
         return replace(phantom, kind="brain-pet", parameters=phantom.parameters | {"config": asdict(config)})
     image, transform, drawn = _scan(stream(seed, 40), phantom, config)
-    images = {} if lost or not wanted else dict(phantom.study.images)
-    images["PET"] = image
+    images = ({} if alone else phantom.study.images) | {"PET": image}
     study = Study(
         {s: images[s] for s in config.sequences if s in images},
         name=f"brain-pet-{seed}",

@@ -46,7 +46,8 @@ def write_phantom(phantom: Phantom, folder: str | os.PathLike[str], tissues: boo
     """Write a phantom in the study layout, with ``parameters.json`` and one ``.tfm`` per moved sequence.
 
     Args:
-        tissues: also write the fractions, as ``tissues/<name>.nii.gz`` (uint8, 255 = the whole voxel).
+        tissues: also write the fractions, as ``tissues/<name>.nii.gz`` (uint8, 255 = the whole voxel); spaces in
+            names become "-".
 
     Returns:
         The folder.
@@ -62,7 +63,7 @@ def write_phantom(phantom: Phantom, folder: str | os.PathLike[str], tissues: boo
     if tissues:
         for name, fraction in phantom.tissues.items():
             quantised = np.round(255 * np.clip(fraction, 0, 1)).astype(np.uint8)
-            Image(quantised, phantom.grid.affine).write(folder / "tissues" / f"{name}.nii.gz")
+            Image(quantised, phantom.grid.affine).write(folder / "tissues" / f"{name.replace(' ', '-')}.nii.gz")
     record = {"kind": phantom.kind, "seed": phantom.seed, **phantom.parameters}
     with write_atomically(folder / "parameters.json") as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

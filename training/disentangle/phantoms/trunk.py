@@ -33,14 +33,13 @@ class Trunk:
     Attributes:
         shape: what was drawn, in mm and factors.
         waves: three fields that bend organs.
-        patches, grain, branches: fields of about 18 mm, 5 mm and (two of) 11 mm.
+        patches, branches: fields of about 18 mm and (two of) 11 mm.
         lesions: of the liver.
     """
 
     shape: dict[str, float]
     waves: tuple[Field, Field, Field]
     patches: Field
-    grain: Field
     branches: tuple[Field, Field]
     lesions: tuple[Lesion, ...] = ()
 
@@ -75,7 +74,7 @@ class Trunk:
         }
         fields = Fields(rng, _LOW, _HIGH)
         waves = (fields.draw(45.0), fields.draw(45.0), fields.draw(45.0))
-        return cls(shape, waves, fields.draw(18.0), fields.draw(5.0), (fields.draw(11.0), fields.draw(11.0)))
+        return cls(shape, waves, fields.draw(18.0), (fields.draw(11.0), fields.draw(11.0)))
 
     @property
     def spine_y(self) -> float:
@@ -140,9 +139,8 @@ class Trunk:
             for centre, radii in (((44, -36, 22), (22, 21, 30)), ((4, -48, 20), (26, 21, 30))):
                 layers.paint("blood", edge(np.minimum(whole - 6, ellipsoid(rest, centre, radii))))
         below = np.minimum(inner - 1.5, -above - 2.5)
-        grain = self.grain(rest)
-        self._bowel(layers, rest, below, grain, branches)
-        self._stomach(layers, rest, below, grain)
+        self._bowel(layers, rest, below, branches)
+        self._stomach(layers, rest, below)
         self._liver(layers, rest, below, branches)
         self._spleen(layers, rest, below)
         for side in (-1, 1):
@@ -181,7 +179,6 @@ class Trunk:
         layers: Layers,
         rest: np.ndarray,
         below: np.ndarray,
-        grain: np.ndarray,
         branches: tuple[np.ndarray, np.ndarray],
     ) -> None:
         """Loops of bowel (where a field is far from 0 there is lumen, around it a wall) and the pancreas."""
@@ -196,16 +193,16 @@ class Trunk:
         layers.paint("gas", content * sigmoid((loops - 1.35 - 0.01 * (y + 60)) / 0.08) * edge(-25 - y, 4))
         axis = self.spine_y - 52 - 0.0022 * (x - 10) ** 2
         pancreas = 11.5 - np.hypot(y - axis, 0.8 * (z + 92 - 0.2 * x)) - 0.12 * np.clip(np.abs(x - 18) - 45, 0, 99)
-        layers.paint("pancreas", edge(pancreas + 1.5 * grain) * edge(55 - np.abs(x - 18), 1.5) * edge(below))
+        layers.paint("pancreas", edge(pancreas + 1.5 * branches[1]) * edge(55 - np.abs(x - 18), 1.5) * edge(below))
 
-    def _stomach(self, layers: Layers, rest: np.ndarray, below: np.ndarray, grain: np.ndarray) -> None:
+    def _stomach(self, layers: Layers, rest: np.ndarray, below: np.ndarray) -> None:
         scale = self.shape["stomach"]
         stomach = ellipsoid(rest, (62, -18, -52), (40 * scale, 44 * scale, 46 * scale))
         antrum = ellipsoid(rest, (22, -42, -92), (44 * scale, 20 * scale, 18 * scale))
         stomach = np.minimum(joined(stomach, antrum, 4.0), below - 1)
         layers.paint("gut", edge(stomach))
         layers.paint("chyme", edge(stomach - 3.5))
-        layers.paint("gas", edge(np.minimum(stomach - 3.5, self.shape["gas"] - 24 - rest[1] + 0.3 * grain), 0.5))
+        layers.paint("gas", edge(np.minimum(stomach - 3.5, self.shape["gas"] - 24 - rest[1]), 0.5))
 
     def _liver(
         self, layers: Layers, rest: np.ndarray, below: np.ndarray, branches: tuple[np.ndarray, np.ndarray]

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Union
 
-import numpy as np
-
 from ..errors import InputError
 from ..sequences import canonical
 from .files import write_atomically
@@ -17,7 +15,6 @@ from .folders import CARD, LABELS, MASK, Found, read_dicom, read_folder, twice
 from .image import Image, check_image
 
 _Path = Union[str, "os.PathLike[str]"]
-_LEAST_OVERLAP = 0.02
 
 
 class Study:
@@ -162,13 +159,6 @@ class Study:
         for image in study.images.values():
             check_image(image)
             study.warnings.extend(image.notes)
-        for sequence, image in list(study.images.items())[1:]:
-            if _overlap(study.first, image) < _LEAST_OVERLAP:
-                first = study.available[0]
-                raise InputError(
-                    f"{first} ({study.first.source or 'in memory'}) and {sequence} ({image.source or 'in memory'}) "
-                    "do not overlap in space; check that they are of one subject and one examination."
-                )
         return study
 
     def write(self, folder: _Path) -> Path:
@@ -187,6 +177,8 @@ class Study:
             "sequences": list(self.images),
             "labels": {str(value): name for value, name in self.label_names.items()},
         }
+        if self.sequence_labels:
+            card["sequence_labels"] = list(self.sequence_labels)
         with write_atomically(folder) as temporary:
             temporary.mkdir()
             for sequence, image in self.images.items():
@@ -199,12 +191,3 @@ class Study:
                 mask.write(temporary / (f"{MASK}_{sequence}.nii.gz" if sequence else f"{MASK}.nii.gz"))
             (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         return folder
-
-
-def _overlap(first: Image, second: Image) -> float:
-    """Overlap of the bounding boxes (along LPS axes), as a fraction of the smaller one."""
-    corners = [image.grid.corners() for image in (first, second)]
-    low = np.maximum(*(c.min(axis=0) for c in corners))
-    high = np.minimum(*(c.max(axis=0) for c in corners))
-    smaller = min(float(np.prod(np.ptp(c, axis=0))) for c in corners)
-    return float(np.prod(np.clip(high - low, 0, None))) / smaller
