@@ -12,7 +12,7 @@ from registered_batches import SEQUENCES, make_batch
 from torch import Tensor, nn
 from unpaired_batches import course, moved, touched
 
-from disentangle import systems
+from disentangle import registry, systems
 from disentangle.errors import InputError
 from disentangle.systems.base import Batch, Factors
 from disentangle.systems.draws import Translation, draw_translations, random_one
@@ -385,6 +385,16 @@ def test_the_segmentor_learns_on_stacks_completed_as_at_inference(completion, mo
         images = {s: batch.images[s][row : row + 1] for s in names}
         expected = system.fuse(system.encode(images, batch.mask[row : row + 1]))
         torch.testing.assert_close(stack[row : row + 1], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_bounds_of_the_segmentation_are_the_same_segmentor_on_real_sequences():
+    for names in (("T2",), SEQUENCES):
+        bound = registry.create("standard", sequences=names, network="stack", width=1 / 16, slices=1, **LABELLED)
+        batch = batch_of(sequences=names)
+        (step,) = bound.training_steps()
+        sum(step.loss(batch).values()).backward()
+        assert touched(bound, 1) == {"task"}
+        assert bound.segment(bound.fuse(bound.encode(batch.images, batch.mask))).shape == (3, 3, 64, 64)
 
 
 def test_without_labels_the_segmentor_stays_as_it_is():

@@ -28,7 +28,7 @@ class Downstream(TaskSystem):
         target: the sequence to synthesise (PET, say); None = segmentation.
         representation: name and settings of the MarginDis; a training takes them, with the weights, from
             ``training.init_from``.
-        network: "attention-unet" or "unet".
+        network: "attention-unet", "unet" or "stack".
         width: multiplier of its channel counts.
         class_weights: of the cross-entropy, one per class; None = 5 for lesions, 1 for the rest.
         learning_rate, weight_decay: of Adam.

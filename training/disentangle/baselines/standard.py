@@ -27,7 +27,7 @@ class Standard(TaskSystem):
         classes: names of the labels, index 0 the background; empty = synthesis.
         healthy: class indices that HEALTHY voxels may carry.
         target: the sequence to synthesise (PET, say); None = segmentation.
-        network: "attention-unet" or "unet".
+        network: "attention-unet", "unet" or "stack".
         width: multiplier of its channel counts.
         slices: adjacent slices per image.
         class_weights: of the cross-entropy, one per class; None = 5 for lesions, 1 for the rest.

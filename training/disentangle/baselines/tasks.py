@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from .. import losses
 from ..errors import InputError
 from ..networks.blocks import scaled
+from ..networks.stack_segmentor import StackSegmentor
 from ..networks.unet import UNet
 from ..systems.base import Batch, Factors, System, TrainingStep
 from ..systems.translation import check_choice
 
-NETWORKS = ("attention-unet", "unet")
+NETWORKS = ("attention-unet", "unet", "stack")
 LESION_WEIGHT = 5.0
 """Of a class that is neither background nor healthy tissue, in the cross-entropy (method-spec 1a)."""
 
@@ -109,7 +110,8 @@ def task_network(kind: str, in_channels: int, out_channels: int, width: float = 
     """T in 2-D: (B, in, H, W) -> (B, out, H, W), H and W multiples of 16.
 
     Args:
-        kind: "attention-unet" (MONAI's, with the paper's channels 64 to 512; method-spec 1a) or "unet" (DAFNet's).
+        kind: "attention-unet" (MONAI's, with the paper's channels 64 to 512; method-spec 1a), "unet" (DAFNet's), or
+            "stack" (the segmentor of UCD and TC-MGAN: their bounds "T2 only" and "four real sequences", 3e).
         width: multiplier of the channel counts.
 
     Raises:
@@ -118,6 +120,8 @@ def task_network(kind: str, in_channels: int, out_channels: int, width: float = 
     check_choice("network", kind, NETWORKS)
     if kind == "unet":
         return UNet(in_channels, out_channels, width)
+    if kind == "stack":
+        return StackSegmentor(in_channels, out_channels, width=width)
     # Imported here: MONAI takes seconds to import, and only this network needs it.
     from monai.networks.nets import AttentionUnet
 
