@@ -1,6 +1,6 @@
 """The papers' protocols: methods trained, scored on common subjects, reported beside the printed numbers.
 
-A protocol file (``training/configs/e*.yaml``, key ``protocol``) is run by ``disentangle evaluate FILE [key=value ...]``,
+A protocol file (``training/configs/e*.yaml``, key ``protocol``) is run by ``disentangle evaluate FILE [key=value]``,
 or by :func:`run`. Models that exist are not trained again; an interrupted one goes on.
 """
 
@@ -21,6 +21,19 @@ __all__ = ["PROTOCOLS", "create", "is_protocol", "load_protocol", "run"]
 PROTOCOLS = {
     "E000-1": ("e000", "CrossReconstruction"),
     "E000-2": ("e000", "LatentAnalyses"),
+    "E000-3": ("e000", "MissingInput"),
+    "E001-I": ("e001", "UnregisteredSegmentation"),
+    "E001-II": ("e001", "FewLabels"),
+    "E001-III": ("e001", "PairMatching"),
+    "E001-IV": ("e001", "Ablations"),
+    "E001-factors": ("e001", "FactorAnalyses"),
+    "E002-1": ("e002", "AllTranslations"),
+    "E002-2": ("e002", "CompletedSegmentation"),
+    "E003": ("e003", "MultimodalDecomposition"),
+    "E004-1": ("e004", "CrossDomainSegmentation"),
+    "E004-2": ("e004", "CrossDomainSegmentation"),
+    "E004-3": ("e004", "CrossDomainSegmentation"),
+    "E004-4": ("e004", "CrossDomainSegmentation"),
 }
 """Name of a protocol -> (module in this folder, class)."""
 

@@ -21,15 +21,15 @@ def test_subjects(
 
     Args:
         config: complete training configuration.
-        test: section ``test`` of the protocol: ``phantoms`` (how many), ``first_seed`` and ``arguments`` (changes of
-            ``data.phantoms.arguments``).
+        test: section ``test`` of the protocol: ``phantoms`` (how many), ``first_seed``, ``arguments`` (changes of
+            ``data.phantoms.arguments``) and ``variants`` (in place of those of ``data.phantoms``).
 
     Raises:
         InputError: nothing to test on, or subjects that are trained on.
     """
-    unknown = sorted(set(test) - {"phantoms", "first_seed", "arguments"})
+    unknown = sorted(set(test) - {"phantoms", "first_seed", "arguments", "variants"})
     if unknown:
-        raise InputError(f'There is no setting "test.{unknown[0]}"; use test.phantoms, first_seed and arguments.')
+        raise InputError(f'There is no setting "test.{unknown[0]}"; use phantoms, first_seed, arguments and variants.')
     data, count = config["data"], int(test.get("phantoms", 0))
     if not data["phantoms"] or not count:
         raise InputError("The protocol has nothing to test on; set test.phantoms, or data with a test part.")
@@ -39,4 +39,5 @@ def test_subjects(
         raise InputError("The phantoms to test on are among those trained on; set test.first_seed.")
     arguments = {**data["phantoms"]["arguments"], **test.get("arguments", {})}
     phantoms = {**data["phantoms"], "subjects": 0, "validation": count, "first_seed": first, "arguments": arguments}
+    phantoms["variants"] = test.get("variants", phantoms["variants"])
     return load_data({**config, "data": {**data, "phantoms": phantoms, "studies": None}}, progress).validation

@@ -5,18 +5,26 @@ Method-spec, section 1f.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ...baselines.standard import cohort_means, filled
 from ...datasets.volumes import Subject
 from ...metrics.image import image_quality, paper_mode
+from ...metrics.overlap import dice
+from ...systems.base import System
+from ..data import lesion_values, load_data
+from ..evaluation import class_dice
 from .analyses import draw_factors, draw_matrix, draw_traversal, draw_tsne, factor_samples, separation
-from .predictions import imputations, reconstructions
+from .predictions import imputations, reconstructions, segmentation, synthesis, usable
 from .protocol import Picture, Protocol, Scores, TableSpec
 from .runs import Models, slug
+from .settings import ProtocolSettings
 
 
 class CrossReconstruction(Protocol):
@@ -86,6 +94,8 @@ class LatentAnalyses(Protocol):
     )
     options: ClassVar[dict[str, Any]] = {"samples": 200, "permutations": 200, "traversal": None}
     """samples: slices and sequences analysed. traversal: sequence whose style is traversed; null = the first."""
+    standard_prior: ClassVar[bool] = False
+    """z has a standard normal prior: traversals run from -3 to 3, else over 3 standard deviations of what is seen."""
 
     def analyse(self, models: Models, subjects: Sequence[Subject]) -> Scores:
         samples = factor_samples(models.system(), subjects, self.chosen["samples"])
@@ -95,16 +105,88 @@ class LatentAnalyses(Protocol):
         self, models: Mapping[tuple[str, str], Models], subjects: Sequence[Subject], folder: Path
     ) -> list[Picture]:
         pictures = []
-        for (label, _), m in models.items():
-            system, subject, stem = m.system(), subjects[0], slug(label)
-            samples = factor_samples(system, subjects, self.chosen["samples"])
+        for (label, condition), m in models.items():
+            name, system, subject = f"{label} {condition}".strip(), m.system(), subjects[0]
+            stem, samples = slug(name), factor_samples(system, subjects, self.chosen["samples"])
             sequence = self.chosen["traversal"] or str(samples.sequence[0])
-            pictures += draw_tsne(samples, folder, stem, label)
-            pictures.append(draw_factors(system, subject, folder / f"{stem}-factors.png", label))
-            pictures.append(draw_matrix(system, subject, folder / f"{stem}-matrix.png", label))
+            pictures += draw_tsne(samples, folder, stem, name)
+            pictures.append(draw_factors(system, subject, folder / f"{stem}-factors.png", name))
+            pictures.append(draw_matrix(system, subject, folder / f"{stem}-matrix.png", name))
             file = folder / f"{stem}-traversal-{slug(sequence)}.png"
-            pictures.append(draw_traversal(system, subject, sequence, file, f"{label}, {sequence}", samples))
+            spread = None if self.standard_prior else samples
+            pictures.append(draw_traversal(system, subject, sequence, file, f"{name}, {sequence}", spread))
         return pictures
+
+
+class MissingInput(Protocol):
+    """E000-3: a task network with all sequences, and with each one (or any subset) missing.
+
+    Segmentation is scored by Dice, synthesis of a sequence that is never an input by PSNR and SSIM. Mode "average"
+    replaces a missing sequence by its mean over the training subjects (Standard+Avg).
+    """
+
+    tables: ClassVar = (
+        TableSpec("dice", "Mean Dice of the lesion classes", published="E000-3",
+                  note="Disjoint classes, per volume, over those that a subject shows."),
+        TableSpec("regions", "Dice of regions", ranked=False, quantity="Dice",
+                  note="Whole tumour (all its classes), tumour core (without edema), enhancing tumour."),
+        TableSpec("synthesis", "Synthesis inside the mask"),
+    )  # fmt: skip
+    options: ClassVar[dict[str, Any]] = {"subsets": "leave-one-out"}
+    """subsets: "leave-one-out", or "all" 2^m - 1 with their mean."""
+
+    def __init__(self, settings: ProtocolSettings) -> None:
+        super().__init__(settings)
+        self._means: dict[str, dict[str, np.ndarray]] = {}
+
+    def score(self, models: Models, subject: Subject) -> Scores:
+        system = models.system()
+        present = usable(system, subject)
+        smallest = 0 if self.chosen["subsets"] == "all" else max(len(present) - 2, 0)
+        subsets = [c for size in range(len(present), smallest, -1) for c in combinations(present, size)]
+        found: Scores = {"dice": {}, "regions": {}, "synthesis": {}}
+        for subset in subsets:
+            missing = [s for s in present if s not in subset]
+            label = "".join(f"-{s}" for s in missing) or "all"
+            shown = self._filled(models, subject, missing) if models.method.mode == "average" and missing else subject
+            inputs = present if shown is not subject else subset
+            if system.capabilities.segments:
+                labels = segmentation(system, shown, inputs)
+                found["dice"][f"{label} Dice"], regions = lesion_dice(labels, subject, system)
+                found["regions"] |= {f"{label} {name}": value for name, value in regions.items()}
+                continue
+            for target, image in synthesis(system, shown, inputs).items():
+                if target in subject.images:
+                    quality = image_quality(image, subject.images[target].astype(np.float32), subject.mask)
+                    found["synthesis"] |= {f"{label} PSNR": quality.psnr, f"{label} SSIM": quality.ssim}
+        if self.chosen["subsets"] == "all" and found["dice"]:
+            found["dice"]["mean of all subsets Dice"] = float(np.nanmean(list(found["dice"].values())))
+        return found
+
+    def _filled(self, models: Models, subject: Subject, missing: Sequence[str]) -> Subject:
+        """The subject with means over the training subjects in place of what is missing."""
+        config = next(iter(models.configs.values()))
+        key = json.dumps(config["data"], sort_keys=True)
+        if key not in self._means:
+            self._means[key] = cohort_means(load_data(config).training)
+        return filled(subject, missing, self._means[key])
+
+
+def lesion_dice(labels: np.ndarray, subject: Subject, system: System) -> tuple[float, dict[str, float]]:
+    """Mean Dice over the disjoint lesion classes that a subject shows, and that of the usual regions."""
+    capabilities = system.capabilities
+    scores = class_dice(labels, subject, capabilities)
+    lesions = [capabilities.classes[v] for v in lesion_values(capabilities)]
+    single = [scores[n] for n in lesions if n in scores]
+    parts = [v for v in lesion_values(capabilities) if "edema" not in capabilities.classes[v]]
+    tumour = [v for v in parts if "core" in capabilities.classes[v] or "enhancing" in capabilities.classes[v]]
+    core = np.isin(subject.labels, tumour)
+    regions = {"whole tumour": scores["whole tumour"]} if "whole tumour" in scores else {}
+    if core.any():
+        regions["tumour core"] = dice(np.isin(labels, tumour) & subject.mask, core)
+    enhancing = next((v for n, v in scores.items() if n.startswith("enhancing")), None)
+    regions |= {} if enhancing is None else {"enhancing tumour": enhancing}
+    return float(np.mean(single)) if single else float("nan"), regions
 
 
 def _means(columns: Mapping[str, float]) -> dict[str, float]:

@@ -39,8 +39,16 @@ def reconstructions(system: System, subject: Subject) -> dict[tuple[str, str], n
 
 def translations(system: System, subject: Subject, source: str, targets: Sequence[str]) -> dict[str, np.ndarray]:
     """Target -> volume (K, J, I) synthesised from one real sequence; the target is not an input."""
+    return synthesis(system, subject, [source], targets)
+
+
+def synthesis(
+    system: System, subject: Subject, inputs: Sequence[str], targets: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Target -> volume (K, J, I) from some sequences, in each target's default style; all targets where None."""
+    targets = system.capabilities.targets if targets is None else targets
     volumes = {t: np.zeros(subject.mask.shape, np.float32) for t in targets}
-    for part, _, _, factors in chunks(system, subject, [source]):
+    for part, _, _, factors in chunks(system, subject, inputs):
         with torch.no_grad():
             anatomy = system.synthesis_anatomy(factors)
             for target, image in zip(targets, system.decode_styles(anatomy, list(targets)), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...systems.base import System
 from ..callbacks import FINAL, LAST
 from ..checkpoints import load_checkpoint, system_from_checkpoint
 from ..config import load_config
+from ..data import SAMPLERS
 from ..train import train
 from .settings import Condition, Method, ProtocolSettings, merge
 
@@ -56,24 +57,35 @@ class Models:
     Attributes:
         method, condition, repetition: what they belong to.
         paths: (source, target) -> final checkpoint; empty for methods without weights.
+        configs: (source, target) -> complete training configuration.
     """
 
     method: Method
     condition: Condition
     repetition: Repetition
     paths: dict[Pair, Path] = field(default_factory=dict)
+    configs: dict[Pair, dict[str, Any]] = field(default_factory=dict)
     _loaded: dict[Path, System] = field(default_factory=dict)
 
     def system(self, source: str | None = None, target: str | None = None) -> System:
         """The model for a source and a target, in evaluation mode, on the GPU where there is one."""
-        named = self.method.fields()
-        path = self.paths.get((source if "source" in named else None, target if "target" in named else None))
-        if path is None:
-            raise InputError(f'"{self.method.label}" has no model for {source} and {target}.')
+        path = self.checkpoint(source, target)
         if path not in self._loaded:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             self._loaded[path] = system_from_checkpoint(load_checkpoint(path)).to(device)
         return self._loaded[path]
+
+    def checkpoint(self, source: str | None = None, target: str | None = None) -> Path:
+        """The final checkpoint for a source and a target.
+
+        Raises:
+            InputError: there is none for them.
+        """
+        any_path = next(iter(self.paths), (None, None))
+        key = tuple(None if mine is None else given for mine, given in zip(any_path, (source, target), strict=True))
+        if key not in self.paths:
+            raise InputError(f'"{self.method.label}" has no model for source {source} and target {target}.')
+        return self.paths[key]
 
     def about(self) -> dict[str, float]:
         """Number of models, weights in millions and minutes of training of all of them."""
@@ -113,7 +125,7 @@ class Runs:
         """
         if method.of:
             original = self.models(self.settings.method(method.of), condition, repetition)
-            return Models(method, condition, repetition, original.paths, original._loaded)
+            return replace(original, method=method)
         models = Models(method, condition, repetition)
         if not method.trains:
             return models
@@ -121,8 +133,9 @@ class Runs:
             checkpoints = {
                 label: self.models(self.settings.method(label), condition, repetition) for label in method.needs()
             }
-            needed = {label: str(_only(found, source, target)) for label, found in checkpoints.items()}
+            needed = {label: str(found.checkpoint(source, target)) for label, found in checkpoints.items()}
             config = self.config(method, condition, repetition, source, target, needed)
+            models.configs[source, target] = config
             models.paths[source, target] = self._trained(config, f"{method.label}, {repetition}")
         return models
 
@@ -137,8 +150,8 @@ class Runs:
     ) -> dict[str, Any]:
         """The complete training configuration of one model.
 
-        System settings common to all methods go to those systems only that have them, since systems differ; what a
-        method sets itself must fit.
+        System settings common to all methods go to those systems only that have them, since systems differ, and
+        sampling settings to another kind of sampling only as far as it has them; what a method sets itself must fit.
         """
         values = {"source": source, "target": target} | {f"run:{k}": v for k, v in (checkpoints or {}).items()}
         own = _filled(method.changes, values)
@@ -146,6 +159,10 @@ class Runs:
         system = {**load_config({})["system"], **common.get("system", {})}
         known = settings_of(own.get("system", {}).get("name", system["name"]))
         common["system"] = {k: v for k, v in system.items() if k == "name" or k in known}
+        kind = own.get("sampling", {}).get("kind")
+        if kind in SAMPLERS and kind != common.get("sampling", {}).get("kind", "registered"):
+            known = [f.name for f in fields(SAMPLERS[kind][1])]
+            common["sampling"] = {k: v for k, v in common.get("sampling", {}).items() if k in known}
         given = merge(common, own)
         given["seed"] = repetition.seed
         given["output"] = str(given.get("output", Path("runs") / self.settings.name))
@@ -206,15 +223,6 @@ def _filled(value: Any, values: Mapping[str, str | None]) -> Any:
             if text is not None:
                 value = value.replace("{" + key + "}", text)
     return value
-
-
-def _only(models: Models, source: str | None, target: str | None) -> Path:
-    """The checkpoint of a method that another one is built on."""
-    named = models.method.fields()
-    key = (source if "source" in named else None, target if "target" in named else None)
-    if key not in models.paths:
-        raise InputError(f'"{models.method.label}" has no single checkpoint to build on; it is made per sequence.')
-    return models.paths[key]
 
 
 def _check_same(folder: Path, config: Mapping[str, Any]) -> None:

@@ -1,0 +1,180 @@
+"""Chartsias et al. (DAFNet): tables I-IV and the analyses of its factors (method-spec, section 2f)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...baselines.active_contour import refined
+from ...baselines.copying import copied, propagate
+from ...baselines.registration import registered
+from ...datasets.volumes import Subject
+from ...errors import InputError
+from ...losses import UNLABELLED
+from ...metrics.overlap import dice_per_class, hd95, slice_dice
+from .e000 import LatentAnalyses
+from .figures import image_grid, labelled
+from .predictions import segmentation
+from .protocol import Picture, Protocol, Scores, TableSpec
+from .runs import Models, slug
+
+PROPAGATIONS = {"copy": copied, "register": registered, "active contour": refined}
+"""Modes of methods without weights: labels of the paired slice of the source, carried over."""
+
+
+class UnregisteredSegmentation(Protocol):
+    """Table I and II: segmentation of every target, on its own slices, with few or no labels of it.
+
+    The mode of a method is one of :data:`PROPAGATIONS`, of :data:`.systems.modes.MODES`, "candidates" (a weighted
+    choice among neighbouring partners), or "shuffled" (partners moved by up to two slices).
+    """
+
+    paper: ClassVar[str] = "E001-I"
+    joint_note: ClassVar[str] = (
+        "In %: Dice over all structures jointly, per slice, empty slices counting 1 (the paper's measure)."
+    )
+    options: ClassVar[dict[str, Any]] = {"source": None, "short": {}}
+    """source: sequence whose labels are carried over; null = the first other than the target. short: names of
+    structures as columns print them."""
+
+    @property
+    def tables(self) -> tuple[TableSpec, ...]:  # type: ignore[override]
+        return (
+            TableSpec("dice", "Dice per slice", 1, self.paper, quantity="Dice", note=self.joint_note),
+            TableSpec("volume", "Dice of volumes", 1, quantity="Dice", note="In %, per structure, over whole volumes."),
+            TableSpec("hd95", "95th percentile Hausdorff distance in mm", 1, ranked=False),
+        )
+
+    def score(self, models: Models, subject: Subject) -> Scores:
+        scores: Scores = {"dice": {}, "volume": {}, "hd95": {}}
+        for target in self.targets(models, subject):
+            truth = subject.sequence_labels.get(target, subject.labels)
+            known = truth != UNLABELLED
+            if not known.any():
+                continue
+            found, truth = np.where(known, self.predicted(models, subject, target), 0), np.where(known, truth, 0)
+            scores["dice"] |= self.slice_scores(found, truth, target)
+            names = self.structures(truth)
+            for name, value in dice_per_class(found, truth, names).items():
+                scores["volume"][f"{target} {name}"] = 100 * value
+            for value, name in names.items():
+                scores["hd95"][f"{target} {name} HD95"] = hd95(found == value, truth == value, subject.spacing)
+        return scores
+
+    def slice_scores(self, found: np.ndarray, truth: np.ndarray, target: str) -> dict[str, float]:
+        """Columns of the paper's table."""
+        return {target: 100 * slice_dice(found, truth)}
+
+    def targets(self, models: Models, subject: Subject) -> list[str]:
+        """The sequences to score."""
+        wanted = models.condition.targets or self.settings.common.get("system", {}).get("sequences", ())
+        return [s for s in wanted if s in subject.images]
+
+    def structures(self, truth: np.ndarray) -> dict[int, str]:
+        """Value -> name of what the protocol's configuration lists, as far as the truth has it."""
+        classes = self.class_names()
+        return {v: self.chosen["short"].get(n, n) for v, n in enumerate(classes) if v and (truth == v).any()}
+
+    def class_names(self) -> Sequence[str]:
+        """The classes of the systems, background first."""
+        from ..config import load_config
+
+        return load_config({"system": self.settings.common.get("system", {})})["system"]["classes"]
+
+    def predicted(self, models: Models, subject: Subject, target: str) -> np.ndarray:
+        """Labels (K, J, I) on the slices of a target."""
+        mode = models.method.mode
+        if mode in PROPAGATIONS:
+            source = self.source_of(subject, target)
+            images = [subject.images[s].astype(np.float32) for s in (source, target)]
+            labels = subject.sequence_labels.get(source, subject.labels)
+            return propagate(PROPAGATIONS[mode], images[0], np.where(labels == UNLABELLED, 0, labels), images[1])
+        if mode == "shuffled":
+            subject, mode = shuffled(subject, target), "fused"
+        source = self.source_of(subject, target) if len(subject.images) > 1 else None
+        return segmentation(models.system(source, target), subject, None, target, mode)
+
+    def source_of(self, subject: Subject, target: str) -> str:
+        """The sequence whose labels are carried over to a target."""
+        sequences = self.settings.common.get("system", {}).get("sequences", list(subject.images))
+        wanted = self.chosen["source"]
+        others = [s for s in sequences if s != target and s in subject.images]
+        if not others:
+            raise InputError(f"{subject.name} has no sequence but {target} to carry labels over from.")
+        return wanted if wanted in others else others[0]
+
+    def draw(
+        self, models: Mapping[tuple[str, str], Models], subjects: Sequence[Subject], folder: Path
+    ) -> list[Picture]:
+        """Per condition: the truth and every method's labels on the middle slices of one subject."""
+        pictures, subject = [], subjects[0]
+        for condition in dict.fromkeys(c for _, c in models):
+            chosen = {label: m for (label, c), m in models.items() if c == condition}
+            rows, names = [], self.targets(next(iter(chosen.values())), subject)
+            for target in names:
+                truth = subject.sequence_labels.get(target, subject.labels)
+                k = int((truth != 0).sum(axis=(1, 2)).argmax())
+                image = subject.images[target][k].astype(np.float32)
+                limits = tuple(np.percentile(image, (0.5, 99.5)))
+                rows.append([image, labelled(image, truth[k], limits)])
+                for m in chosen.values():
+                    rows[-1].append(labelled(image, self.predicted(m, subject, target)[k], limits))
+            file = folder / f"labels{'-' + slug(condition) if condition else ''}.png"
+            image_grid(file, rows, names, ["image", "truth", *chosen], condition)
+            caption = f"Labels on one slice of {subject.name}" + (f", {condition}." if condition else ".")
+            pictures.append(Picture(file.name, caption))
+        return pictures
+
+
+class FewLabels(UnregisteredSegmentation):
+    """Table II: labels of some of the target's subjects."""
+
+    paper = "E001-II"
+
+
+class PairMatching(UnregisteredSegmentation):
+    """Table III: partners chosen by an expert, by learned weights, or at random."""
+
+    paper = "E001-III"
+
+    def score(self, models: Models, subject: Subject) -> Scores:
+        scores = super().score(models, subject)
+        scores["copy"] = {}
+        for target in self.targets(models, subject):
+            seen = shuffled(subject, target) if models.method.mode == "shuffled" else subject
+            labels = seen.sequence_labels.get(self.source_of(seen, target), seen.labels)
+            truth = subject.sequence_labels.get(target, subject.labels)
+            scores["copy"][target] = 100 * slice_dice(labels, truth)
+        return scores
+
+    @property
+    def tables(self) -> tuple[TableSpec, ...]:  # type: ignore[override]
+        note = "In %: the paired slice's labels as they are."
+        return (*super().tables, TableSpec("copy", "Copied labels of the partners", 1, ranked=False, note=note))
+
+
+class Ablations(UnregisteredSegmentation):
+    """Table IV, the transformer and the decoders: parts of the method left out."""
+
+    paper = "E001-IV"
+
+
+class FactorAnalyses(LatentAnalyses):
+    """What DAFNet's z and s tell; its z has a standard normal prior, so traversals run from -3 to 3."""
+
+    standard_prior = True
+
+
+def shuffled(subject: Subject, target: str, offset: int = 2) -> Subject:
+    """The subject with its other sequences' slices moved by up to ``offset`` against those of the target."""
+    count = len(subject.mask)
+    random = np.random.default_rng(zlib.crc32(subject.name.encode()))
+    rows = np.clip(np.arange(count) + random.integers(-offset, offset, count), 0, count - 1)
+    images = {s: x if s == target else x[rows] for s, x in subject.images.items()}
+    labels = {s: x if s == target else x[rows] for s, x in subject.sequence_labels.items()}
+    return replace(subject, images=images, sequence_labels=labels)
