@@ -9,7 +9,7 @@ import pytest
 import torch
 from unpaired_batches import CLASSES, course, moved, touched, unpaired_batch, with_labels
 
-from disentangle import systems
+from disentangle import registry, systems
 from disentangle.errors import InputError
 from disentangle.inference.engine import Engine, Wanted
 from disentangle.learning.config import load_config
@@ -328,13 +328,17 @@ def test_a_batch_that_lacks_a_domain_or_the_labels_of_the_source_is_refused():
         tiny().segmentation_loss(with_labels(unpaired_batch(), None))
 
 
-def test_the_shipped_configuration_builds_it(repository):
-    config = load_config(repository / "training" / "configs" / "dalace-abdomen-64.yaml")
+@pytest.mark.parametrize("name", ["dalace", "tdgan", "dadr", "unet"])
+def test_the_shipped_configurations_build_and_train(name, repository):
+    (path,) = (repository / "training" / "configs").glob(f"{name}-abdomen*-64.yaml")
+    config = load_config(path)
     settings = dict(config["system"])
-    system = systems.create(settings.pop("name"), **settings)
-    assert system.domains == {"CT": ("CT",), "MR": ("T1",)} and len(system.capabilities.classes) == 5
-    assert config["sampling"]["domains"] == config["system"]["domains"]
-    names = {name for step in system.training_steps() for name in step.loss(unpaired_batch(("CT", "T1"), 1, 64))}
+    system = registry.create(settings.pop("name"), **settings)
+    assert config["sampling"]["domains"] == settings.get("domains", {"CT": ["CT"], "MR": ["T1"]})
+    assert config["sampling"]["annotated"] == ["CT"] and len(system.capabilities.classes) == 5
+    batch = unpaired_batch(("CT", "T1"), 1, 64)
+    batch.labels[1:] = UNLABELLED
+    names = {name for step in system.training_steps() for name in step.loss(batch)}
     assert set(config["training"]["ramps"]) <= names
 
 
