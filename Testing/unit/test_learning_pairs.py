@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from disentangle import Predictor
 from disentangle.bundles import Bundle
 from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
@@ -20,6 +21,7 @@ from disentangle.learning.evaluation import evaluate_subject, summary, table
 from disentangle.learning.export import export
 from disentangle.learning.module import validation_scores
 from disentangle.losses import UNLABELLED
+from disentangle.study import Image, Study
 from disentangle.systems.base import Batch
 from disentangle.systems.modes import predict
 
@@ -31,6 +33,16 @@ CONFIG = {
         "classes": ["background", "wall", "pool"],
         "size": [48, 48],
         "width": 0.06,
+    },
+    "preprocessing": {
+        "spacing": [1.5, 1.5, 9],
+        "registration": "none",
+        "pose": "reference",
+        "mask": "none",
+        "margin_mm": 0,
+        "normalization": "none",
+        "size_multiple": 16,
+        "background": -1,
     },
     "sampling": {"kind": "pairs", "batch": 2, "sizes": [[48, 48]], "annotated": {"LGE": 0.5}},
     "training": {"steps": 4, "warmup": 1, "log_every": 1, "validate_every": 2, "validation_batches": 1},
@@ -48,7 +60,7 @@ def subject(seed: int) -> Subject:
         images[sequence] = np.array(grey)[labels[sequence]].astype(np.float16)
     whole = np.ones((4, 48, 48), bool)
     about = {"seed": seed}
-    return Subject(f"s{seed}", f"s{seed}", images, whole, labels["cine"], (1.5,) * 3, "phantom", about, labels)
+    return Subject(f"s{seed}", f"s{seed}", images, whole, labels["cine"], (1.5, 1.5, 9.0), "phantom", about, labels)
 
 
 def load(config, progress) -> Data:
@@ -100,7 +112,9 @@ def test_a_run_leaves_pictures_styles_and_the_best_weights(trained):
 
 
 def test_training_stops_when_the_monitored_score_no_longer_improves(run, monkeypatch):
-    monkeypatch.setattr(training.Learner, "validation", lambda self: {"cross": 1.0, "self": 1.0})
+    monkeypatch.setattr(
+        training.Learner, "validation", lambda self: dict.fromkeys(("self", "cross", "imputation"), 1.0)
+    )
     content = load_checkpoint(run("training.steps=50", "training.validate_every=2", "training.patience=2"))
     assert content["iteration"] == 6
     with pytest.raises(InputError, match='no validation score "dice CT"'):
@@ -140,10 +154,32 @@ def test_evaluation_segments_every_annotated_sequence_and_compares_images_on_the
     assert set(result["dice"]) == {"cine+LGE on cine", "cine on cine"}
 
 
-def test_a_bundle_gives_the_same_segmentation(trained, tmp_path):
-    bundle = export(trained, tmp_path / "heart", half=False)
-    assert isinstance(bundle, Bundle) and bundle.sequences == ("cine", "LGE")
+@pytest.fixture(scope="module")
+def bundle(trained, tmp_path_factory) -> Bundle:
+    return export(trained, tmp_path_factory.mktemp("bundles") / "heart", half=False)
+
+
+def test_a_bundle_gives_the_same_segmentation(trained, bundle):
+    assert bundle.sequences == ("cine", "LGE")
     images = {s: torch.from_numpy(a[:1, None].astype(np.float32)) for s, a in subject(3).images.items()}
     ours, theirs = system_from_checkpoint(load_checkpoint(trained)), bundle.system().eval()
     with torch.no_grad():
         torch.testing.assert_close(predict(theirs, images, "LGE"), predict(ours, images, "LGE"), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("names", [("LGE", "cine"), ("LGE",)])
+def test_the_predictor_segments_and_synthesises_on_the_slices_of_the_first_input(bundle, names):
+    """With another sequence, its anatomy is moved there: the answer is the system's own."""
+    affine = np.diag([1.5, 1.5, 9.0, 1.0])
+    study = Study({s: Image(subject(5).images[s].astype(np.float32), affine, s) for s in names})
+    seen = []
+    result = Predictor(bundle, device="cpu").run(
+        study, segment=True, synthesize=["cine"], factors=True, progress=lambda *report: seen.append(report)
+    )
+    assert result.segmentation.array.shape == result.synthesized["cine"].array.shape == (4, 48, 48)
+    assert set(result.factors) == set(names) and seen
+    system = bundle.system().eval()
+    images = {s: torch.from_numpy(subject(5).images[s][:, None].astype(np.float32)) for s in names}
+    with torch.no_grad():
+        expected = predict(system, images, "LGE").argmax(1).numpy()
+    assert (result.segmentation.array == expected).mean() > 0.999
