@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,6 +116,19 @@ def find_series(folder: Path) -> list[Series]:
             groups[_group_of(found)].append(found)
     series = [_assemble(slices) for slices in groups.values()]
     return sorted(series, key=lambda s: (int(s.attributes.get("SeriesNumber", "0") or 0), str(s.folder)))
+
+
+def series_of(paths: Sequence[Path]) -> Series:
+    """The given files as one series, whatever their UIDs say: anonymisation may have given every file its own.
+
+    Raises:
+        InputError: a file that is damaged or no slice, missing slices, or a tilted gantry.
+    """
+    slices = [_read_tags(path) for path in paths]
+    without = next((p for p, s in zip(paths, slices, strict=True) if s is None), None)
+    if without is not None or not paths:
+        raise InputError(f"{without or 'An empty list of files'} is no DICOM slice; take it away.")
+    return _assemble(slices)
 
 
 def _read_tags(path: Path) -> _Slice | None:
