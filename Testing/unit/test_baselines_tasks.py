@@ -10,6 +10,7 @@ import torch
 from registered_batches import SEQUENCES, make_batch
 
 from disentangle.baselines.standard import cohort_means, filled
+from disentangle.datasets.sampling import SamplingConfig, SliceSampler
 from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
 from disentangle.losses import UNLABELLED, marginal_dice
@@ -196,6 +197,23 @@ def test_nvnet_segments_slabs_of_fused_anatomies(nvnet):
         torch.testing.assert_close(factors.anatomy["T1"].unflatten(1, (16, 4))[:, 8], middle)
     again = create("nvnet", **json.loads(json.dumps(nvnet.config)))
     again.load_state_dict(nvnet.state_dict())
+
+
+def test_slabs_come_with_the_labels_of_all_their_slices():
+    one = subject(1.0, (24, 20, 18))
+    one.labels[:] = np.arange(1, 25)[:, None, None]
+    settings = {"batch": 1, "sizes": [(32, 32)], "slices": 19, "rotation": 0, "scale": 0, "shift": 0, "lesions": 0}
+    slab = SliceSampler([one], ["T1", "T2"], (), SamplingConfig(labelled=16, **settings)).batch(3)
+    middle = SliceSampler([one], ["T1", "T2"], (), SamplingConfig(**settings)).batch(3)
+    assert slab["labels"].shape == (1, 16, 32, 32) and middle["labels"].shape == (1, 32, 32)
+    torch.testing.assert_close(slab["labels"][:, 8], middle["labels"])
+    for key in ("mask", "images"):
+        torch.testing.assert_close(slab[key], middle[key])
+    centre = int(middle["labels"].max())
+    for n in range(16):
+        label = centre + n - 8
+        shown = slab["labels"][0, n][middle["mask"][0, 0] > 0].unique().tolist()
+        assert shown == [label if 1 <= label <= 24 else UNLABELLED]
 
 
 def test_nvnet_learns_from_the_middle_slice_or_from_all(nvnet):

@@ -117,7 +117,7 @@ class NVNet(Downstream):
     def training_loss(self, batch: Batch) -> dict[str, Tensor]:
         """Squared Dice per label, and the autoencoder's error.
 
-        Labels (B, depth, H, W) teach all slices, labels (B, H, W) the middle one.
+        Labels (B, depth, H, W) (``sampling.labelled`` = depth) teach all slices, labels (B, H, W) the middle one.
 
         Raises:
             InputError: the batch has no labels.

@@ -29,6 +29,8 @@ class SamplingConfig:
         sizes: (H, W) of slices in pixels, one of them drawn per batch; H runs anterior to posterior (the brain's long
             axis), W right to left. A network meets whatever multiple of 32 a brain needs; narrow slices cost less.
         slices: adjacent slices per input, odd.
+        labelled: slices with labels: 1 = the middle one, (B, H, W); n = the middle one, n // 2 below it and the rest
+            above it, (B, n, H, W), for networks that segment slabs.
         heights: the relative heights that a batch draws from, 0 the lowest slice of the mask and 1 the highest.
         lesions: probability that a batch's height is taken from a slice with lesions of one of its subjects.
         weights: share of draws by ``Subject.source``; sources that are not there do not count.
@@ -40,6 +42,7 @@ class SamplingConfig:
     batch: int = 8
     sizes: Sequence[tuple[int, int]] = ((128, 96), (128, 128))
     slices: int = 3
+    labelled: int = 1
     heights: tuple[float, float] = (0.04, 0.97)
     lesions: float = 0.5
     weights: Mapping[str, float] | None = None
@@ -145,21 +148,24 @@ class SliceSampler:
     def _sample(
         self, index: int, height: float, size: tuple[int, int], random: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (n·S, H, W), mask (1, H, W) and labels (H, W) of a subject at a relative height."""
+        """Images (n·S, H, W), mask (1, H, W) and labels (H, W), or (labelled, H, W), of a subject at a relative
+        height."""
         config, subject = self.config, self.subjects[index]
         first, last = self._extent[index]
         centre = round(first + height * (last - first))
         half = config.slices // 2
         rows = np.clip(np.arange(centre - half, centre + half + 1), 0, len(subject.mask) - 1)
+        taught = centre + np.arange(config.labelled) - config.labelled // 2
+        beyond, taught = (taught < 0) | (taught >= len(subject.mask)), np.clip(taught, 0, len(subject.mask) - 1)
         shape = subject.mask.shape[1:]
         planes = np.zeros((len(self.sequences), config.slices, *shape), np.float32)
         for n, sequence in enumerate(self.sequences):
             if sequence in subject.images:
                 planes[n] = subject.images[sequence][rows]
         planes = torch.from_numpy(planes)
-        # (1 + S) masks: the centre slice's own, and each slice's, since neighbours differ at the rim.
-        masks = torch.from_numpy(subject.mask[np.append(centre, rows)].astype(np.float32))
-        labels = torch.from_numpy(subject.labels[centre].astype(np.float32))[None]
+        # Masks of the slices with labels, and of each slice shown, since neighbours differ at the rim.
+        masks = torch.from_numpy(subject.mask[np.append(taught, rows)].astype(np.float32))
+        labels = torch.from_numpy(subject.labels[taught].astype(np.float32))
 
         grid = plane_grid(
             shape,
@@ -172,12 +178,15 @@ class SliceSampler:
         )
         planes = sample_plane(planes.flatten(0, 1), grid, "bilinear").unflatten(0, planes.shape[:2])
         masks = (sample_plane(masks, grid, "bilinear") > 0.5).float()
-        labels = sample_plane(labels, grid, "nearest")[0].long()
-        mask, own = masks[:1], masks[1:]
+        labels = sample_plane(labels, grid, "nearest").long()
+        inside, own = masks[: config.labelled], masks[config.labelled :]
+        mask = inside[config.labelled // 2][None]
         if self._intensity is not None:
             planes = self._intensity(planes, own, random)
-        labels = torch.where((mask[0] > 0) & (labels == 0), UNLABELLED, labels)
-        return (planes * own).flatten(0, 1), mask, torch.where(mask[0] > 0, labels, 0)
+        labels = torch.where((inside > 0) & (labels == 0), UNLABELLED, labels)
+        labels = torch.where(inside > 0, labels, 0)
+        labels[torch.from_numpy(beyond)] = UNLABELLED  # what is repeated beyond the ends teaches nothing
+        return (planes * own).flatten(0, 1), mask, labels[0] if config.labelled == 1 else labels
 
 
 def by_person(
