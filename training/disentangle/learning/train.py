@@ -79,6 +79,8 @@ def train(
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            # A frozen representation is meant to be in evaluation mode.
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
             checks = range(min(settings["validation_batches"], 1_000))
             loaders = loader(training, numbers, settings["loader_workers"]), loader(validation, checks)
             trainer.fit(learner, *loaders)
