@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 from ...errors import InputError
@@ -68,9 +69,7 @@ def find_cases(
     include, exclude = list(include), list(exclude)
     for pattern in include + exclude:
         if not any(fnmatchcase(c.subject, pattern) for c in cases):
-            raise InputError(
-                f'No subject of {found.title} in {folder} is named "{pattern}"; check include and exclude.'
-            )
+            raise InputError(f'No subject of {found.title} in {folder} is named "{pattern}"; check include, exclude.')
     cases = [c for c in cases if any(fnmatchcase(c.subject, p) for p in include)]
     cases = [c for c in cases if not any(fnmatchcase(c.subject, p) for p in exclude)]
     for case in cases:
@@ -80,7 +79,7 @@ def find_cases(
                 f"Subject {case.subject} of {found.title} lacks the file {case.missing[0]}{others}; "
                 "complete the download or add the subject to data.dataset.exclude."
             )
-    twice = next((b for a, b in zip(cases, cases[1:], strict=False) if a.subject == b.subject), None)
+    twice = next((b for a, b in pairwise(cases) if a.subject == b.subject), None)
     if twice is not None:
         raise InputError(f"Subject {twice.subject} is twice below {folder}; give a folder that holds it once.")
     persons = {p: group[0] for group in same_subject for p in group}
