@@ -106,6 +106,14 @@ def test_the_localisation_network_has_the_published_size_and_extents():
     assert network.hidden.in_features == 41 * 41 * 20
 
 
+def test_displacements_are_in_proportion_to_their_scale():
+    whole, tenth = SpatialTransformer(2, (32, 32)), SpatialTransformer(2, (32, 32), scale=0.1)
+    torch.nn.init.normal_(whole.offsets.weight)
+    tenth.load_state_dict(whole.state_dict())
+    a, b = torch.rand(1, 2, 32, 32), torch.rand(1, 2, 32, 32)
+    torch.testing.assert_close(tenth.displacements(a, b), 0.1 * whole.displacements(a, b))
+
+
 def test_slices_too_small_for_it_are_refused():
     with pytest.raises(InputError, match="at least 32 pixels"):
         SpatialTransformer(size=(24, 48))

@@ -91,14 +91,22 @@ class SpatialTransformer(nn.Module):
             to these extents.
         grid: control points (rows, columns), 5 x 5 as published.
         width: multiplier of the channel counts.
+        scale: of the displacements, 1 as published. An update changes them in proportion to it and to the learning
+            rate, which is thus adapted to this network alone.
     """
 
     smallest = 32
 
     def __init__(
-        self, channels: int = 8, size: Sequence[int] = (192, 192), grid: Sequence[int] = (5, 5), width: float = 1.0
+        self,
+        channels: int = 8,
+        size: Sequence[int] = (192, 192),
+        grid: Sequence[int] = (5, 5),
+        width: float = 1.0,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.scale = scale
         if min(size) < self.smallest:
             raise InputError(f"The spatial transformer needs at least {self.smallest} pixels; raise system.size.")
         features = scaled(20, width)
@@ -116,7 +124,7 @@ class SpatialTransformer(nn.Module):
         for n, conv in enumerate(self.convs):
             x = F.leaky_relu(conv(x if n == 0 else F.max_pool2d(x, 2)), _SLOPE)
         x = torch.tanh(self.hidden(F.adaptive_avg_pool2d(x, self.extent).flatten(1)))
-        return self.offsets(x).view(len(x), -1, 2)
+        return self.scale * self.offsets(x).view(len(x), -1, 2)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         return self.spline(moving, self.displacements(moving, fixed))

@@ -51,6 +51,8 @@ class DAFNet(System):
         anatomy_channels: C. style_dim: Z.
         decoder: "film" or "spade". output: "tanh" for images in [-1, 1], "linear" for z-scored ones.
         spatial_transformer: False leaves anatomies where they are (ablation).
+        displacement_scale: of the displacements of its control points, 1 as published; a learning rate above the
+            published one asks for a lower scale.
         pair_weighting: weigh the candidates of ``Batch.candidates`` instead of taking the partner for granted.
         binarise: "argmax", "round", "gumbel" or "softmax"; norm: "instance", "batch" or "batch_per_sequence", of the
             anatomy encoders; regression_anatomy: whether L_rec^z re-encodes the style with the "same" anatomy or with
@@ -96,6 +98,7 @@ class DAFNet(System):
         decoder: str = "film",
         output: str = "tanh",
         spatial_transformer: bool = True,
+        displacement_scale: float = 1.0,
         pair_weighting: bool = False,
         binarise: str | None = None,
         norm: str | None = None,
@@ -141,7 +144,9 @@ class DAFNet(System):
         )
         self.style_encoder = AnatomyStyleEncoder(anatomy_channels, 1, style_dim, width, size)
         self.decoder = self._decoder(multiple)
-        self.transformer = SpatialTransformer(anatomy_channels, size, width=width) if spatial_transformer else None
+        self.transformer = None
+        if spatial_transformer:
+            self.transformer = SpatialTransformer(anatomy_channels, size, width=width, scale=displacement_scale)
         self.pairing = PairWeighting() if pair_weighting else None
         self.segmentor = None
         if classes:
