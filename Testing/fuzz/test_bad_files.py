@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from disentangle.errors import InputError
+from disentangle.preprocessing import prepare
 from disentangle.study import Image, Study, write_atomically
 
 ARRAY = np.random.default_rng(3).integers(0, 4000, (9, 10, 11)).astype(np.int16)
@@ -180,8 +181,8 @@ def test_volumes_without_overlap(tmp_path: Path) -> None:
     far = np.eye(4)
     far[0, 3] = 500
     first, second = good(tmp_path / "T1.nii.gz"), Image(ARRAY, far).write(tmp_path / "T2.nii.gz")
-    with pytest.raises(InputError, match=r"T1 .*T2 .*do not overlap in space"):
-        Study.read({"T1": first, "T2": second})
+    with pytest.raises(InputError, match=r"T[12] and T[12] do not overlap in space"):
+        prepare(Study.read({"T1": first, "T2": second}))
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[1, 2]", b'{"labels": {"one": "x"}}', b"\xff\xfe"])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 
 from disentangle.errors import Cancelled, InputError
 from disentangle.inference import Predictor, Result, output, result
-from disentangle.inference.engine import Engine, Wanted, neighbours, pad_to_multiple
+from disentangle.inference.engine import Engine, Wanted, neighbours
+from disentangle.inference.framing import Frame
 from disentangle.inference.overview import best_slice, compose
 from disentangle.inference.png import draw_text, write_png
 from disentangle.inference.quality import fit_scale, segmentation_quality, synthesis_quality
@@ -274,6 +276,41 @@ def test_overlapping_slices_average_to_what_was_shown():
     assert np.allclose(volumes.synthesized["T1"], (images["T1"] + images["T2"]) / 2, atol=1e-6)
 
 
+class Aligning(Echo):
+    """Moves every other anatomy two columns to bring it onto the reference."""
+
+    def align(self, factors, reference):
+        moved = {n: a if n == reference else a.roll(2, -1) for n, a in factors.anatomy.items()}
+        return Factors(moved, factors.modality, factors.mask)
+
+
+def test_what_is_fused_is_aligned_to_the_first_sequence_and_factors_stay_beside_their_input():
+    images, mask = _volume()
+    mask[1:8] = True
+    volumes = Engine(Aligning(), 4, pytest.fail).run(images, mask, Wanted(targets=("T1",), factors=True), Progress())
+    assert np.allclose(volumes.anatomy["T2"][1], images["T2"])
+    padded = np.pad(images["T2"], ((0, 0), (0, 0), (3, 3)))  # the frame of 16 pixels
+    expected = (images["T1"] + np.roll(padded, 2, -1)[..., 3:-3]) / 2
+    assert np.allclose(volumes.synthesized["T1"][mask], expected[mask], atol=1e-6)
+
+
+def test_images_have_the_background_of_the_preprocessing_outside_the_mask_and_the_frame():
+    images, mask = _volume()
+    system = Echo()
+    system.capabilities = replace(system.capabilities, size=(8, 16), agnostic=True)
+    system.agnostic_image = lambda anatomy, sequence: anatomy
+    images = {n: np.where(mask, image, -1).astype(np.float32) for n, image in images.items()}
+    notes = []
+    volumes = Engine(system, 4, notes.append, -1.0).run(images, mask, Wanted(targets=("T1",), factors=True), Progress())
+    rows = slice(2, 10)  # 8 of the 9 rows of the mask
+    for found in (volumes.rebuilt["T1", "T1"], volumes.agnostic["T1"]):
+        assert np.allclose(found[:, rows], images["T1"][:, rows], atol=1e-6)
+        assert (found[:, 10:] == -1).all()
+    assert (volumes.probabilities[0][:, 10:] == 1).all()
+    assert len(notes) == 1
+    assert "reads slices of 8 x 16 pixels" in notes[0]
+
+
 def test_the_result_does_not_depend_on_the_size_of_batches():
     images, mask = _volume()
     found = [Engine(Echo(), n, pytest.fail).run(images, mask, Wanted(factors=True), Progress()) for n in (1, 3, 8)]
@@ -334,8 +371,23 @@ def test_neighbours_repeat_the_border_slice():
     assert neighbours(volume, np.array([0, 2, 3]), 3)[..., 0, 0].tolist() == [[0, 0, 1], [1, 2, 3], [2, 3, 3]]
 
 
-def test_padding_reaches_the_next_multiple():
-    assert pad_to_multiple(torch.ones(1, 3, 33, 64), 32).shape == (1, 3, 64, 64)
+@pytest.mark.parametrize("size", [None, (40, 20), (20, 80)])
+def test_slices_go_into_the_frame_of_a_network_and_back(size):
+    mask = np.zeros((2, 33, 64), bool)
+    mask[:, 4:30, 10:50] = True
+    slices = torch.randn(2, 1, 33, 64)
+    frame = Frame(mask, 32, size)
+    framed = frame.into(slices, -1.0)
+    assert framed.shape[-2:] == (size or (64, 64)) == frame.size
+    again = frame.back(framed, 7.0)
+    assert again.shape == slices.shape
+    seen = again != 7.0
+    assert torch.equal(again[seen], slices[seen])
+    assert bool(seen.all()) == (size is None)
+    if size:  # the middle of the mask is the middle of the frame
+        assert torch.equal(framed[..., size[0] // 2, size[1] // 2], slices[..., 17, 30])
+    lost = 1 - seen[0, 0].numpy()[mask[0]].mean()
+    assert frame.lost(mask) == pytest.approx(lost)
 
 
 def test_folded_kernels_give_what_unfolded_ones_give(predictor: Predictor):

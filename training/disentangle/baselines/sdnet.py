@@ -91,6 +91,7 @@ class SDNet(System):
             anatomy_channels=anatomy_channels,
             style_dim=style_dim,
             needs_registered_input=False,
+            size=tuple(size),
         )
         self.anatomy_encoder = UNet(1, anatomy_channels, width, norm)
         self.style_encoder = AnatomyStyleEncoder(anatomy_channels, 1, style_dim, width, size, (16,) * 4, "batch")

@@ -31,7 +31,8 @@ class ClassInfo:
         value: voxel value in the label volume; 0 is the background.
         name: shown to the user.
         color: (r, g, b), 0 to 255.
-        terminology: {"category": code, "type": code}, a code being {"scheme", "value", "meaning"}; or None.
+        terminology: {"category": code, "type": code} and where there is one "modifier": code, a code being {"scheme",
+            "value", "meaning"}; or None.
     """
 
     value: int
@@ -49,15 +50,20 @@ class ClassInfo:
         }
 
 
+def _organ(value: str, meaning: str) -> dict[str, dict[str, str]]:
+    return {"category": _ANATOMY, "type": _code(value, meaning)}
+
+
 def _code(value: str, meaning: str) -> dict[str, str]:
     return {"scheme": "SCT", "value": value, "meaning": meaning}
 
 
 _ANATOMY = _code("123037004", "Anatomical Structure")
+_RIGHT, _LEFT = {"modifier": _code("24028007", "Right")}, {"modifier": _code("7771000", "Left")}
 _ABNORMAL = _code("49755003", "Morphologically Altered Structure")
-# Colours follow Slicer's own for the first three; lesions stand out from them and from each other.
-# Codes: DICOM PS3.16, CID 7150 (categories, as Slicer's "DICOM master list" pairs them), CID 7153 (central nervous
-# system), CID 7159 (lesions).
+# Colours follow Slicer's own for tissues and organs, as far as neighbours differ; lesions stand out from them and from
+# each other. Codes: DICOM PS3.16, CID 7150 (categories, as Slicer's "DICOM master list" pairs them), CID 7153 (central
+# nervous system), CID 7159 (lesions); organs and ventricles as in that list, which has no myocardium.
 _KNOWN_CLASSES: dict[str, tuple[tuple[int, int, int], dict[str, dict[str, str]] | None]] = {
     "background": ((0, 0, 0), None),
     "cerebrospinal fluid": ((85, 188, 255), {"category": _ANATOMY, "type": _code("65216001", "Cerebrospinal Fluid")}),
@@ -66,6 +72,13 @@ _KNOWN_CLASSES: dict[str, tuple[tuple[int, int, int], dict[str, dict[str, str]] 
     "white-matter lesion": ((255, 170, 0), {"category": _ABNORMAL, "type": _code("52988006", "Lesion")}),
     "peritumoral edema": ((140, 224, 110), {"category": _ABNORMAL, "type": _code("79654002", "Edema")}),
     "necrotic or non-enhancing core": ((216, 60, 60), {"category": _ABNORMAL, "type": _code("6574001", "Necrosis")}),
+    "myocardium": ((255, 200, 120), _organ("74281007", "Myocardium")),
+    "left ventricle": ((200, 60, 50), _organ("87878005", "Left ventricle")),
+    "right ventricle": ((90, 140, 220), _organ("53085002", "Right ventricle")),
+    "liver": ((221, 130, 101), _organ("10200004", "Liver")),
+    "spleen": ((157, 108, 162), _organ("78961009", "Spleen")),
+    "right kidney": ((185, 102, 83), {**_organ("64033007", "Kidney"), **_RIGHT}),
+    "left kidney": ((110, 184, 209), {**_organ("64033007", "Kidney"), **_LEFT}),
     "enhancing tumour": ((255, 235, 60), {"category": _ABNORMAL, "type": _code("108369006", "Neoplasm")}),
 }
 
@@ -144,7 +157,11 @@ def _is_code(value: object) -> bool:
 
 
 def _is_terminology(value: object) -> bool:
-    return value is None or (isinstance(value, dict) and all(_is_code(value.get(key)) for key in ("category", "type")))
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not all(_is_code(value.get(key)) for key in ("category", "type")):
+        return False
+    return "modifier" not in value or _is_code(value["modifier"])
 
 
 _FIELDS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (

@@ -33,6 +33,7 @@ _STACKS = {"heart": HeartPhantomConfig, "abdomen": AbdomenPhantomConfig}
 _STACK_PREPROCESSING: dict[str, Any] = {
     "registration": "none",
     "pose": "reference",
+    "own_slices": True,
     "mask": "none",
     "margin_mm": 0.0,
     "normalization": "slice_percentile",

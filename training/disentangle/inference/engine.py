@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..progress import Progress
 from ..systems.base import Factors, System
+from .framing import Frame
 
 STAGE = "network"
 
@@ -24,7 +25,8 @@ class Wanted:
         segment: class probabilities of the fused anatomy.
         targets: sequences to synthesise.
         styles: target -> modality factor (Z,) to use instead of its default style.
-        factors: anatomy, modality factor and self-reconstruction of each sequence.
+        factors: anatomy, modality factor and, where the system has them, self-reconstruction and domain-agnostic image
+            of each sequence.
         cross: every anatomy in every appearance.
     """
 
@@ -37,20 +39,28 @@ class Wanted:
 
 @dataclass
 class Volumes:
-    """What came out, on the working grid (K, J, I); 0 outside the mask.
+    """What came out, on the working grid (K, J, I). Images have the background's value outside the mask.
+
+    Factors and what is rebuilt of them lie as their own sequence does, before any alignment: beside the input that
+    they tell about. Segmentation and synthesis come from the anatomies as they lie on the first sequence.
 
     Attributes:
         probabilities: (L, K, J, I) or None; outside the mask class 0 has probability 1.
-        anatomy: sequence -> (C, K, J, I).
+        anatomy: sequence -> (C, K, J, I), see :meth:`System.anatomy_maps`; 0 outside the mask.
+        features: channels of the anatomy factor itself; more than C where maps stand for groups of them.
         modality: sequence -> (Z,), the mean over slices, weighted by the area of the mask.
-        rebuilt: (sequence of the anatomy, sequence of the appearance) -> normalised image.
+        rebuilt: (sequence of the anatomy, sequence of the appearance) -> normalised image; appearances that the
+            system can draw.
+        agnostic: sequence -> domain-agnostic image, where the system has such.
         synthesized: target -> normalised image.
     """
 
     probabilities: np.ndarray | None = None
     anatomy: dict[str, np.ndarray] = field(default_factory=dict)
     modality: dict[str, np.ndarray] = field(default_factory=dict)
+    features: int = 0
     rebuilt: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    agnostic: dict[str, np.ndarray] = field(default_factory=dict)
     synthesized: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -60,20 +70,22 @@ class Engine:
     Args:
         system: in evaluation mode, on the device to use.
         batch_size: slices at once; halved as often as memory demands.
-        notes: receives a sentence whenever memory ran short.
+        notes: receives a sentence whenever memory ran short, or slices are larger than the system reads.
+        background: of normalised images, outside the mask and around slices.
     """
 
-    def __init__(self, system: System, batch_size: int, notes: Callable[[str], None]) -> None:
+    def __init__(self, system: System, batch_size: int, notes: Callable[[str], None], background: float = 0.0) -> None:
         self.system = system
         self.batch_size = batch_size
         self.notes = notes
+        self.background = background
         self.device = next(system.parameters()).device
 
     def run(self, images: Mapping[str, np.ndarray], mask: np.ndarray, wanted: Wanted, progress: Progress) -> Volumes:
         """Encode, fuse, segment and decode.
 
         Args:
-            images: sequence -> (K, J, I) float32, normalised, background 0.
+            images: sequence -> (K, J, I) float32, normalised, the background's value outside the mask.
             mask: (K, J, I) bool.
             wanted: what to compute.
             progress: stage "network".
@@ -85,7 +97,15 @@ class Engine:
         slices = np.flatnonzero(mask.any(axis=(1, 2)))
         if not len(slices):
             raise InputError("No brain was found in the input; check the images or give a brain mask.")
-        store = _Store(self.system, mask, wanted, tuple(images))
+        abilities = self.system.capabilities
+        self._frame = Frame(mask, abilities.size_multiple, abilities.size)
+        if self._frame.lost(mask) > 0:
+            height, width = self._frame.size
+            self.notes(
+                f"The model reads slices of {height} x {width} pixels; what lies farther from the middle, "
+                f"{self._frame.lost(mask):.0%} of each slice, was left out."
+            )
+        store = _Store(self.system, self._frame, mask, wanted, tuple(images), self.background)
         done = 0
         while done < len(slices):
             batch = slices[done : done + self.batch_size]
@@ -128,46 +148,50 @@ class Engine:
         names = list(images)
         steps = 2 * len(names) + 2
         at = f"slices {batch[0] + 1} to {batch[-1] + 1} of {len(mask)}"
-        inside = self._tensor(mask[batch][:, None].astype(np.float32))
+        abilities = self.system.capabilities
+        inside = self._tensor(mask[batch][:, None].astype(np.float32), 0.0)
         parts = []
         for n, name in enumerate(names):
             progress(STAGE, n / steps, f"{name}, {at}")
-            block = neighbours(images[name], batch, self.system.capabilities.slices)
-            parts.append(self.system.encode({name: self._tensor(block)}, inside))
+            block = neighbours(images[name], batch, abilities.slices)
+            parts.append(self.system.encode({name: self._tensor(block, self.background)}, inside))
         factors = Factors.joined(parts)
-        if self.system.capabilities.aligns:
-            factors = self.system.align(factors, names[0])
+        there = self.system.align(factors, names[0]) if wanted.segment or wanted.targets else factors
         # Everything is computed before anything is stored: a batch that runs out of memory is repeated.
         results = _BatchResults(batch)
         if wanted.segment:
             progress(STAGE, len(names) / steps, f"segmenting {at}")
-            results.probabilities = self.system.segment(self.system.fuse(factors)).softmax(dim=1)
+            results.probabilities = self.system.segment(self.system.fuse(there)).softmax(dim=1)
         if wanted.targets:
             progress(STAGE, (len(names) + 1) / steps, f"synthesising {at}")
-            anatomy = self.system.synthesis_anatomy(factors)
+            anatomy = self.system.synthesis_anatomy(there)
             styles = [self._style(target, wanted, len(batch)) for target in wanted.targets]
             decoded = self.system.decode_styles(anatomy, styles)
             results.synthesized = dict(zip(wanted.targets, decoded, strict=True))
         if wanted.factors or wanted.cross:
             for n, source in enumerate(names):
                 progress(STAGE, (len(names) + 2 + n) / steps, f"rebuilding from {source}, {at}")
-                looks = [look for look in names if (look == source or wanted.cross)]
-                decoded = self.system.decode_styles(factors.anatomy[source], [factors.modality[x] for x in looks])
-                results.rebuilt.update({(source, look): d for look, d in zip(looks, decoded, strict=True)})
+                looks = [look for look in names if look in abilities.targets and (look == source or wanted.cross)]
+                if looks:
+                    styles = [factors.modality[look] for look in looks]
+                    decoded = self.system.decode_styles(factors.anatomy[source], styles)
+                    results.rebuilt.update({(source, look): d for look, d in zip(looks, decoded, strict=True)})
+                if abilities.agnostic:
+                    results.agnostic[source] = self.system.agnostic_image(factors.anatomy[source], source)
+            results.features = factors.anatomy[names[0]].shape[1]
             maps = {n: self.system.anatomy_maps(s, inside.shape[-2:]) for n, s in factors.anatomy.items()}
             results.factors = Factors(maps, factors.modality)
         store.add(results)
 
     def _style(self, target: str, wanted: Wanted, count: int) -> Tensor | str:
         if target in wanted.styles:
-            return self._tensor(np.tile(wanted.styles[target][None].astype(np.float32), (count, 1)))
+            style = np.tile(wanted.styles[target][None].astype(np.float32), (count, 1))
+            return torch.from_numpy(style).to(self.device)
         return target
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if tensor.ndim == 4:
-            tensor = pad_to_multiple(tensor, self.system.capabilities.size_multiple)
-        return tensor.to(self.device)
+    def _tensor(self, slices: np.ndarray, value: float) -> Tensor:
+        """Slices (B, S, J, I) in the frame that the system reads."""
+        return self._frame.into(torch.from_numpy(np.ascontiguousarray(slices)), value).to(self.device)
 
 
 def neighbours(volume: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray:
@@ -177,13 +201,6 @@ def neighbours(volume: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray
     return volume[index]
 
 
-def pad_to_multiple(tensor: Tensor, multiple: int) -> Tensor:
-    """(B, S, H, W) padded with zeros at the end of H and W to a multiple."""
-    height, width = tensor.shape[-2:]
-    extra = (0, -width % multiple, 0, -height % multiple)
-    return torch.nn.functional.pad(tensor, extra) if any(extra) else tensor
-
-
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
@@ -191,20 +208,25 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 @dataclass
 class _BatchResults:
-    """Tensors of one batch, still on the device and padded."""
+    """Tensors of one batch, still on the device and in the system's frame."""
 
     slices: np.ndarray
     probabilities: Tensor | None = None
     synthesized: dict[str, Tensor] = field(default_factory=dict)
     rebuilt: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    agnostic: dict[str, Tensor] = field(default_factory=dict)
     factors: Factors | None = None  # the anatomies as they are shown
+    features: int = 0
 
 
 class _Store:
     """Collects batches into volumes; decoded images are averaged where the blocks of adjacent slices overlap."""
 
-    def __init__(self, system: System, mask: np.ndarray, wanted: Wanted, names: Sequence[str]) -> None:
+    def __init__(
+        self, system: System, frame: Frame, mask: np.ndarray, wanted: Wanted, names: Sequence[str], background: float
+    ) -> None:
         abilities = system.capabilities
+        self.frame, self.background = frame, background
         self.mask = mask
         self.slices = abilities.slices
         self.volumes = Volumes()
@@ -218,28 +240,31 @@ class _Store:
             channels = abilities.anatomy_channels
             self.volumes.anatomy = {n: np.zeros((channels, *mask.shape), np.float32) for n in names}
             self.volumes.modality = {n: np.zeros(abilities.style_dim, np.float64) for n in names}
-            pairs = [(a, b) for a in names for b in names if a == b or wanted.cross]
+            pairs = [(a, b) for a in names for b in names if b in abilities.targets and (a == b or wanted.cross)]
             self.volumes.rebuilt = {pair: np.zeros(mask.shape, np.float32) for pair in pairs}
+            shown = names if abilities.agnostic else ()
+            self.volumes.agnostic = {n: np.zeros(mask.shape, np.float32) for n in shown}
 
     def add(self, results: _BatchResults) -> None:
         """Store a batch."""
         volumes, slices = self.volumes, results.slices
         inside = self.mask[slices]
         if results.probabilities is not None:
-            values = self._numpy(results.probabilities)
+            values = self._numpy(results.probabilities, 0.0)
+            known = inside & (values.sum(axis=1) > 0)
             background = np.zeros(values.shape[1], np.float32)
             background[0] = 1.0
-            values = np.where(inside[:, None], values, background[None, :, None, None])
+            values = np.where(known[:, None], values, background[None, :, None, None])
             volumes.probabilities[:, slices] = values.transpose(1, 0, 2, 3)
-        for name, tensor in results.synthesized.items():
-            self._add_block(volumes.synthesized[name], tensor, slices)
-        for pair, tensor in results.rebuilt.items():
-            self._add_block(volumes.rebuilt[pair], tensor, slices)
+        for kind in ("synthesized", "rebuilt", "agnostic"):
+            for key, tensor in getattr(results, kind).items():
+                self._add_block(getattr(volumes, kind)[key], tensor, slices)
         if results.factors is not None:
             area = inside.sum(axis=(1, 2)).astype(np.float64)
             self.area += area.sum()
+            volumes.features = results.features
             for name, tensor in results.factors.anatomy.items():
-                volumes.anatomy[name][:, slices] = (self._numpy(tensor) * inside[:, None]).transpose(1, 0, 2, 3)
+                volumes.anatomy[name][:, slices] = (self._numpy(tensor, 0.0) * inside[:, None]).transpose(1, 0, 2, 3)
             for name, tensor in results.factors.modality.items():
                 volumes.modality[name] += area @ tensor.detach().cpu().double().numpy()
         for offset in self._offsets():
@@ -249,9 +274,10 @@ class _Store:
     def finish(self) -> Volumes:
         """The volumes, averaged and masked."""
         weight = (self.mask / np.maximum(self.counts, 1.0)[:, None, None]).astype(np.float32)
-        for images in (self.volumes.synthesized, self.volumes.rebuilt):
+        for images in (self.volumes.synthesized, self.volumes.rebuilt, self.volumes.agnostic):
             for volume in images.values():
                 volume *= weight
+                volume[~self.mask] = self.background
         for name in self.volumes.modality:
             self.volumes.modality[name] = (self.volumes.modality[name] / max(self.area, 1.0)).astype(np.float32)
         return self.volumes
@@ -264,11 +290,11 @@ class _Store:
         return np.clip(slices + offset, 0, len(self.mask) - 1).tolist()
 
     def _add_block(self, volume: np.ndarray, tensor: Tensor, slices: np.ndarray) -> None:
-        block = self._numpy(tensor)
+        block = self._numpy(tensor, self.background)
         for channel, offset in enumerate(self._offsets()):
             for b, k in enumerate(self._targets(slices, offset)):
                 volume[k] += block[b, channel]
 
-    def _numpy(self, tensor: Tensor) -> np.ndarray:
-        """(B, C, J, I) without the padding."""
-        return tensor[..., : self.mask.shape[1], : self.mask.shape[2]].detach().float().cpu().numpy()
+    def _numpy(self, tensor: Tensor, value: float) -> np.ndarray:
+        """(B, C, J, I) as the input has them; ``value`` where the frame did not reach."""
+        return self.frame.back(tensor.detach().float(), value).cpu().numpy()

@@ -55,6 +55,13 @@ def window_of(volume: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def channel_window(channels: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Display window of anatomy channels (C, K, J, I): 0 to 1, or what values of another range need."""
+    if channels.min() >= 0.0 and 0.5 < channels.max() <= 1.0:
+        return 0.0, 1.0
+    return window_of(channels, np.broadcast_to(mask, channels.shape))
+
+
 def overlay_tile(base: np.ndarray, labels: np.ndarray, colors: np.ndarray, opacity: float = 0.45) -> np.ndarray:
     """Labels (H, W) in colours over a picture (H, W, 3); value 0 stays clear."""
     painted = (1 - opacity) * base + opacity * colors[labels]
@@ -106,11 +113,12 @@ def study_overview(
     label_colors: np.ndarray,
     lesions: Sequence[int],
     synthesized: Mapping[str, np.ndarray],
+    agnostic: Mapping[str, np.ndarray],
 ) -> np.ndarray:
     """The overview of one study on its working grid.
 
     Args:
-        inputs, reconstructions, synthesized: sequence -> (K, J, I) normalised intensities.
+        inputs, reconstructions, synthesized, agnostic: sequence -> (K, J, I) normalised intensities.
         mask: (K, J, I) bool.
         anatomy: sequence -> (C, K, J, I); may be empty, as may every other mapping but ``inputs``.
         labels: (K, J, I) class values or None.
@@ -130,9 +138,12 @@ def study_overview(
         tiles = [("input", image_tile(volume, mask, k, windows[name]))]
         if name in anatomy:
             channels = anatomy[name][:, k]
-            tiles += [(f"channel {c + 1}", grey(plane, 0.0, 1.0)) for c, plane in enumerate(channels)]
+            ends = channel_window(anatomy[name], mask)
+            tiles += [(f"channel {c + 1}", grey(plane, *ends)) for c, plane in enumerate(channels)]
             winner = np.where(mask[k], channels.argmax(axis=0) + 1, 0)
             tiles.append(("strongest", channel_colors(len(channels))[winner]))
+        if name in agnostic:
+            tiles.append(("agnostic", image_tile(agnostic[name], mask, k)))
         if name in reconstructions:
             tiles.append(("rebuilt", image_tile(reconstructions[name], mask, k, windows[name])))
         rows.append((name, tiles))

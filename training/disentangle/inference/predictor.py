@@ -201,7 +201,9 @@ class _Run:
     def prepare(self) -> PreparedStudy:
         """Register, resample, mask and normalise."""
         with self.timed("prepare") as progress:
-            self.prepared = prepare(self.study, self.predictor.config, progress=progress)
+            # Slices that are not registered to each other are read, and answered, where those of the first input lie.
+            first = None if self.system.capabilities.needs_registered_input else self.study.available[0]
+            self.prepared = prepare(self.study, self.predictor.config, first, progress)
         self.report.prepared = self.prepared
         for warning in self.prepared.warnings:
             self.report.warn(warning)
@@ -235,6 +237,9 @@ class _Run:
         with self.timed("network") as progress:
             engine = self._engine(len(names), len(abilities.classes))
             volumes = engine.run(self.prepared.images, self.prepared.mask, wanted, progress)
+        if (wanted.factors or wanted.cross) and not volumes.rebuilt:
+            self.report.warn(f"The model {self.bundle.name} draws no images: there are no reconstructions.")
+        self.report.features = volumes.features
         self.report.batch_size = engine.batch_size
         return volumes
 
@@ -246,7 +251,8 @@ class _Run:
         abilities = self.system.capabilities
         _, height, width = self.prepared.grid.shape
         need = memory_per_slice(height, width, sequences, abilities.anatomy_channels, classes)
-        return Engine(self.system, slices_at_once(device, need, self.predictor.batch_size), self.report.warn)
+        at_once = slices_at_once(device, need, self.predictor.batch_size)
+        return Engine(self.system, at_once, self.report.warn, self.predictor.config.background)
 
 
 class _Output:
@@ -301,24 +307,25 @@ class _Output:
         return Image(labels, affine, source="segmentation"), kept
 
     def _synthesized(self, target: str) -> Image:
-        """In intensity units: those of the target where it is an input, else those of the reference sequence, since
-        nobody measured any. 0 outside the brain, and not below 0 where the units have no negative values."""
-        units = target if target in self.prepared.images else self.prepared.reference
-        values = self.prepared.denormalize(self.volumes.synthesized[target], units)
-        lowest = min(0.0, float(self.prepared.study[units].array.min()))  # z-scored input has negative values
-        values = np.where(self.prepared.mask, np.maximum(values, lowest), 0.0).astype(np.float32)
-        image = self.prepared.to_input(values, self.first, "linear", 0.0)
+        """In intensity units, see ``PreparedStudy.units_of``; 0 (air, where a window gives the units) outside the mask,
+        and not below 0 where the units have no negative values."""
+        values = self.prepared.denormalize(self.volumes.synthesized[target], target)
+        lowest, outside = self.prepared.least(target)
+        values = np.where(self.prepared.mask, np.maximum(values, lowest), outside).astype(np.float32)
+        image = self.prepared.to_input(values, self.first, "linear", outside)
         return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
 
     def _factors(self, name: str) -> SequenceFactors:
         channels, mask = self.volumes.anatomy[name], self.prepared.mask
+        rebuilt, agnostic = self.volumes.rebuilt.get((name, name)), self.volumes.agnostic.get(name)
         winner = np.where(mask, channels.argmax(axis=0) + 1, 0).astype(np.uint8)
         return SequenceFactors(
             anatomy=[self.prepared.working_image(channel) for channel in channels],
             argmax=self.prepared.working_image(winner),
             modality=self.volumes.modality[name],
-            reconstruction=self._working(self.volumes.rebuilt[name, name], name),
             input=self._working(self.prepared.images[name], name),
+            reconstruction=None if rebuilt is None else self._working(rebuilt, name),
+            agnostic=None if agnostic is None else self.prepared.working_image(agnostic),
         )
 
     def _working(self, volume: np.ndarray, units: str) -> Image:
@@ -353,8 +360,9 @@ class _Output:
             colors,
             [c.value for c in classes if c.value not in healthy],
             self.volumes.synthesized,
+            self.volumes.agnostic,
         )
-        if self.wanted.cross:
+        if self.volumes.rebuilt and self.wanted.cross:
             result.cross_overview = overview.cross_overview(
                 self.prepared.images, self.prepared.mask, self.volumes.rebuilt
             )

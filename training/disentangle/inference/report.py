@@ -25,6 +25,7 @@ class RunReport:
         prepared: the prepared study, once there is one.
         memory_mb: estimate of the result volumes.
         batch_size: slices at once, as they ran.
+        features: channels of an anatomy factor; there may be fewer maps of it, which stand for groups of channels.
     """
 
     def __init__(self, bundle: Bundle, study: Study) -> None:
@@ -37,6 +38,7 @@ class RunReport:
         self.prepared: PreparedStudy | None = None
         self.memory_mb = 0.0
         self.batch_size = 0
+        self.features = 0
 
     def warn(self, sentence: str) -> None:
         """Add a warning, unless it was given before."""
@@ -52,6 +54,8 @@ class RunReport:
         if result.synthesized:
             report["synthesized"] = list(result.synthesized)
         if result.factors:
+            shown = max(len(f.anatomy) for f in result.factors.values())
+            report["anatomy"] = {"maps": shown, "channels": self.features}
             report["modality"] = {n: [round(float(v), 6) for v in f.modality] for n, f in result.factors.items()}
         report.update(
             quality=self.quality,

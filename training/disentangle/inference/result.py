@@ -29,18 +29,22 @@ class SequenceFactors:
     """The factors of one sequence, on the working grid.
 
     Attributes:
-        anatomy: C images in [0, 1], 0 outside the brain mask.
+        anatomy: C images, 0 outside the mask; in [0, 1] where the channels share each pixel, else of any range.
+            Systems whose factor is a feature map of many channels show the root mean square of groups of them.
         argmax: uint8, 1 to C where that channel is the strongest, 0 outside the mask.
         modality: (Z,) float32, the mean over the slices.
-        reconstruction: the sequence decoded from its own factors, in the input's intensities.
         input: the sequence itself on the working grid, in its own intensities.
+        reconstruction: the sequence decoded from its own factors, in the input's intensities; None where the system
+            cannot draw it.
+        agnostic: the anatomy decoded without style, normalised; None where the system has no such image.
     """
 
     anatomy: list[Image]
     argmax: Image
     modality: np.ndarray
-    reconstruction: Image
     input: Image
+    reconstruction: Image | None = None
+    agnostic: Image | None = None
 
 
 @dataclass(eq=False)
@@ -96,7 +100,9 @@ class Result:
             for number, channel in enumerate(factors.anatomy, 1):
                 write_image(channel, staging.path(place / f"anatomy_{number}.nii.gz"), f"anatomy channel {number}")
             write_image(factors.argmax, staging.path(place / "argmax.nii.gz"), "strongest anatomy channel")
-            write_image(factors.reconstruction, staging.path(place / "reconstruction.nii.gz"), SYNTHETIC)
+            for name, image in (("reconstruction", factors.reconstruction), ("agnostic", factors.agnostic)):
+                if image is not None:
+                    write_image(image, staging.path(place / f"{name}.nii.gz"), SYNTHETIC)
         for (source, look), image in self.cross.items():
             write_image(image, staging.path(folder / "cross" / f"{source}_as_{look}.nii.gz"), SYNTHETIC)
         if self.factors:
@@ -182,16 +188,16 @@ def segment_fields(image: Image, classes: Sequence[ClassInfo]) -> dict[str, str]
         fields[prefix + "Layer"] = "0"
         fields[prefix + "Extent"] = extent
         if info.terminology:
-            category, kind = (
+            nothing = {"scheme": "", "value": "", "meaning": ""}
+            category, kind, modifier = (
                 "^".join((code["scheme"], code["value"], code["meaning"]))
-                for code in (info.terminology["category"], info.terminology["type"])
+                for code in (info.terminology.get(key, nothing) for key in ("category", "type", "modifier"))
             )
             fields[prefix + "Tags"] = (
                 "TerminologyEntry:Segmentation category and type - DICOM master list"
-                f"~{category}~{kind}~^^~~^^~^^|"
+                f"~{category}~{kind}~{modifier}~~^^~^^|"
             )
     if foreground:
         fields["Segmentation_MasterRepresentation"] = "Binary labelmap"
         fields["Segmentation_ContainedRepresentationNames"] = "Binary labelmap|"
     return fields
-

@@ -9,14 +9,16 @@ from typing import Any
 
 from ..bundles import Bundle, write_bundle
 from ..preprocessing import PreprocessingConfig
+from ..systems.base import System
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .lineage import lineage
 
 PERMISSIVE = {"name": "Apache-2.0", "permissive": True}
-_CITATION = (
-    "Ouyang J, Adeli E, Pohl KM, Zhao Q, Zaharchuk G. Representation Disentanglement for Multi-modal Brain MRI "
-    "Analysis. IPMI 2021, LNCS 12729, 321-333, doi:10.1007/978-3-030-78191-0_25."
-)
+_PARTS = {
+    "Short-axis MR of the heart": {"cine", "LGE", "myocardium", "left ventricle", "right ventricle"},
+    "CT and MR of the abdomen": {"T1in", "T1out", "T2SPIR", "CT", "liver", "spleen", "right kidney", "left kidney"},
+}
+"""Part of the body -> sequences and classes that are found there alone."""
 
 
 def export(
@@ -43,13 +45,21 @@ def export(
         "name": Path(output).name,
         "license": license_of(data),
         "preprocessing": PreprocessingConfig.from_dict(config["preprocessing"]).to_dict(),
-        "intended_use": "Brain MR of adults. A research tool, not a medical device; not for diagnosis.",
+        "intended_use": f"{part_of(system)}. A research tool, not a medical device; not for diagnosis.",
         "training": {"data": data, "steps": content["iteration"], "seed": config["seed"], "config": config},
         "training_runs": lineage(checkpoint),
-        "citation": _CITATION,
+        **({"citation": system.citation} if system.citation else {}),
         **(card or {}),
     }
     return write_bundle(output, system, full, half)
+
+
+def part_of(system: System) -> str:
+    """What a system is meant for, as its sequences and classes tell."""
+    abilities = system.capabilities
+    names = {*abilities.known, *abilities.classes}
+    found = (part for part, hints in _PARTS.items() if names & hints)
+    return next(found, "MR and PET of the adult brain" if "PET" in names else "MR of the adult brain")
 
 
 def license_of(data: list[dict[str, Any]]) -> dict[str, Any]:

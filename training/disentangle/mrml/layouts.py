@@ -44,14 +44,18 @@ Grid = Sequence[Sequence[Cell]]
 
 
 def factor_cells(outputs: Outputs) -> list[list[Cell]]:
-    """A row per sequence: the aligned input with its anatomy map, the anatomy channels, the reconstruction."""
+    """A row per sequence: the aligned input with its anatomy map, the anatomy channels, the domain-agnostic image of
+    models that have one, the reconstruction of those that draw images."""
     columns = max((len(channels) for channels in outputs.channels.values()), default=0)
     rows = []
     for sequence, channels in outputs.channels.items():
         row = [Cell(sequence, outputs.aligned.get(sequence), outputs.argmax.get(sequence))]
         row += [Cell(f"{sequence} ch {number}", node) for number, node in enumerate(channels, start=1)]
         row += [Cell("") for _ in range(columns - len(channels))]
-        row.append(Cell(f"{sequence} rec", outputs.reconstructions.get(sequence)))
+        if outputs.agnostic:
+            row.append(Cell(f"{sequence} agnostic", outputs.agnostic.get(sequence)))
+        if outputs.reconstructions:
+            row.append(Cell(f"{sequence} rec", outputs.reconstructions.get(sequence)))
         rows.append(row)
     return rows
 

@@ -37,6 +37,8 @@ INPUTS = "Disentangle.Inputs"
 INPUT_REFERENCE = "DisentangleInput"
 """Start of the node reference roles that lead from a result to its inputs; the sequence follows."""
 
+_NAMES = {"reconstruction": "reconstruction", "agnostic": "domain-agnostic"}
+
 
 @dataclass
 class Outputs:
@@ -51,6 +53,7 @@ class Outputs:
         channels: sequence -> anatomy channel volumes.
         argmax: sequence -> label map of the strongest channel.
         reconstructions: sequence -> self-reconstruction.
+        agnostic: sequence -> domain-agnostic image, of models that have such.
         cross: (anatomy, appearance) -> cross-reconstruction.
         synthetic: target sequence -> synthetic volume.
     """
@@ -63,6 +66,7 @@ class Outputs:
     channels: dict[str, list[slicer.vtkMRMLScalarVolumeNode]] = field(default_factory=dict)
     argmax: dict[str, slicer.vtkMRMLLabelMapVolumeNode] = field(default_factory=dict)
     reconstructions: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    agnostic: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     cross: dict[tuple[str, str], slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     synthetic: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
 
@@ -71,7 +75,7 @@ class Outputs:
         found: list[slicer.vtkMRMLNode] = [] if self.segmentation is None else [self.segmentation]
         for channels in self.channels.values():
             found += channels
-        for group in (self.aligned, self.argmax, self.reconstructions, self.cross, self.synthetic):
+        for group in (self.aligned, self.argmax, self.reconstructions, self.agnostic, self.cross, self.synthetic):
             found += group.values()
         return found
 
@@ -136,14 +140,14 @@ class _Builder:
                 for number, image in enumerate(item.anatomy, start=1)
             ]
             outputs.argmax[sequence] = self._argmax(sequence, item, folder)
-            outputs.reconstructions[sequence] = self._volume(
-                f"{sequence} reconstruction",
-                item.reconstruction,
-                "reconstruction",
-                folder,
-                sequence,
-                **{SYNTHETIC: "1"},
+            drawn = (
+                ("reconstruction", item.reconstruction, outputs.reconstructions),
+                ("agnostic", item.agnostic, outputs.agnostic),
             )
+            for role, image, nodes in drawn:
+                if image is not None:
+                    name = f"{sequence} {_NAMES[role]}"
+                    nodes[sequence] = self._volume(name, image, role, folder, sequence, **{SYNTHETIC: "1"})
 
     def _argmax(self, sequence: str, item: SequenceFactors, folder: int) -> slicer.vtkMRMLLabelMapVolumeNode:
         node = self._node("vtkMRMLLabelMapVolumeNode", f"{sequence} anatomy map", "argmax", folder)
@@ -275,6 +279,7 @@ def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
         "anatomy": lambda node, sequence: outputs.channels.setdefault(sequence, []).append(node),
         "argmax": lambda node, sequence: outputs.argmax.__setitem__(sequence, node),
         "reconstruction": lambda node, sequence: outputs.reconstructions.__setitem__(sequence, node),
+        "agnostic": lambda node, sequence: outputs.agnostic.__setitem__(sequence, node),
         "cross": lambda node, sequence: outputs.cross.__setitem__((sequence, node.GetAttribute(APPEARANCE)), node),
         "synthetic": lambda node, sequence: outputs.synthetic.__setitem__(sequence, node),
         "segmentation": lambda node, sequence: setattr(outputs, "segmentation", node),

@@ -16,12 +16,13 @@ def terminology_entry(codes: Mapping[str, Mapping[str, str]]) -> str:
     """The text that ``vtkSegment.SetTerminology`` takes.
 
     Args:
-        codes: ``category`` and ``type`` of :class:`~disentangle.bundles.ClassInfo`, each with ``scheme``, ``value``
-            and ``meaning``.
+        codes: ``category``, ``type`` and where there is one ``modifier`` of :class:`~disentangle.bundles.ClassInfo`,
+            each with ``scheme``, ``value`` and ``meaning``.
     """
     parts = [CONTEXT]
-    for key in ("category", "type"):
-        parts += [codes[key]["value"], codes[key]["scheme"], codes[key]["meaning"]]
-    modifier, region_context, region, region_modifier = _NOTHING, "", _NOTHING, _NOTHING
-    parts += [*modifier, region_context, *region, *region_modifier]
+    for key in ("category", "type", "modifier"):
+        code = codes.get(key)
+        parts += _NOTHING if code is None else [code["value"], code["scheme"], code["meaning"]]
+    region_context, region, region_modifier = "", _NOTHING, _NOTHING
+    parts += [region_context, *region, *region_modifier]
     return slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(*parts)

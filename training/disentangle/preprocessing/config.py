@@ -20,6 +20,9 @@ class PreprocessingConfig:
 
     Attributes:
         spacing: voxel size (i, j, k) of the working grid in mm.
+        own_slices: keep the slices of the reference as they are (2-D acquisitions): the working grid has its slice
+            axis and its slice distance, and ``spacing`` holds in the plane only. Needs the pose "reference". Stacks
+            whose headers do not overlap are then laid over each other by their middles.
         size_multiple: the in-plane size of the working grid is padded to multiples of this.
         margin_mm: kept around the bounding box of the mask.
         registration: "auto" registers rigidly where the identity is not already optimal; "rigid" and "affine" always
@@ -40,6 +43,7 @@ class PreprocessingConfig:
     """
 
     spacing: tuple[float, float, float] = (1.5, 1.5, 1.5)
+    own_slices: bool = False
     size_multiple: int = 32
     margin_mm: float = 6.0
     registration: str = "auto"
@@ -71,6 +75,8 @@ class PreprocessingConfig:
             raise InputError(f"The preprocessing setting spacing is {self.spacing}; give three lengths above 0 mm.")
         if self.size_multiple < 1 or self.margin_mm < 0:
             raise InputError("The preprocessing setting size_multiple must be at least 1 and margin_mm at least 0.")
+        if self.own_slices and self.pose != "reference":
+            raise InputError("The preprocessing setting own_slices needs the pose 'reference'.")
         if self.normalization == "window" and (self.window is None or self.window[1] <= self.window[0]):
             raise InputError("The normalization 'window' needs the setting window: (lower, upper) intensity.")
 

@@ -30,16 +30,17 @@ def measure(
     """
     if config.normalization == "none":
         return 0.0, 1.0
-    if config.normalization == "window" or (sequence == "CT" and config.window):
-        lower, upper = config.window
-        return (lower + upper) / 2, (upper - lower) / 2
-    if config.normalization in _BY_SLICE:
-        return _measure_slices(array, mask, _BY_SLICE[config.normalization])
+    fixed = by_window(config, sequence)
+    if fixed is not None:
+        return fixed
     values = array[mask]
     # Every n-th voxel is enough for percentiles and keeps a 1 mm volume to milliseconds.
     values = values[:: max(1, len(values) // _SAMPLE)].astype(np.float64)
     if len(values) < 2 or values.max() - values.min() < 1e-6:
-        raise InputError(f"{sequence or 'The image'} is constant inside the brain; check that the file holds an image.")
+        where = "inside the brain" if config.mask == "auto" else "throughout"
+        raise InputError(f"{sequence or 'The image'} is constant {where}; check that the file holds an image.")
+    if config.normalization in _BY_SLICE:
+        return _measure_slices(array, mask, _BY_SLICE[config.normalization])
     if config.normalization == "max":
         return 0.0, float(np.percentile(values, 99.9)) or 1.0
     if config.normalization == "percentile":
@@ -48,6 +49,21 @@ def measure(
     # The outermost half percent (vessels, residual fat, dark rims) would stretch the standard deviation.
     values = np.clip(values, *np.percentile(values, [0.5, 99.5]))
     return float(values.mean()), max(float(values.std()), 1e-6)
+
+
+def by_window(config: PreprocessingConfig, sequence: str | None) -> tuple[float, float] | None:
+    """Offset and scale where they follow from the settings alone, whatever the image: the window; else None."""
+    if config.normalization == "window" or (sequence == "CT" and config.window):
+        lower, upper = config.window
+        return (lower + upper) / 2, (upper - lower) / 2
+    return None
+
+
+def without_units(config: PreprocessingConfig) -> tuple[float, float]:
+    """Offset and scale of a sequence without measured intensities: the range of normalised values as 0 to 1000."""
+    lower, upper = config.clip or (-5.0, 5.0)
+    scale = 1000.0 / (upper - lower)
+    return -lower * scale, scale
 
 
 def _measure_slices(array: np.ndarray, mask: np.ndarray, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,8 @@ from .config import PreprocessingConfig
 from .masks import head_mask, is_skull_stripped, stripped_mask
 from .pose import AtlasPose, align_atlas
 from .prepared import PreparedStudy, Step, home_of
-from .registration import nearest_rotation, register, require_overlap, search_from_identity
-from .resampling import canonical_axes, coverage, resample, transform_of
+from .registration import nearest_rotation, overlap_gap, register, require_overlap, search_from_identity
+from .resampling import canonical_axes, coverage, resample, slice_axes, transform_of
 
 PREFERRED = ("T1", "T1Gd", "FLAIR", "T2", "PD")
 """References in this order, between images of equal resolution."""
@@ -74,13 +74,18 @@ class _Preparation:
         self.matrices: dict[str, np.ndarray] = {self.reference: np.eye(4)}
         self._foreground: dict[str, np.ndarray] = {}
         self.stripped = {s: stripped_mask(i) if is_skull_stripped(i) else None for s, i in study.images.items()}
+        self.what = "the brain" if self.config.mask == "auto" else "the part"
+        """What the mask covers, for messages."""
         self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
 
     def run(self) -> PreparedStudy:
         self.register(self.progress.part(0.0, 0.6))
         mask, space, turn = self.find_mask(self.progress.part(0.6, 0.8))
-        if turn is None:
-            axes = canonical_axes(self.study[self.reference].grid.direction)
+        stack = self.study[self.reference].grid
+        if self.config.own_slices:
+            axes = slice_axes(stack.direction, stack.spacing)
+        elif turn is None:
+            axes = canonical_axes(stack.direction)
         else:
             axes = nearest_rotation(np.linalg.inv(self.matrices[space])[:3, :3]) @ turn
         grid, on_grid = self.working_grid(axes, mask, self.matrices[space])
@@ -98,8 +103,16 @@ class _Preparation:
             part = progress.part(number / len(others), (number + 1) / len(others))
             part("register", 0.0, f"{sequence} to {self.reference}")
             moving, fixed = self.study[sequence], self.study[self.reference]
-            require_overlap(moving, fixed)
             self.matrices[sequence] = np.eye(4)
+            if self.config.own_slices and overlap_gap(moving, fixed) > 0:
+                self.matrices[sequence][:3, 3] = moving.grid.corners().mean(axis=0) - fixed.grid.corners().mean(axis=0)
+                self.warnings.append(
+                    f"{sequence} and {self.reference} do not overlap in space; their middles were laid over each "
+                    "other. Check that they show the same subject and the same part of the body."
+                )
+                self.record("register", started, sequence, "the headers do not overlap: middle laid over middle")
+                continue
+            require_overlap(moving, fixed)
             if self.config.registration == "none":
                 self.record("register", started, sequence, "registration is switched off: the headers are trusted")
                 continue
@@ -199,12 +212,15 @@ class _Preparation:
         Args:
             matrix: (4, 4) points of the reference to points of the mask's space.
         """
-        spacing = np.array(self.config.spacing)
+        spacing, margin = np.array(self.config.spacing), np.full(3, self.config.margin_mm)
+        if self.config.own_slices:
+            stack = self.study[self.reference].grid
+            spacing[2], margin[2] = stack.spacing[np.abs(axes[:, 2] @ stack.direction).argmax()], 0.0
         index = np.argwhere(_surface(mask.array))[:, ::-1]
         points = index @ mask.affine[:3, :3].T + mask.affine[:3, 3]
         inverse = np.linalg.inv(matrix)
         along = (points @ inverse[:3, :3].T + inverse[:3, 3]) @ axes
-        low, high = along.min(axis=0) - self.config.margin_mm, along.max(axis=0) + self.config.margin_mm
+        low, high = along.min(axis=0) - margin, along.max(axis=0) + margin
         # Where the extent is a whole number of voxels, rounding errors must not add one.
         size = np.ceil((high - low) / spacing - 1e-6).astype(int) + 1
         size[:2] = -(-size[:2] // self.config.size_multiple) * self.config.size_multiple
@@ -245,11 +261,12 @@ class _Preparation:
             covered = float(seen[sequence].sum() / mask.sum())
             if covered < 0.01:
                 raise InputError(
-                    f"{sequence} does not show the brain that {self.reference} shows; check that both are of the same "
-                    "subject and part of the body, or leave one out."
+                    f"{sequence} does not show {self.what} that {self.reference} shows; check that both are of the "
+                    "same subject and part of the body, or leave one out."
                 )
             if covered < 0.8:
-                self.warnings.append(f"{sequence} covers only {covered:.0%} of the brain; the rest counts as missing.")
+                seen_of = f"{sequence} covers only {covered:.0%} of {self.what}"
+                self.warnings.append(f"{seen_of}; the rest counts as missing.")
             self.record("resample", started, sequence, covered=round(covered, 4))
         return raw, seen
 
@@ -276,7 +293,7 @@ class _Preparation:
             started = time.perf_counter()
             progress("normalize", number / len(raw), sequence)
             if config.bias_field and sequence != "CT":
-                fields[sequence] = bias_field(array, seen[sequence], config.spacing)
+                fields[sequence] = bias_field(array, seen[sequence], tuple(float(v) for v in grid.spacing))
                 array = array / fields[sequence]
                 self.record("bias field", started, sequence, method="N4")
                 started = time.perf_counter()

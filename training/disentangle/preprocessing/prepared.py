@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from ..sequences import SEQUENCES
 from ..study import Grid, Image, Study
 from . import normalization
 from .config import PreprocessingConfig
@@ -85,8 +86,7 @@ class PreparedStudy:
     def denormalize(self, array: np.ndarray, sequence: str | None) -> np.ndarray:
         """Intensities of normalised values, in the units of ``sequence``.
 
-        None, or a sequence that the study lacks, takes the units of the reference: a synthesised sequence has no
-        measured intensities of its own.
+        None, or a sequence that the study lacks, takes the units of another one, see :meth:`units_of`.
         """
         offset, scale = self._normalization_of(sequence)
         result = normalization.invert(array, offset, scale)
@@ -94,9 +94,7 @@ class PreparedStudy:
             result *= self.bias[sequence]
         return result
 
-    def to_input(
-        self, array: np.ndarray, sequence: str, interpolation: str = "linear", default: float = 0.0
-    ) -> Image:
+    def to_input(self, array: np.ndarray, sequence: str, interpolation: str = "linear", default: float = 0.0) -> Image:
         """An array on the working grid, in the geometry of one of the inputs.
 
         Args:
@@ -140,8 +138,38 @@ class PreparedStudy:
             raise InputError(f"The study has no {sequence}; it has {', '.join(self.study.available)}.")
         return self.study[sequence]
 
+    def units_of(self, sequence: str | None) -> str | None:
+        """The input in whose intensity units an image of ``sequence`` is given: nobody has measured a synthesised one.
+
+        Itself where it is an input; none (None) where a window gives the units (Hounsfield units of CT); else the
+        reference, or the first input of its modality where the reference has another one; none where there is none.
+        """
+        if sequence is None or sequence in self.normalization:
+            return sequence or self.reference
+        if normalization.by_window(self.config, sequence) is not None:
+            return None
+        alike = [s for s in (self.reference, *self.normalization) if _modality(s) == _modality(sequence)]
+        return alike[0] if alike else None
+
+    def least(self, sequence: str) -> tuple[float, float]:
+        """The least intensity that an image of a sequence may have, and what it has where nothing was imaged."""
+        units = self.units_of(sequence)
+        if units is not None:
+            # Input that was z-scored by others has negative values.
+            return min(0.0, float(self.study[units].array.min())), 0.0
+        window = self.config.window if normalization.by_window(self.config, sequence) else None
+        return (window[0], window[0]) if window else (0.0, 0.0)
+
     def _normalization_of(self, sequence: str | None) -> tuple[normalization.Level, normalization.Level]:
-        return self.normalization.get(sequence or self.reference, self.normalization[self.reference])
+        units = self.units_of(sequence)
+        if units is not None:
+            return self.normalization[units]
+        return normalization.by_window(self.config, sequence) or normalization.without_units(self.config)
+
+
+def _modality(sequence: str) -> str:
+    """The modality of a sequence; intensities of one modality are not those of another."""
+    return SEQUENCES[sequence].modality if sequence in SEQUENCES else "MR"
 
 
 def home_of(image: Image, study: Study, reference: str) -> str:

@@ -162,17 +162,23 @@ def require_overlap(moving: Image, fixed: Image) -> None:
     Raises:
         InputError: they do not.
     """
-    gap = 0.0
-    for axes in (fixed.grid.direction, moving.grid.direction):
-        a, b = (image.grid.corners() @ axes for image in (fixed, moving))
-        apart = np.maximum(a.min(axis=0), b.min(axis=0)) - np.minimum(a.max(axis=0), b.max(axis=0))
-        gap = max(gap, float(apart.max()))
+    gap = overlap_gap(moving, fixed)
     if gap > 0:
         names = [image.sequence or image.source or "an image" for image in (moving, fixed)]
         raise InputError(
             f"{names[0]} and {names[1]} do not overlap in space (they are {gap:.0f} mm apart); check that they show "
             "the same subject and the same part of the body, or leave one out."
         )
+
+
+def overlap_gap(moving: Image, fixed: Image) -> float:
+    """By how many mm two images miss each other in space, 0 where they meet."""
+    gap = 0.0
+    for axes in (fixed.grid.direction, moving.grid.direction):
+        a, b = (image.grid.corners() @ axes for image in (fixed, moving))
+        apart = np.maximum(a.min(axis=0), b.min(axis=0)) - np.minimum(a.max(axis=0), b.max(axis=0))
+        gap = max(gap, float(apart.max()))
+    return gap
 
 
 def displacement(a: np.ndarray, b: np.ndarray, points: np.ndarray) -> float:

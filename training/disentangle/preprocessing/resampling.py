@@ -58,6 +58,23 @@ def canonical_axes(direction: np.ndarray) -> np.ndarray:
     return rotation
 
 
+def slice_axes(direction: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """The axes of a stack of slices: k is its own slice axis (the last, unless another one has clearly larger steps);
+    i and j are permuted and flipped as slices are usually shown (L to the right, P or else I downwards).
+
+    Args:
+        direction: (3, 3) columns. spacing: (3,) in mm.
+
+    Returns:
+        (3, 3) columns, a rotation.
+    """
+    slices = int(np.argmax(spacing)) if spacing.max() > 1.5 * spacing[2] else 2
+    a, b = (direction[:, axis] for axis in range(3) if axis != slices)
+    turns = [(p * first, q * second) for first, second in ((a, b), (b, a)) for p in (1, -1) for q in (1, -1)]
+    i, j = max(turns, key=lambda pair: pair[0] @ (1.0, 0.5, 0.0) + pair[1] @ (0.0, 1.0, -1.0))
+    return np.stack([i, j, np.cross(i, j)], axis=1)
+
+
 def index_matrix(source: np.ndarray, grid: Grid, matrix: np.ndarray) -> np.ndarray:
     """(4, 4) matrix from voxel indices of ``grid`` to continuous voxel indices of a source.
 

@@ -24,11 +24,13 @@ class Capabilities:
         healthy: indices into ``classes`` that :data:`.losses.HEALTHY` voxels may carry (marginal loss).
         slices: adjacent slices per input (1 = 2-D, 3 = 2.5-D).
         size_multiple: H and W must be multiples of this.
+        size: (H, W) of the slices that the networks are made for; None = any.
         anatomy_channels: maps that :meth:`System.anatomy_maps` shows of an anatomy factor; its channels, unless
             it is a feature map with very many.
         style_dim: length of the modality factor.
         aligns: has an alignment step (spatial transformer) of its own.
         needs_registered_input: sequences must lie on one grid, registered.
+        agnostic: has domain-agnostic images (:meth:`System.agnostic_image`).
     """
 
     sequences: tuple[str, ...]
@@ -41,6 +43,8 @@ class Capabilities:
     style_dim: int = 16
     aligns: bool = False
     needs_registered_input: bool = True
+    size: tuple[int, int] | None = None
+    agnostic: bool = False
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -163,6 +167,8 @@ class System(nn.Module):
     """
 
     name: str = ""
+    citation: str = ""
+    """The publication, as a bundle's card shows it."""
     capabilities: Capabilities
     config: dict[str, Any]
     diagnostics: dict[str, Tensor]
@@ -208,6 +214,11 @@ class System(nn.Module):
             groups = anatomy.float().tensor_split(shown, dim=1)
             anatomy = torch.stack([g.square().mean(1).sqrt() for g in groups], dim=1)
         return anatomy if anatomy.shape[-2:] == tuple(size) else F.interpolate(anatomy, tuple(size), mode="nearest")
+
+    def agnostic_image(self, anatomy: Tensor, sequence: str) -> Tensor:
+        """Domain-agnostic image (B, S, H, W) of an anatomy that was encoded from ``sequence``, where a system has such
+        (``capabilities.agnostic``)."""
+        raise NotImplementedError
 
     def training_steps(self) -> Sequence[TrainingStep]:
         """The updates of one training iteration, in order."""

@@ -64,6 +64,11 @@ class DAFNet(System):
     """
 
     name = "dafnet"
+    citation = (
+        "Chartsias A, Papanastasiou G, Wang C, Semple S, Newby DE, Dharmakumar R, Tsaftaris SA. Disentangle, Align and "
+        "Fuse for Multimodal and Semi-Supervised Image Segmentation. IEEE Transactions on Medical Imaging 40 (2021), "
+        "doi:10.1109/TMI.2020.3036584."
+    )
     WEIGHTS: ClassVar[dict[str, float]] = {
         "kl": 0.1,
         "segmentation": 10.0,
@@ -135,6 +140,7 @@ class DAFNet(System):
             style_dim=style_dim,
             aligns=True,
             needs_registered_input=False,
+            size=tuple(size),
         )
         count, shared = len(self.capabilities.sequences), self.SHARED_DECODER
         self.encoders = nn.ModuleList(UNetEncoder(1, width, norm) for _ in range(count))

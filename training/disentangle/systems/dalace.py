@@ -1,4 +1,4 @@
-"""DALACE: domain-agnostic learning with anatomy-consistent embedding (Yang et al., WACV 2021; method-spec, section 5).
+"""DALACE: domain-agnostic learning with anatomy-consistent embedding (Yang et al., ICCV Workshops 2019; method-spec 5).
 
 Every domain has an anatomy encoder, a modality encoder and a style-based generator (MUNIT). An anatomy decoded without
 style is a domain-agnostic image; a U-Net trained on those of the annotated domain segments those of every domain. The
@@ -58,6 +58,10 @@ class Dalace(DisentangledDomains):
     """
 
     name = "dalace"
+    citation = (
+        "Yang J, Dvornek NC, Zhang F, Zhuang J, Chapiro J, Lin M, Duncan JS. Domain-Agnostic Learning With "
+        "Anatomy-Consistent Embedding for Cross-Modality Liver Segmentation. ICCV Workshops 2019, arXiv:1908.10489."
+    )
     WEIGHTS: Mapping[str, float] = {
         "image": 2.5,
         "latent": 0.01,

@@ -88,6 +88,10 @@ class MarginDis(System):
     """
 
     name = "margindis"
+    citation = (
+        "Ouyang J, Adeli E, Pohl KM, Zhao Q, Zaharchuk G. Representation Disentanglement for Multi-modal Brain MRI "
+        "Analysis. IPMI 2021, LNCS 12729, 321-333, doi:10.1007/978-3-030-78191-0_25."
+    )
 
     def __init__(
         self,

@@ -23,6 +23,10 @@ class MMSDNet(DAFNet):
     weighting, and slices of 208 x 208."""
 
     name = "mmsdnet"
+    citation = (
+        "Chartsias A, et al. Multimodal Cardiac Segmentation Using Disentangled Representation Learning. STACOM 2019, "
+        "LNCS 12009, 128-137, doi:10.1007/978-3-030-39074-7_14."
+    )
     WEIGHTS: ClassVar[dict[str, float]] = {**DAFNet.WEIGHTS, "reconstruction": 10.0, "image_adversarial": 0.0}
     CROSS_ENTROPY = 0.0
     BRANCHES = ("own", "deformed", "fused")

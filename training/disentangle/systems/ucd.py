@@ -91,6 +91,10 @@ class UCD(TranslationSystem):
     """
 
     name = "ucd"
+    citation = (
+        "Liu X, Xing F, El Fakhri G, Woo J. A Unified Conditional Disentanglement Framework for Multimodal Brain MR "
+        "Image Translation. ISBI 2021, arXiv:2101.05434."
+    )
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ domains are annotated; labels of the others are never looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from ..networks.multiscale import MultiScaleDiscriminator
 from ..networks.resnet import DomainAutoencoder
 from ..networks.unet import UNet
 from .base import Batch, Capabilities, Factors, System
+from .translation import SHOWN
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class UnpairedSystem(System):
             healthy=tuple(healthy),
             slices=slices,
             size_multiple=16,
-            anatomy_channels=anatomy_channels,
+            anatomy_channels=min(anatomy_channels, SHOWN),
             style_dim=style_dim,
             needs_registered_input=False,
         )
@@ -203,6 +204,7 @@ class DisentangledDomains(UnpairedSystem):
             style_dim + count,
             auto[0].content.out_channels,
         )
+        self.capabilities = replace(self.capabilities, agnostic=True)
         self.adversarial, self.code = adversarial, style_dim
         self.autoencoders = nn.ModuleDict(zip(self.domains, auto, strict=True))
         self.discriminators = nn.ModuleDict(

@@ -1,0 +1,272 @@
+"""From a configuration to a bundle to results, by the commands that a user gives: every system, and two baselines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from disentangle.bundles import Bundle
+from disentangle.cli import main
+from disentangle.datasets.phantoms import load_phantoms, preprocessing_of
+from disentangle.inference import Predictor
+from disentangle.learning.module import Learner
+from disentangle.phantoms import create_phantom
+from disentangle.preprocessing import PreprocessingConfig, prepare
+from disentangle.study import Image, Study
+
+BRAIN = {"spacing": 8.0, "lesions": "ms", "sequences": ["T1", "T2", "FLAIR"], "common_grid": True}
+HEART = {"size": [48, 48], "spacing": [3.0, 3.0, 12.0], "slices": 3}
+ABDOMEN = {"size": [64, 48], "spacing": [6.5, 6.5, 14.0], "slices": 3, "sequences": ["CT", "T1"]}
+ARGUMENTS = {"brain": BRAIN, "heart": HEART, "abdomen": ABDOMEN}
+COARSE = {"spacing": [8.0, 8.0, 8.0], "pose": "reference", "registration": "none"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A system as small as it can be, and what it is trained on."""
+
+    kind: str
+    sequences: tuple[str, ...]
+    settings: dict[str, Any]
+    sampling: dict[str, Any]
+    variants: list[dict[str, Any]] = field(default_factory=list)
+
+
+PAIRS = {"kind": "pairs", "sizes": [[48, 48]]}
+CARDIAC = {"size": [48, 48], "width": 1 / 16}
+UNPAIRED = {"kind": "unpaired", "sizes": [[48, 64]], "domains": {"CT": ["CT"], "T1": ["T1"]}}
+REGISTERED = {"sizes": [[32, 32]]}
+CASES = {
+    "margindis": Case(
+        "brain",
+        ("T1", "T2", "FLAIR"),
+        {"width": 1 / 16, "decoder_hidden": 8, "head_channels": [4, 4], "pool_size": 8},
+        REGISTERED,
+    ),
+    "dafnet": Case("heart", ("cine", "LGE"), CARDIAC, PAIRS),
+    "mmsdnet": Case("heart", ("cine", "LGE"), CARDIAC, PAIRS),
+    "ucd": Case("brain", ("T1", "T2", "FLAIR"), {"width": 1 / 16, "discriminator_levels": 3}, REGISTERED),
+    "dalace": Case(
+        "abdomen",
+        ("CT", "T1"),
+        {"width": 1 / 16, "scales": 1, "layers": 3},
+        {**UNPAIRED, "annotated": ["CT"]},
+        [{"sequences": ["CT"]}, {"sequences": ["T1"]}],
+    ),
+    "unet": Case("heart", ("cine", "LGE"), {"width": 1 / 16}, PAIRS),
+    "sdnet": Case("heart", ("cine", "LGE"), CARDIAC, PAIRS),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Runs, bundles, studies, and the cache of subjects that all trainings share."""
+    return tmp_path_factory.mktemp("systems")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_home(folder: Path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISENTANGLE_HOME", str(folder / "home"))
+        yield
+
+
+def config_of(name: str, folder: Path) -> Path:
+    """The configuration file of a case: three steps."""
+    case = CASES[name]
+    content = {
+        "name": name,
+        "output": str(folder / "runs"),
+        "seed": 3,
+        "system": {"name": name, "sequences": list(case.sequences), "classes": case.kind, **case.settings},
+        "preprocessing": COARSE if case.kind == "brain" else {},
+        "data": {
+            "cache": str(folder / "cache"),
+            "phantoms": {
+                "kind": case.kind,
+                "subjects": 2,
+                "validation": 0,
+                "first_seed": 2,
+                "arguments": ARGUMENTS[case.kind],
+                "variants": case.variants,
+            },
+            "studies": None,
+        },
+        "sampling": {"batch": 1 if case.variants else 2, **case.sampling},
+        "training": {
+            "steps": 3,
+            "schedule": "constant",
+            "warmup": 1,
+            "log_every": 1,
+            "validate_every": 3,
+            "validation_batches": 1,
+            "checkpoint_minutes": 0,
+        },
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def study_of(kind: str, folder: Path) -> Path:
+    """A phantom study on disk that no training has seen, in the order of its sequences."""
+    place = folder / f"study-{kind}"
+    if not place.exists():
+        create_phantom(kind, 9, **ARGUMENTS[kind]).study.write(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def bundle_of(folder: Path):
+    """``bundle_of("dafnet")``: trained and exported by the commands, once."""
+    made: dict[str, Bundle] = {}
+
+    def make(name: str) -> Bundle:
+        if name not in made:
+            assert main(["train", str(config_of(name, folder)), "--quiet"]) == 0
+            bundle = folder / "bundles" / f"{name}-{CASES[name].kind}"
+            assert main(["export", str(folder / "runs" / name / "final.ckpt"), "-o", str(bundle), "--quiet"]) == 0
+            made[name] = Bundle.load(bundle)
+        return made[name]
+
+    return make
+
+
+def losses(run: Path) -> dict[tuple[int, str], float]:
+    """(step, term) -> value, over all starts of a run."""
+    found = {}
+    for path in sorted((run / "logs" / "csv").glob("*/metrics.csv")):
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                found |= {(int(row["step"]), k): float(v) for k, v in row.items() if k.endswith("/total") and v}
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_killed_run_goes_on_with_the_losses_that_it_would_have_met(name, folder, bundle_of, monkeypatch, capsys):
+    bundle_of(name)
+    config = str(config_of(name, folder))
+    step = Learner.training_step
+
+    def killed(self, batch, number):
+        if self.iteration == 2:
+            raise RuntimeError("killed")
+        step(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "training_step", killed)
+        assert main(["train", config, f"name={name}-killed", "--quiet"]) == 1
+    assert main(["train", config, f"name={name}-killed", "training.resume=true", "--quiet"]) == 0
+    whole, resumed = losses(folder / "runs" / name), losses(folder / "runs" / f"{name}-killed")
+    assert {n for n, _ in whole} == {1, 2, 3}
+    assert {k: v for k, v in resumed.items() if k[0] == 3} == pytest.approx(
+        {k: v for k, v in whole.items() if k[0] == 3}, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "one missing"])
+def test_segment_synthesize_and_factors(name, missing, folder, bundle_of, tmp_path, capsys):
+    bundle, place = bundle_of(name), study_of(CASES[name].kind, folder)
+    given = CASES[name].sequences[: -1 if missing else None]
+    target = CASES[name].sequences[-1]
+    first = Image.read(place / f"{given[0]}.nii.gz")
+    inputs = ["--model", str(bundle.path), "--input", *(f"{s}={place / s}.nii.gz" for s in given), "--quiet"]
+    if CASES[name].kind == "brain":
+        inputs += ["--mask", str(place / "brainmask.nii.gz")]
+
+    assert main(["segment", *inputs, "-o", str(tmp_path / "seg.nii.gz"), "--json", str(tmp_path / "r.json")]) == 0
+    segmentation = Image.read(tmp_path / "seg.nii.gz")
+    assert segmentation.grid.same_as(first.grid)
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert [s for s, entry in report["inputs"].items() if entry["used"]] == list(given)
+
+    made = main(["synthesize", *inputs, "--target", target, "-o", str(tmp_path / "made")])
+    if target in bundle.targets:
+        assert made == 0
+        image = Image.read(tmp_path / "made" / f"synthetic_{target}.nii.gz")
+        assert image.grid.same_as(first.grid)
+        assert np.isfinite(image.array).all() and np.ptp(image.array) > 0
+    else:
+        assert made == 2
+        assert f"cannot synthesise {target}" in capsys.readouterr().err
+
+    assert main(["factors", *inputs, "-o", str(tmp_path / "factors")]) == 0
+    for sequence in given:
+        shown = tmp_path / "factors" / "factors" / sequence
+        channels = len(list(shown.glob("anatomy_*.nii.gz")))
+        assert 2 <= channels <= 8
+        assert (shown / "reconstruction.nii.gz").exists() == (sequence in bundle.targets)
+        assert (shown / "agnostic.nii.gz").exists() == (name == "dalace")
+    drawn = len(list((tmp_path / "factors").glob("cross/*.nii.gz")))
+    assert drawn == (len(given) ** 2 if bundle.targets else 0)
+    assert (tmp_path / "factors" / "overview.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_card_tells_where_the_model_comes_from_and_what_it_is_for(name, bundle_of):
+    bundle = bundle_of(name)
+    card = bundle.card
+    assert bundle.license == {"name": "Apache-2.0", "permissive": True}
+    part = {"brain": "adult brain", "heart": "heart", "abdomen": "abdomen"}[CASES[name].kind]
+    assert part in card["intended_use"]
+    assert "not for diagnosis" in card["intended_use"]
+    assert ("citation" in card) == (name not in ("unet", "sdnet"))
+    assert all(info.terminology for info in bundle.classes[1:])
+    assert len({info.color for info in bundle.classes}) == len(bundle.classes)
+    bundle.verify()
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [("brain", BRAIN), ("heart", HEART), *(("abdomen", {**ABDOMEN, "sequences": [s]}) for s in ("CT", "T1"))],
+)
+def test_the_predictor_sees_what_training_saw(kind, arguments, folder):
+    wanted = preprocessing_of(kind, arguments) | (COARSE if kind == "brain" else {})
+    settings = PreprocessingConfig.from_dict(wanted)
+    (subject,) = load_phantoms([2], arguments, [], settings, folder / "cache", kind=kind)
+    study = create_phantom(kind, 2, **arguments).study
+    # Without the labels, and brought to the first input, as the predictor does where slices are not registered.
+    prepared = prepare(Study(study.images, masks=study.masks), settings, study.available[0])
+    for sequence, image in subject.images.items():
+        trained = image.astype(np.float32)[subject.mask]
+        seen = prepared.images[sequence][prepared.mask]
+        assert seen.shape == trained.shape
+        assert np.allclose(seen, trained, atol=2e-3)
+
+
+def test_slices_of_a_real_stack_stay_slices(bundle_of, folder):
+    """Other pixels, other slices, larger than the model reads, and a second stack whose header is elsewhere."""
+    study = Study.from_folder(study_of("heart", folder))
+    cine, lge = (study[s].array for s in ("cine", "LGE"))
+    fine = np.repeat(np.repeat(cine, 2, 1), 2, 2)
+    fine = np.pad(fine, ((0, 0), (30, 30), (10, 10)))
+    affine = study["cine"].affine.copy()
+    affine[:3, :3] = affine[:3, :3] * np.array([0.5, 0.5, 0.7])
+    far = study["LGE"].affine.copy()
+    far[:3, 3] += 900
+    moved = Study({"cine": Image(fine, affine, "cine"), "LGE": Image(lge, far, "LGE")})
+    result = Predictor(bundle_of("dafnet"), device="cpu").run(moved, synthesize=["LGE"], factors=True)
+    assert result.segmentation.grid.same_as(moved["cine"].grid)
+    shown = result.factors["cine"].input
+    assert len(shown.array) == len(fine)
+    assert shown.grid.spacing.tolist() == pytest.approx([3.0, 3.0, 0.7 * 12.0])
+    warnings = " ".join(result.report["warnings"])
+    assert warnings.count("do not overlap") == 1
+    assert "reads slices of 48 x 48 pixels" in warnings
+
+
+def test_synthetic_intensities_have_the_units_of_their_modality(bundle_of, folder):
+    study = Study.from_folder(study_of("abdomen", folder))
+    predictor = Predictor(bundle_of("dalace"), device="cpu")
+    ct = predictor.run(study.subset(["T1"]), segment=False, synthesize=["CT"]).synthesized["CT"].array
+    assert -150 <= ct.min() < ct.max() <= 250
+    t1 = predictor.run(study.subset(["CT"]), segment=False, synthesize=["T1"]).synthesized["T1"].array
+    assert 0 <= t1.min() < t1.max() <= 1000
