@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from balls import ball, load_balls
 
+from disentangle.baselines.copying import copied
 from disentangle.cli import main
+from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
 from disentangle.learning import train as training
+from disentangle.learning.checkpoints import load_checkpoint, save_checkpoint
+from disentangle.learning.config import load_config
 from disentangle.learning.data import Data
-from disentangle.learning.protocols import cohort, run
+from disentangle.learning.protocols import PROTOCOLS, cohort, create, e001, published, run
+from disentangle.learning.protocols.runs import Repetition, Runs
+from disentangle.learning.protocols.settings import load_protocol
+from disentangle.registry import create as create_system
+from disentangle.registry import settings_of
+
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 
 TINY = {
     "name": "tiny",
@@ -88,3 +100,120 @@ def test_latent_analyses_tell_what_can_be_read_from_the_factors(tiny):
     assert {"subject from f(s)", "dCor(s, z) plain", "dCor² null 95 %"} <= set(row)
     kinds = ("tsne-z", "tsne-s", "factors", "matrix", "traversal-t1")
     assert {f["file"] for f in report["figures"]} == {f"condconv+sim-{kind}.png" for kind in kinds}
+
+
+def organs(config, progress=None) -> Data:
+    """Two subjects to test on, of the kind and with the sequences that a configuration names: boxes in boxes."""
+    kind = (config["data"]["phantoms"] or {}).get("kind", "brain")
+    sequences = [*config["system"]["sequences"], *{"brain-pet": ["PET"], "heart": ["cine", "LGE"]}.get(kind, [])]
+    sequences = [*dict.fromkeys([*sequences, *config["data"]["phantoms"]["arguments"].get("sequences", [])])]
+    stacks = kind in ("heart", "abdomen")
+    labels = np.zeros((3, 64, 64), np.uint8)
+    for value in (1, 2, 3, 5, 6, 7) if not stacks else (1, 2):
+        labels[:, 8 + 3 * value : 56 - 3 * value, 12 + 2 * value : 50 - 2 * value] = value
+    mask = np.ones(labels.shape, bool) if stacks else labels > 0
+    subjects = []
+    for n in range(2):
+        noise = np.random.default_rng(n).normal(0, 0.1, (len(sequences), *labels.shape))
+        images = {
+            s: np.where(mask, np.tanh((k - 1.0) * labels / 4 + x), 0)
+            for k, (s, x) in enumerate(zip(sequences, noise, strict=True))
+        }
+        images = {s: x.astype(np.float16) for s, x in images.items()}
+        own = {s: np.roll(labels, n, axis=1) for s in sequences} if stacks else {}
+        about = {"seed": n}
+        subjects.append(Subject(f"o{n}", f"o{n}", images, mask, labels, (1.0, 1.0, 4.0), "phantom", about, own))
+    return Data(subjects, subjects)
+
+
+def untrained(config, quiet=True):
+    """A checkpoint as training leaves it, of a system that has learned nothing."""
+    settings = dict(config["system"])
+    if "representation" in settings_of(settings["name"]):
+        other = load_checkpoint(config["training"]["init_from"])["system"]
+        settings["representation"] = {"name": other["name"], **other["config"]}
+    system = create_system(settings.pop("name"), **settings)
+    described = {"system": {"name": system.name, "config": system.config}, "weights": system.state_dict()}
+    path = Path(config["output"]) / config["name"] / "final.ckpt"
+    path.parent.mkdir(parents=True)
+    return save_checkpoint(path, {**described, "average": None, "iteration": 1, "seconds": 0.0})
+
+
+FILES = sorted(path.stem for path in CONFIGS.glob("e0*.yaml"))
+COLUMNS = {
+    "e000-missing": {"all Dice", "-T1 Dice"},
+    "e000-missing-pet": {"all PSNR", "-FLAIR SSIM"},
+    "e001-table1": {"LGE 0 %", "cine 0 %", "LGE 100 %", "cine 100 %"},
+    "e001-table2": {"LGE 12.5 %"},
+    "e001-table3": {"LGE 0 %", "LGE 100 %"},
+    "e002-table1": {"L1", "PSNR"},
+    "e002-table2": {"Dice"},
+    "e003-table1": {"LGE MYO 25 %", "LGE avg 0 %"},
+    "e004-table2": {"MR Dice"},
+    "e004-table3": {"MR Dice", "CT Dice"},
+    "e004-table4": {"MR Dice DA", "MR Dice DAL"},
+}
+"""Columns that a report must have, named as the paper's table has them."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_protocol_file_scores_all_of_its_methods(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("disentangle.learning.protocols.runs.train", untrained)
+    monkeypatch.setattr(cohort, "load_data", organs)
+    monkeypatch.setattr("disentangle.learning.protocols.e000.load_data", organs)
+    changes = [f"output={tmp_path / 'runs'}", f"report={tmp_path}", f"name={name}", "system.width=0.0625"]
+    if "analyses" in name:
+        changes += ["options.samples=12", "options.permutations=5", "system.style_dim=3"]
+    # Registration and active contours have tests of their own, and take seconds.
+    monkeypatch.setattr(e001, "PROPAGATIONS", dict.fromkeys(e001.PROPAGATIONS, copied))
+    run(CONFIGS / f"{name}.yaml", changes, say=lambda line: None)
+    report = json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8"))
+    settings = create(CONFIGS / f"{name}.yaml").settings
+    expected = {m.label for m in settings.methods} - {"MarginDis"}
+    assert expected <= {method for table in report["tables"].values() for method in table["rows"]}
+    assert {c for t in report["tables"].values() for row in t["rows"].values() for c in row} >= COLUMNS.get(name, set())
+    assert report["figures"] or "missing" in name
+    if settings.compare:
+        assert any(table["paper"] for table in report["tables"].values())
+
+
+def test_a_protocol_file_with_mistakes_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="Unknown protocol"):
+        create({**TINY, "protocol": "E9"})
+    with pytest.raises(InputError, match="names its protocol"):
+        load_protocol(TINY)
+    with pytest.raises(InputError, match="no option"):
+        create({**TINY, "protocol": "E000-1", "options": {"colour": 1}})
+    with pytest.raises(InputError, match="refers to"):
+        load_protocol({**TINY, "protocol": "E000-1", "methods": {"a": {"of": "b"}}})
+    with pytest.raises(InputError, match="no setting chnges"):
+        load_protocol({**TINY, "protocol": "E000-1", "methods": {"a": {"chnges": {}}}})
+    with pytest.raises(InputError, match="no method"):
+        load_protocol({**TINY, "protocol": "E000-1", "only": ["b"]})
+    phantoms = load_config({"data": {"phantoms": {"first_seed": 1, "subjects": 4, "validation": 2}}})
+    with pytest.raises(InputError, match="among those trained on"):
+        cohort.test_subjects(phantoms, {"phantoms": 2, "first_seed": 3})
+
+
+def test_printed_numbers_are_found_by_method_and_column():
+    table = published.table("E001-I")
+    assert table.cell("DAFNet, multi input", "ERI LGE 0 %") == "74±04"
+    assert table.numbers("DAFNet, multi input", "ERI LGE 0 %") == (74.0, 4.0)
+    assert table.cell("UNet-single", "ERI LGE 0 %") is None
+    assert set(PROTOCOLS) >= set(published.TABLES)
+
+
+def test_a_method_that_names_sequences_has_a_model_for_each(tmp_path, monkeypatch):
+    monkeypatch.setattr("disentangle.learning.protocols.runs.train", untrained)
+    settings = create(CONFIGS / "e001-table1.yaml", [f"output={tmp_path}"]).settings
+    runs, (whole, none, _) = Runs(settings, print), settings.conditions
+    single = runs.models(settings.method("UNet-single"), whole, Repetition(1))
+    assert set(single.paths) == {(None, "cine"), (None, "LGE")}
+    pairs = runs.models(settings.method("Translation"), whole, Repetition(1))
+    assert set(pairs.paths) == {("cine", "LGE"), ("LGE", "cine")}
+    config = runs.config(settings.method("Translation"), none, Repetition(1), "cine", "LGE")
+    assert config["system"]["sequences"] == ["cine", "LGE"]
+    assert config["system"]["annotated"] == ["cine"]
+    assert config["sampling"]["annotated"] == {"LGE": 0}
+    # "size" is DAFNet's alone: systems that do not know it do not get it.
+    assert "size" not in config["system"]

@@ -130,7 +130,12 @@ class MissingInput(Protocol):
                   note="Disjoint classes, per volume, over those that a subject shows."),
         TableSpec("regions", "Dice of regions", ranked=False, quantity="Dice",
                   note="Whole tumour (all its classes), tumour core (without edema), enhancing tumour."),
-        TableSpec("synthesis", "Synthesis inside the mask"),
+        TableSpec(
+            "synthesis",
+            "Synthesis inside the mask",
+            published="E000-3",
+            note="Range of the target's 0.5-99.5 percentiles inside the mask, which the paper does not use.",
+        ),
     )  # fmt: skip
     options: ClassVar[dict[str, Any]] = {"subsets": "leave-one-out"}
     """subsets: "leave-one-out", or "all" 2^m - 1 with their mean."""

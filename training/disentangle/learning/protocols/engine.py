@@ -45,18 +45,19 @@ def execute(
     subjects: dict[int | None, list[Subject]] = {}
     for number, (repetition, condition, method) in enumerate(pieces):
         part = progress.part(number / len(pieces), (number + 1) / len(pieces))
-        part("protocol", 0.0, f"{method.label} {condition.label}, {repetition}")
+        what = f"{column_name(method.label, condition)}, {repetition}"
+        part("protocol", 0.0, what)
         models = runs.models(method, condition, repetition)
         if repetition.fold not in subjects:
             config = runs.config(method, condition, repetition, *next(iter(models.paths), (None, None)))
             subjects[repetition.fold] = test_subjects(config, settings.test)
         tested = subjects[repetition.fold]
         for subject in tested:
-            part("protocol", 0.9, f"{method.label} {condition.label}, {repetition}: {subject.name}")
+            part("protocol", 0.9, f"{what}: {subject.name}")
             scores = protocol.score(models, subject)
             report.scores += _scores(scores, models, subject.name)
         report.scores += _scores(protocol.analyse(models, tested), models, ALL)
-        say(f"{method.label} {condition.label}, {repetition}: scored on {len(tested)} subjects")
+        say(f"{what}: scored on {len(tested)} subjects")
         if (repetition.seed, repetition.fold) == (settings.seeds[0], settings.folds[0]):
             shown[method.label, condition.name] = models
             report.models.setdefault(method.label, {})[condition.label] = models.about()
@@ -81,7 +82,7 @@ def _scores(scores: Scores, models: Models, subject: str) -> list[Score]:
 
 
 def column_name(column: str, condition: Condition) -> str:
-    """A column of a table in a condition: "LGE 0 %"."""
+    """A column of a table, or a row, in a condition: "LGE 0 %"."""
     return f"{column} {condition.label}".strip()
 
 
