@@ -8,10 +8,13 @@ from typing import Any
 import torch
 
 from disentangle.bundles import Bundle, write_bundle
+from disentangle.datasets.phantoms import preprocessing_of
+from disentangle.phantoms import HEART_CLASSES
 from disentangle.systems import create
 
 SEQUENCES = ("T1", "T1Gd", "T2", "FLAIR")
 CLASSES = ("background", "cerebrospinal fluid", "grey matter", "white matter", "white-matter lesion")
+PREPROCESSING = {"spacing": [4.0, 4.0, 4.0], "pose": "reference", "registration": "none"}
 
 
 def tiny_system(**config: Any):
@@ -33,10 +36,24 @@ def tiny_system(**config: Any):
 
 def tiny_bundle(folder: Path, **card: Any) -> Bundle:
     """Write it to ``folder`` with preprocessing that is quick; ``card`` adds to and overrides entries of its card."""
-    content = {
-        "name": "tiny",
-        "license": {"name": "Apache-2.0", "permissive": True},
-        "preprocessing": {"spacing": [4.0, 4.0, 4.0], "pose": "reference", "registration": "none"},
-        **card,
-    }
-    return write_bundle(folder, tiny_system(), content)
+    return write_bundle(folder, tiny_system(), {**_card(folder, PREPROCESSING), "name": "tiny", **card})
+
+
+def tiny_heart_bundle(folder: Path, **arguments: Any) -> Bundle:
+    """A dafnet of unregistered cine and LGE slices, with random weights; ``arguments`` are those of the phantoms."""
+    torch.manual_seed(7)
+    width, height = arguments["size"]
+    system = create("dafnet", sequences=("cine", "LGE"), classes=HEART_CLASSES, size=(height, width), width=0.125)
+    return write_bundle(folder, system, _card(folder, preprocessing_of("heart", arguments)))
+
+
+def tiny_translation_bundle(folder: Path) -> Bundle:
+    """A ucd of four brain sequences, with random weights."""
+    torch.manual_seed(7)
+    system = create("ucd", sequences=SEQUENCES, classes=CLASSES, healthy=(0, 1, 2, 3), width=0.0625)
+    return write_bundle(folder, system, _card(folder, PREPROCESSING))
+
+
+def _card(folder: Path, preprocessing: dict[str, Any]) -> dict[str, Any]:
+    license = {"name": "Apache-2.0", "permissive": True}
+    return {"name": folder.name, "license": license, "preprocessing": preprocessing}

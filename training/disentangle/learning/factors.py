@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.stacks import BLACK
 from ..datasets.volumes import Subject
 from ..errors import InputError
 from ..systems.base import Factors, System
@@ -20,15 +21,16 @@ def slice_stacks(subject: Subject, sequences: Sequence[str], slices: int, multip
         subject: (K, J, I) volumes.
         sequences: those to read.
         slices: adjacent slices S per input, replicated at both ends.
-        multiple: H and W are padded evenly to multiples of this.
+        multiple: H and W are padded evenly to multiples of this; whole slices, which have no mask, with black.
 
     Returns:
         sequence -> (K, S, H, W) float32, and the mask (K, 1, H, W) float32.
     """
     half = slices // 2
     rows = np.clip(np.arange(len(subject.mask))[:, None] + np.arange(-half, half + 1), 0, len(subject.mask) - 1)
+    black = BLACK if subject.mask.all() else 0.0
     stacks = {
-        s: torch.from_numpy(_padded(subject.images[s].astype(np.float32), multiple)[rows]) for s in sequences
+        s: torch.from_numpy(_padded(subject.images[s].astype(np.float32), multiple, black)[rows]) for s in sequences
     }
     return stacks, torch.from_numpy(_padded(subject.mask.astype(np.float32), multiple))[:, None]
 
@@ -83,9 +85,9 @@ def unpadded(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return array[..., rows : rows + shape[0], columns : columns + shape[1]]
 
 
-def _padded(volume: np.ndarray, multiple: int) -> np.ndarray:
+def _padded(volume: np.ndarray, multiple: int, value: float = 0.0) -> np.ndarray:
     pads = [(0, 0)]
     for n in volume.shape[1:]:
         missing = -n % multiple
         pads.append((missing // 2, missing - missing // 2))
-    return np.pad(volume, pads)
+    return np.pad(volume, pads, constant_values=value)
