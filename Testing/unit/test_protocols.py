@@ -217,3 +217,22 @@ def test_a_method_that_names_sequences_has_a_model_for_each(tmp_path, monkeypatc
     assert config["sampling"]["annotated"] == {"LGE": 0}
     # "size" is DAFNet's alone: systems that do not know it do not get it.
     assert "size" not in config["system"]
+
+
+def test_folds_leave_out_whole_persons_and_never_train_on_them(tmp_path):
+    for name in ("a1", "a2", "b", "c", "d"):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+        (tmp_path / "studies" / name / "study.json").write_text("{}", encoding="utf-8")
+    studies = {"folder": str(tmp_path / "studies"), "same_subject": [["a1", "a2"]], "exclude": ["d"]}
+    content = {**TINY, "protocol": "E000-1", "data": {"studies": studies, "phantoms": None}, "test": {"studies": 2}}
+    protocol = create({**content, "folds": [0, 1]})
+    runs, method = Runs(protocol.settings, print), protocol.settings.methods[0]
+    excluded = [
+        runs.config(method, protocol.settings.conditions[0], Repetition(1, fold))["data"]["studies"]["exclude"]
+        for fold in (0, 1)
+    ]
+    assert excluded == [["d", "a1", "a2", "c"], ["d", "b"]]
+    config = load_config({"data": content["data"]})
+    assert cohort.left_out(config, 1, 2) == ["b"]
+    with pytest.raises(InputError, match="too few"):
+        cohort.left_out(config, 5, 6)

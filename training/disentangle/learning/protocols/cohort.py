@@ -3,36 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
+from ...datasets.studies import find_studies
 from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...progress import Progress
 from ..data import load_data
 
+SETTINGS = ("phantoms", "first_seed", "arguments", "variants", "studies")
 FIRST_TEST_SEED = 900_000
 """Phantoms from here on are never trained on."""
 
 
+def left_out(config: Mapping[str, Any], fold: int, folds: int) -> list[str]:
+    """Names of the studies of every ``folds``-th person of ``data.studies``, from number ``fold`` on.
+
+    Raises:
+        InputError: no studies, or no person in the fold.
+    """
+    studies = config["data"]["studies"]
+    if not studies or not 0 <= fold < folds:
+        raise InputError("Folds need data.studies, and numbers from 0 to test.studies - 1; correct them.")
+    persons: dict[str, list[str]] = {}
+    for folder in find_studies(studies["folder"], studies["include"], studies["exclude"]):
+        same = (names[0] for names in studies["same_subject"] if any(fnmatchcase(folder.name, n) for n in names))
+        persons.setdefault(next(same, folder.name), []).append(folder.name)
+    names = [name for person in sorted(persons)[fold::folds] for name in persons[person]]
+    if not names:
+        raise InputError(f"There are {len(persons)} persons, too few for {folds} folds; lower test.studies.")
+    return names
+
+
 def test_subjects(
-    config: Mapping[str, Any], test: Mapping[str, Any], progress: Progress | None = None
+    config: Mapping[str, Any], test: Mapping[str, Any], fold: int | None = None, progress: Progress | None = None
 ) -> list[Subject]:
     """Subjects that no training of the protocol saw.
 
     Args:
-        config: complete training configuration.
+        config: complete training configuration, before any fold is left out.
         test: section ``test`` of the protocol: ``phantoms`` (how many), ``first_seed``, ``arguments`` (changes of
-            ``data.phantoms.arguments``) and ``variants`` (in place of those of ``data.phantoms``).
+            ``data.phantoms.arguments``) and ``variants`` (in place of those of ``data.phantoms``); or ``studies``, the
+            number of folds that the persons of ``data.studies`` are dealt to, see :func:`left_out`.
+        fold: of ``test.studies``; None tests on phantoms.
 
     Raises:
         InputError: nothing to test on, or subjects that are trained on.
     """
-    unknown = sorted(set(test) - {"phantoms", "first_seed", "arguments", "variants"})
+    unknown = sorted(set(test) - set(SETTINGS))
     if unknown:
-        raise InputError(f'There is no setting "test.{unknown[0]}"; use phantoms, first_seed, arguments and variants.')
+        raise InputError(f'There is no setting "test.{unknown[0]}"; its settings are {", ".join(SETTINGS)}.')
     data, count = config["data"], int(test.get("phantoms", 0))
+    if fold is not None:
+        names = left_out(config, fold, int(test.get("studies", 0)))
+        studies = {**data["studies"], "include": names, "exclude": []}
+        return load_data({**config, "data": {**data, "phantoms": None, "studies": studies}}, progress).training
     if not data["phantoms"] or not count:
-        raise InputError("The protocol has nothing to test on; set test.phantoms, or data with a test part.")
+        raise InputError("The protocol has nothing to test on; set test.phantoms, or test.studies and folds.")
     used = data["phantoms"]["first_seed"] + data["phantoms"]["subjects"] + data["phantoms"]["validation"]
     first = int(test.get("first_seed", FIRST_TEST_SEED))
     if data["phantoms"]["first_seed"] - count < first < used:

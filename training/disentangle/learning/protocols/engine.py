@@ -49,8 +49,9 @@ def execute(
         part("protocol", 0.0, what)
         models = runs.models(method, condition, repetition)
         if repetition.fold not in subjects:
-            config = runs.config(method, condition, repetition, *next(iter(models.paths), (None, None)))
-            subjects[repetition.fold] = test_subjects(config, settings.test)
+            source, target = next(iter(models.paths), (None, None))
+            config = runs.config(method, condition, Repetition(repetition.seed), source, target)
+            subjects[repetition.fold] = test_subjects(config, settings.test, repetition.fold)
         tested = subjects[repetition.fold]
         for subject in tested:
             part("protocol", 0.9, f"{what}: {subject.name}")

@@ -127,7 +127,7 @@ class Report:
         lines += [
             f"- {key}: {self.about[key]}" for key in ("tested on", "machine", "commit", "seconds") if key in self.about
         ]
-        lines += [f"- mean ± standard deviation over {repetitions} repetitions (seeds {list(settings.seeds)})", ""]
+        lines += [f"- mean ± standard deviation over {repetitions} repetition(s) (seeds {list(settings.seeds)})", ""]
         for spec in self._tables():
             lines += [f"## {spec.title}", ""]
             if spec.note:

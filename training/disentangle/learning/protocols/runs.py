@@ -19,6 +19,7 @@ from ..checkpoints import load_checkpoint, system_from_checkpoint
 from ..config import load_config
 from ..data import SAMPLERS
 from ..train import train
+from .cohort import left_out
 from .settings import Condition, Method, ProtocolSettings, merge
 
 Pair = tuple[str | None, str | None]
@@ -167,9 +168,12 @@ class Runs:
         given["seed"] = repetition.seed
         given["output"] = str(given.get("output", Path("runs") / self.settings.name))
         given["name"] = _run_name(method, condition, repetition, source, target)
+        config = load_config(given)
         if repetition.fold is not None:
-            given = merge(given, {"data": {"dataset": {"fold": repetition.fold}}})
-        return load_config(given)
+            excluded = left_out(config, repetition.fold, int(self.settings.test.get("studies", 0)))
+            excluded = [*config["data"]["studies"]["exclude"], *excluded]
+            config = merge(config, {"data": {"studies": {"exclude": excluded}}})
+        return config
 
     def _pairs(self, method: Method, condition: Condition) -> list[Pair]:
         """The (source, target) of each model of a method."""
