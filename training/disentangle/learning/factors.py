@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets.stacks import BLACK
 from ..datasets.volumes import Subject
 from ..errors import InputError
 from ..systems.base import Factors, System
+
+_BLACK = -1.0
+"""The least value of whole slices, which are in [-1, 1]."""
 
 
 def slice_stacks(subject: Subject, sequences: Sequence[str], slices: int, multiple: int) -> tuple[dict, Tensor]:
@@ -28,7 +30,7 @@ def slice_stacks(subject: Subject, sequences: Sequence[str], slices: int, multip
     """
     half = slices // 2
     rows = np.clip(np.arange(len(subject.mask))[:, None] + np.arange(-half, half + 1), 0, len(subject.mask) - 1)
-    black = BLACK if subject.mask.all() else 0.0
+    black = _BLACK if subject.mask.all() else 0.0
     stacks = {
         s: torch.from_numpy(_padded(subject.images[s].astype(np.float32), multiple, black)[rows]) for s in sequences
     }
