@@ -12,8 +12,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from disentangle.datasets.layouts import find_cases, layout
 from disentangle.datasets.layouts.chaos import slice_number
-from disentangle.datasets.loading import StackConfig, load_cases
+from disentangle.datasets.loading import Loading, load_cases
 from disentangle.datasets.pairs import PairSampler, PairSamplingConfig
+from disentangle.datasets.stacks import STACKED
 from disentangle.errors import InputError
 from disentangle.preprocessing import PreprocessingConfig
 from disentangle.study import Image
@@ -63,9 +64,11 @@ def write_chaos(root: Path, number: int, slices: int = 24, masks: bool = True) -
     return place
 
 
-def load(name: str, cases, tmp_path: Path, sequences, classes, pairs="expert", **stack):
-    stack = StackConfig(**(dict(layout(name).stack) | stack))
-    return load_cases(cases, layout(name), sequences, classes, PreprocessingConfig(), stack, pairs, tmp_path / "c")
+def load(name: str, cases, tmp_path: Path, sequences, classes, pairs="expert", centred=False, size=(16, 16), pixel=1.0):
+    settings = STACKED | dict(layout(name).preprocessing) | {"spacing": [pixel] * 3}
+    preprocessing = PreprocessingConfig.from_dict(settings)
+    loading = Loading(tuple(sequences), tuple(classes), preprocessing, pairs, size, centred)
+    return load_cases(cases, layout(name), loading, tmp_path / "c")
 
 
 def test_chaos_pairs_slices_as_the_expert_did(tmp_path: Path):
@@ -73,7 +76,7 @@ def test_chaos_pairs_slices_as_the_expert_did(tmp_path: Path):
         write_chaos(tmp_path, number)
     cases = find_cases("chaos", tmp_path)
     assert [c.subject for c in cases] == ["15", "39"]
-    subjects = load("chaos", cases, tmp_path, ("T1in", "T2SPIR"), ABDOMEN, size=(16, 16), pixel=1.0)
+    subjects = load("chaos", cases, tmp_path, ("T1in", "T2SPIR"), ABDOMEN)
     assert subjects[1].images["T1in"].shape == (19, 16, 16)
     labels = subjects[0].sequence_labels["T2SPIR"][0]
     assert labels[0, :4].tolist() == [1, 2, 3, 4] and labels[15, 15] == 0 and (labels[4:8, 4:8] == 1).all()
@@ -130,10 +133,10 @@ def test_mscmrseg_masks_of_some_patients(tmp_path: Path):
     cases = find_cases("mscmrseg", tmp_path)
     assert [c.subject for c in cases] == ["patient1", "patient10"]
     heart = ("background", "myocardium", "left ventricle")
-    one, ten = load("mscmrseg", cases, tmp_path, ("cine", "LGE"), heart, "position", size=(16, 16), pixel=1.0)
+    one, ten = load("mscmrseg", cases, tmp_path, ("cine", "LGE"), heart, "position")
     assert sorted(np.unique(one.sequence_labels["LGE"])) == [0, 1, 2]
     assert (ten.sequence_labels["LGE"] == 255).all() and ten.sequence_labels["cine"].max() == 2
-    alone = load("mscmrseg", cases, tmp_path, ("cine", "T2"), heart, "none", size=(16, 16), pixel=1.0)
+    alone = load("mscmrseg", cases, tmp_path, ("cine", "T2"), heart, "none")
     assert [s.name for s in alone] == ["patient1-cine", "patient1-T2", "patient10-cine", "patient10-T2"]
     with pytest.raises(InputError, match="Subject patient1 of MS-CMRSeg 2019: nobody has paired"):
         load("mscmrseg", cases, tmp_path, ("cine", "T2"), heart, "expert")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from disentangle.datasets.layouts import find_cases, layout
-from disentangle.datasets.loading import StackConfig, load_cases, read_case
+from disentangle.datasets.loading import Loading, load_cases, read_case
 from disentangle.errors import InputError
 from disentangle.phantoms.brain import BRAIN_CLASSES
 from disentangle.preprocessing import PreprocessingConfig
@@ -42,8 +42,8 @@ def test_brats_2020_with_the_misnamed_mask(tmp_path: Path):
     assert cases[1].labels.path.name == "W39_1998.09.19_Segm.nii"
     config = PreprocessingConfig(spacing=(1, 1, 1), size_multiple=8, margin_mm=2)
     sequences = ("T1", "T1Gd", "T2", "FLAIR")
-    arguments = layout("brats2020"), sequences, BRAIN_CLASSES, config, StackConfig(), "none", tmp_path / "cache"
-    subjects = load_cases(cases, *arguments)
+    loading = Loading(sequences, BRAIN_CLASSES, config)
+    subjects = load_cases(cases, layout("brats2020"), loading, tmp_path / "cache")
     assert {5, 7} <= set(np.unique(subjects[1].labels)) and set(subjects[0].images) == set(sequences)
     (root / "BraTS20_Training_001" / "BraTS20_Training_001_t2.nii.gz").unlink()
     with pytest.raises(InputError, match=r"Subject BraTS20_Training_001 of BraTS 2020 lacks the file .*_t2\.nii\.gz"):

@@ -5,10 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from disentangle.datasets.stacks import normalised, stack_subject
+from disentangle.datasets.stacks import STACKED, stack_subject, turned
 from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
 from disentangle.losses import UNLABELLED
+from disentangle.preprocessing import PreprocessingConfig, prepare
+from disentangle.preprocessing.resampling import slice_axes
+from disentangle.study import Image, Study
+
+
+def config(pixel: float = 1.0, normalization: str = "slice", **settings) -> PreprocessingConfig:
+    return PreprocessingConfig.from_dict(
+        STACKED | {"spacing": [pixel, pixel, 1.0], "normalization": normalization} | settings
+    )
 
 
 def ramp(slices: int, rows: int, columns: int) -> np.ndarray:
@@ -18,7 +27,9 @@ def ramp(slices: int, rows: int, columns: int) -> np.ndarray:
 def test_crop_and_pad_keep_pixels():
     image = ramp(3, 10, 12)
     labels = (image % 5).astype(np.uint8)
-    subject = stack_subject("a", "a", {"LGE": image}, {"LGE": labels}, (1, 1, 8), "none", size=(8, 16))
+    subject = stack_subject(
+        "a", "a", {"LGE": image}, {"LGE": labels}, (1, 1, 8), config(1.0, "none", clip=None), (8, 16)
+    )
     assert np.array_equal(subject.images["LGE"][:, :, 2:14].astype(np.float32), image[:, 1:9].astype(np.float16))
     assert (subject.images["LGE"][:, :, :2] == -1).all() and (subject.images["LGE"][:, :, 14:] == -1).all()
     assert np.array_equal(subject.sequence_labels["LGE"][:, :, 2:14], labels[:, 1:9])
@@ -28,7 +39,7 @@ def test_crop_and_pad_keep_pixels():
 
 def test_each_slice_fills_the_range():
     image = ramp(4, 8, 8) * np.array([1, 10, 100, 0], np.float32)[:, None, None]
-    subject = stack_subject("a", "a", {"cine": image}, {}, (1, 1, 8))
+    subject = stack_subject("a", "a", {"cine": image}, {}, (1, 1, 8), config())
     values = subject.images["cine"].astype(np.float32)
     assert np.allclose(values[:3].min((1, 2)), -1) and np.allclose(values[:3].max((1, 2)), 1)
     assert (values[3] == -1).all()
@@ -40,7 +51,7 @@ def test_sequences_with_other_pixels_meet_on_one_grid():
     coarse[:, 5:15, 5:15] = 7
     spacing = {"T1in": (1, 1, 5), "T2SPIR": (2, 2, 5)}
     labels = {"T2SPIR": (coarse > 0).astype(np.uint8)}
-    subject = stack_subject("a", "p", {"T1in": fine, "T2SPIR": coarse}, labels, spacing, size=(16, 16), pixel=2.0)
+    subject = stack_subject("a", "p", {"T1in": fine, "T2SPIR": coarse}, labels, spacing, config(2.0), (16, 16))
     a, b = subject.images["T1in"] > 0, subject.images["T2SPIR"] > 0
     assert subject.spacing == (2.0, 2.0, 5.0)
     assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.9
@@ -51,32 +62,53 @@ def test_sequences_with_other_pixels_meet_on_one_grid():
 def test_centre_moves_the_crop():
     image = np.zeros((1, 20, 20), np.float32)
     image[0, 4, 15] = 1
-    subject = stack_subject("a", "a", {"LGE": image}, {}, (1, 1, 1), size=(6, 6), centres={"LGE": (4, 15)})
-    assert subject.images["LGE"][0, 3, 3] == 1
+    subject = stack_subject("a", "a", {"LGE": image}, {}, (1, 1, 1), config(), (6, 6), {"LGE": (4, 15)})
+    assert subject.images["LGE"][0, 3, 3] == 1 and (subject.images["LGE"] == 1).sum() == 1
+    coarse = stack_subject("a", "a", {"LGE": image}, {}, (1, 1, 1), config(0.5), (6, 6), {"LGE": (4, 15)})
+    assert coarse.images["LGE"][0, 3, 3] == 1
 
 
-def test_window_and_percentiles():
-    values = np.linspace(-1000, 1000, 2001, dtype=np.float32).reshape(1, 1, -1)
-    inside = np.ones(values.shape, bool)
-    windowed = normalised(values, inside, "window", (-150, 250))[0, 0]
-    assert windowed[1050] == pytest.approx(0, abs=1e-6) and windowed[0] == -1 and windowed[-1] == 1
-    clipped = normalised(values, inside, "percentile")
-    assert (clipped == 1).sum() == pytest.approx(21, abs=1) and np.array_equal(
-        clipped, normalised(values, inside, "slice_percentile")
-    )
-    with pytest.raises(InputError, match="needs the setting window"):
-        normalised(values, inside, "window")
-    with pytest.raises(InputError, match="not known"):
-        normalised(values, inside, "zscore")
+def test_sequences_of_other_extents_are_padded_to_the_largest():
+    images = {"cine": ramp(2, 6, 10), "LGE": ramp(2, 8, 4)}
+    subject = stack_subject("a", "a", images, {}, (1, 1, 8), config())
+    assert subject.images["cine"].shape == subject.images["LGE"].shape == (2, 8, 10)
+    assert (subject.images["LGE"][:, :, :3] == -1).all() and (subject.images["cine"][:, 0] == -1).all()
+
+
+@pytest.mark.parametrize("normalization", ["slice", "slice_percentile", "percentile", "window"])
+def test_training_sees_what_inference_prepares(normalization):
+    k, j, i = np.mgrid[:4, :20, :24]
+    array = np.rint(300 * np.sin(j / 5 + k) + 400 * np.cos(i / 7 - k) + 90 * k).astype(np.int16)
+    # Columns run to the right and rows to the front: both paths turn them as slices are usually shown.
+    image = Image(array, np.diag([-0.8, -0.8, 6.0, 1.0]) @ np.diag([1, 1, -1, 1.0]), "T2SPIR")
+    settings = config(1.0, normalization, size_multiple=1)
+    prepared = prepare(Study({"T2SPIR": image}, "a"), settings)
+    shown = turned(image, slice_axes(image.grid.direction, image.spacing))
+    subject = stack_subject("a", "a", {"T2SPIR": shown.array}, {}, tuple(shown.spacing), settings)
+    there, here = prepared.images["T2SPIR"], subject.images["T2SPIR"].astype(np.float32)
+    assert there.shape[0] == here.shape[0] == 4 and here.min() >= -1 and here.max() <= 1
+    means = here.mean((1, 2)), there[prepared.mask].reshape(4, -1).mean(1)
+    assert np.allclose(*means, atol=0.05)
+
+
+def test_turned_images_keep_their_places_in_space():
+    image = Image(ramp(2, 3, 4), np.diag([-1.0, 2.0, -5.0, 1.0]) @ np.eye(4)[:, [1, 0, 2, 3]], "T1")
+    result = turned(image, np.eye(3))
+    assert np.allclose(result.grid.direction, np.eye(3)) and result.array.shape == (2, 4, 3)
+    for index in ((0, 0, 0), (1, 2, 1), (1, 3, 2)):
+        point = result.affine @ [*index[::-1], 1]
+        i, j, k = np.rint(np.linalg.inv(image.affine) @ point).astype(int)[:3]
+        assert result.array[index] == image.array[k, j, i]
 
 
 def test_slices_that_do_not_agree_are_refused():
     with pytest.raises(InputError, match=r"do not agree \(cine 2 x 8 x 8, LGE 3 x 8 x 8\)"):
-        stack_subject("a", "a", {"cine": ramp(2, 8, 8), "LGE": ramp(3, 8, 8)}, {}, (1, 1, 8))
+        stack_subject("a", "a", {"cine": ramp(2, 8, 8), "LGE": ramp(3, 8, 8)}, {}, (1, 1, 8), config())
 
 
 def test_survives_the_cache(tmp_path):
-    subject = stack_subject("a", "p", {"LGE": ramp(2, 8, 8)}, {"LGE": np.ones((2, 8, 8))}, (1, 1, 8), about={"x": 1})
+    images, labels = {"LGE": ramp(2, 8, 8)}, {"LGE": np.ones((2, 8, 8))}
+    subject = stack_subject("a", "p", images, labels, (1, 1, 8), config(), about={"x": 1})
     subject.save(tmp_path / "a.npz")
     loaded = Subject.load(tmp_path / "a.npz")
     assert np.array_equal(loaded.sequence_labels["LGE"], subject.sequence_labels["LGE"])

@@ -94,8 +94,9 @@ class Layout:
         find: folder -> the cases below it, those that miss files included; reads names only.
         registered: the sequences of a subject lie on one grid, or are to be registered; otherwise they become stacks
             of slices that are paired or not.
-        preprocessing: fields of ``PreprocessingConfig`` that the set makes unnecessary (registered sets).
-        stack: fields of :class:`.loading.StackConfig` as published users of the set have them (unregistered sets).
+        preprocessing: fields of ``PreprocessingConfig``: of registered sets those that the set makes unnecessary; of
+            the others how published users of the set prepare slices, on top of :data:`.stacks.STACKED`.
+        centre: class that training slices are centred on where it was drawn, as published users do; None = the image.
         published: fold -> part -> subjects, as a paper has them.
         license, citation, url: of the data.
     """
@@ -109,7 +110,7 @@ class Layout:
     citation: str
     url: str
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    stack: Mapping[str, Any] = field(default_factory=dict)
+    centre: str | None = None
     published: Sequence[Mapping[str, Sequence[str]]] = ()
 
     def about(self) -> dict[str, str]:

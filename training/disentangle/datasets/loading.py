@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
 from ..preprocessing import PreprocessingConfig, prepare
+from ..preprocessing.resampling import slice_axes
 from ..progress import Progress
 from ..study import Image, Study
 from .cases import Case, Layout
 from .labels import known_class
 from .layouts.chaos import DicomSlices
-from .stacks import stack_subject
+from .stacks import stack_subject, turned
 from .volumes import Subject, cached
 
 PAIRS = ("expert", "position", "random", "none")
@@ -27,18 +27,28 @@ REACH = 2
 
 
 @dataclass(frozen=True)
-class StackConfig:
-    """How slices of unregistered sets are prepared; see :func:`.stacks.stack_subject`.
+class Loading:
+    """What cases become; part of the key of their subjects in the cache.
 
     Attributes:
-        orientation: "LPS" turns volumes (permuting and flipping axes only) so that slices are axial; None leaves them.
+        sequences: those to read.
+        classes: of the system, background first.
+        preprocessing: as recorded in the bundle later.
+        pairs: of unregistered sets, one of :data:`PAIRS`; with "none" every sequence becomes a subject of its own.
+        size: (H, W) of slices of unregistered sets; None = the largest of a subject's sequences.
+        centred: move the layout's ``centre`` to the middle of such slices (training).
     """
 
-    normalisation: str = "slice"
+    sequences: tuple[str, ...]
+    classes: tuple[str, ...]
+    preprocessing: PreprocessingConfig
+    pairs: str = "none"
     size: tuple[int, int] | None = None
-    pixel: float | None = None
-    window: tuple[float, float] | None = None
-    orientation: str | None = None
+    centred: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pairs not in PAIRS:
+            raise InputError(f'data.dataset.pairs is "{self.pairs}"; use one of {", ".join(PAIRS)}.')
 
 
 def read_case(case: Case, sequences: Sequence[str]) -> tuple[Study, dict[str, Image]]:
@@ -63,104 +73,76 @@ def read_case(case: Case, sequences: Sequence[str]) -> tuple[Study, dict[str, Im
 
 
 def load_cases(
-    cases: Sequence[Case],
-    layout: Layout,
-    sequences: Sequence[str],
-    classes: Sequence[str],
-    preprocessing: PreprocessingConfig,
-    stack: StackConfig,
-    pairs: str,
-    cache: Path,
-    progress: Progress | None = None,
+    cases: Sequence[Case], layout: Layout, loading: Loading, cache: Path, progress: Progress | None = None
 ) -> list[Subject]:
     """Prepare cases, or take them from the cache (keyed by the files' names, sizes and times, and all settings).
-
-    Args:
-        pairs: of unregistered sets, one of :data:`PAIRS`; with "none" every sequence becomes a subject of its own.
 
     Raises:
         InputError: what cannot be read or prepared, with the subject's name.
     """
-    if pairs not in PAIRS:
-        raise InputError(f'data.dataset.pairs is "{pairs}"; use one of {", ".join(PAIRS)}.')
     progress, subjects = progress or Progress(), []
-    aligned = replace(preprocessing, **layout.preprocessing) if layout.registered else preprocessing
+    if layout.registered:
+        preprocessing = replace(loading.preprocessing, **layout.preprocessing)
+        loading = replace(loading, preprocessing=preprocessing, pairs="none", size=None, centred=False)
     for index, case in enumerate(cases):
         progress("data set", index / len(cases), case.subject)
-        groups = [[s] for s in sequences if s in case.images] if _alone(layout, pairs) else [list(sequences)]
+        alone = not layout.registered and loading.pairs == "none"
+        groups = [(s,) for s in loading.sequences if s in case.images] if alone else [loading.sequences]
         for names in groups:
-            settings = aligned.to_dict() if layout.registered else [asdict(stack), pairs]
-            key = [layout.name, case.subject, case.group, names, list(classes), settings, _state(case)]
-            subjects.append(
-                cached(cache, key, lambda c=case, n=names: _made(c, layout, n, classes, aligned, stack, pairs))
-            )
+            settings = replace(loading, sequences=names)
+            shown = asdict(settings) | {"preprocessing": settings.preprocessing.to_dict()}
+            key = [layout.name, case.subject, case.group, shown, _state(case)]
+            subjects.append(cached(cache, key, lambda c=case, s=settings: _made(c, layout, s)))
     progress("data set", 1.0)
     return subjects
 
 
-def _alone(layout: Layout, pairs: str) -> bool:
-    return not layout.registered and pairs == "none"
-
-
-def _made(
-    case: Case,
-    layout: Layout,
-    sequences: Sequence[str],
-    classes: Sequence[str],
-    preprocessing: PreprocessingConfig,
-    stack: StackConfig,
-    pairs: str,
-) -> Subject:
+def _made(case: Case, layout: Layout, loading: Loading) -> Subject:
     about = layout.about() | {"subject": case.subject, **case.about}
     try:
-        study, own = read_case(case, sequences)
+        study, own = read_case(case, loading.sequences)
+        if len(loading.classes) < 2:
+            study.labels, own = None, {}  # the system does not segment
         if layout.registered:
-            return Subject.from_prepared(prepare(study, preprocessing), layout.name, case.group, about, classes)
-        slices = None if len(study.images) == 1 else paired_slices(case, study, pairs)
-        name = f"{case.subject}-{sequences[0]}" if _alone(layout, pairs) else case.subject
-        return _stacked(case, study, own, slices, classes, stack, name, layout.name, about)
+            prepared = prepare(study, loading.preprocessing)
+            return Subject.from_prepared(prepared, layout.name, case.group, about, loading.classes)
+        return _stacked(case, layout, study, own, loading, about)
     except InputError as error:
         raise InputError(f"Subject {case.subject} of {layout.title}: {error}") from error
 
 
 def _stacked(
-    case: Case,
-    study: Study,
-    own: Mapping[str, Image],
-    slices: Mapping[str, Sequence[int]] | None,
-    classes: Sequence[str],
-    stack: StackConfig,
-    name: str,
-    source: str,
-    about: dict[str, Any],
+    case: Case, layout: Layout, study: Study, own: Mapping[str, Image], loading: Loading, about: dict[str, Any]
 ) -> Subject:
-    images, labels, spacing = {}, {}, {}
-    for sequence, image in study.images.items():
-        rows = slice(None) if slices is None else list(slices[sequence])
-        turned = _oriented(image, stack.orientation)
-        images[sequence], spacing[sequence] = turned.array[rows], tuple(turned.spacing)
-        if sequence in own:
-            mask = _oriented(own[sequence], stack.orientation).array[rows]
-            labels[sequence] = _class_indices(mask, case, tuple(classes))
-    if slices is not None:
-        about = about | {"slices": {s: [int(n) for n in numbers] for s, numbers in slices.items()}}
+    first = study.first.grid
+    axes = slice_axes(first.direction, first.spacing)
+    images = {s: turned(image, axes) for s, image in study.images.items()}
+    masks = {s: turned(mask, axes) for s, mask in own.items()}
+    rows = dict.fromkeys(images, slice(None))
+    if loading.pairs != "none" and len(images) > 1:
+        rows = paired_slices(case, study, images, loading.pairs)
+        about = about | {"slices": {s: [int(n) for n in numbers] for s, numbers in rows.items()}}
+    name = f"{case.subject}-{loading.sequences[0]}" if loading.pairs == "none" else case.subject
     return stack_subject(
         name,
         case.group,
-        images,
-        labels,
-        spacing,
-        stack.normalisation,
-        stack.size,
-        stack.pixel,
-        window=stack.window,
-        source=source,
-        about=about,
+        {s: image.array[rows[s]] for s, image in images.items()},
+        {s: _class_indices(mask.array[rows[s]], case, loading.classes) for s, mask in masks.items()},
+        {s: tuple(image.spacing) for s, image in images.items()},
+        loading.preprocessing,
+        loading.size,
+        _centres(images, masks, case, layout.centre) if loading.centred and layout.centre else None,
+        layout.name,
+        about,
     )
 
 
-def paired_slices(case: Case, study: Study, pairs: str) -> dict[str, list[int]]:
+def paired_slices(case: Case, study: Study, images: Mapping[str, Image], pairs: str) -> dict[str, list[int]]:
     """Sequence -> slices of its volume, partners at the same place in the lists.
+
+    Args:
+        study: as the files have it, which experts counted in.
+        images: the same turned to common axes, which the result is about.
 
     Raises:
         InputError: no expert has paired these slices, or none lie at the same height.
@@ -169,12 +151,14 @@ def paired_slices(case: Case, study: Study, pairs: str) -> dict[str, list[int]]:
         if case.pairs is None:
             raise InputError("nobody has paired its slices; set data.dataset.pairs=position.")
         found = {}
-        for sequence in study.images:
+        for sequence, image in images.items():
             source = case.images[sequence]
-            order = source.order() if isinstance(source, DicomSlices) else None
-            found[sequence] = [n if order is None else order[n] for n in case.pairs[sequence]]
+            order = source.order() if isinstance(source, DicomSlices) else range(len(image.array))
+            numbers = [order[n] for n in case.pairs[sequence]]
+            upside_down = study[sequence].grid.direction[:, 2] @ image.grid.direction[:, 2] < 0
+            found[sequence] = [len(image.array) - 1 - n for n in numbers] if upside_down else numbers
     else:
-        found = by_position(study.images)
+        found = by_position(images)
     if pairs == "random":
         count = len(next(iter(found.values())))
         seed = int.from_bytes(hashlib.sha256(case.subject.encode()).digest()[:4], "big")
@@ -221,10 +205,22 @@ def _on_voxels(labels: Image, image: Image, case: Case) -> Image:
     return Image(np.asarray(np.rint(labels.array), np.int16), image.affine, source=labels.source)
 
 
-def _oriented(image: Image, orientation: str | None) -> Image:
-    if orientation is None:
-        return image
-    return Image.from_sitk(sitk.DICOMOrient(image.to_sitk(), orientation), image.sequence, image.source)
+def _centres(
+    images: Mapping[str, Image], masks: Mapping[str, Image], case: Case, wanted: str
+) -> dict[str, tuple[float, float]]:
+    """Sequence -> (row, column) of the middle of what is called ``wanted``; of another sequence's, by its place in
+    space, where it was not drawn."""
+    values = [value for value, name in case.label_names.items() if name == wanted]
+    places = {s: np.argwhere(np.isin(mask.array, values)) for s, mask in masks.items()}
+    points = {s: masks[s].affine @ [*p.mean(0)[::-1], 1.0] for s, p in places.items() if len(p)}
+    if not points:
+        return {}
+    found = {}
+    for sequence, image in images.items():
+        point = points.get(sequence, next(iter(points.values())))
+        column, row = (np.linalg.inv(image.affine) @ point)[:2]
+        found[sequence] = float(row), float(column)
+    return found
 
 
 def _class_indices(mask: np.ndarray, case: Case, classes: tuple[str, ...]) -> np.ndarray:
@@ -232,6 +228,9 @@ def _class_indices(mask: np.ndarray, case: Case, classes: tuple[str, ...]) -> np
     table = {value: known_class(name, classes) for value, name in case.label_names.items()}
     if all(index is None for index in table.values()):
         raise InputError(f"its labels ({', '.join(case.label_names.values())}) are none of system.classes.")
+    # Its background would teach that they are nowhere.
+    if unseen := [name for index, name in enumerate(classes) if index and index not in table.values()]:
+        raise InputError(f"nobody has drawn {', '.join(unseen)} in this set; take them out of system.classes.")
     result = np.zeros(mask.shape, np.uint8)
     for value, index in table.items():
         if index is not None:

@@ -18,6 +18,7 @@ from ..phantoms.abdomen import AbdomenPhantomConfig
 from ..phantoms.heart import HeartPhantomConfig
 from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
 from ..progress import Progress
+from .stacks import STACKED
 from .volumes import Subject, cache_path, cached
 
 CLASSES = {
@@ -30,17 +31,7 @@ CLASSES = {
 """Name of a set of classes -> the classes, background first."""
 _STACKS = {"heart": HeartPhantomConfig, "abdomen": AbdomenPhantomConfig}
 """Kinds whose subjects are stacks of unregistered slices, background being a class."""
-_STACK_PREPROCESSING: dict[str, Any] = {
-    "registration": "none",
-    "pose": "reference",
-    "own_slices": True,
-    "mask": "none",
-    "margin_mm": 0.0,
-    "normalization": "slice_percentile",
-    "window": [-150.0, 250.0],
-    "clip": [-1.0, 1.0],
-    "background": -1.0,
-}
+_STACK_PREPROCESSING: dict[str, Any] = STACKED | {"normalization": "slice_percentile"}
 
 
 def preprocessing_of(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,7 +192,7 @@ LAYOUTS = {
         title="CHAOS MR",
         sequences=("T1in", "T1out", "T2SPIR"),
         find=find,
-        stack={"normalisation": "slice", "size": (192, 192), "pixel": 1.89},
+        preprocessing={"normalization": "slice", "spacing": [1.89, 1.89, 1.89]},
         published=published_splits(),
         **_COMMON,
     ),
@@ -201,13 +201,7 @@ LAYOUTS = {
         title="CHAOS CT",
         sequences=("CT",),
         find=find_ct,
-        stack={
-            "normalisation": "window",
-            "window": (-150.0, 250.0),
-            "size": (256, 256),
-            "pixel": 1.5,
-            "orientation": "LPS",
-        },
+        preprocessing={"normalization": "window", "spacing": [1.5, 1.5, 1.5]},
         **_COMMON,
     ),
 }

@@ -73,13 +73,7 @@ LAYOUTS = {
         sequences=("CT",),
         find=partial(find, task="Task03_Liver"),
         registered=False,
-        stack={
-            "normalisation": "window",
-            "window": (-150.0, 250.0),
-            "size": (256, 256),
-            "pixel": 1.5,
-            "orientation": "LPS",
-        },
+        preprocessing={"normalization": "window", "spacing": [1.5, 1.5, 1.5]},
         **_COMMON,
     ),
 }

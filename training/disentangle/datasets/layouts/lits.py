@@ -33,12 +33,6 @@ LAYOUTS = {
         license="CC BY-NC-ND 4.0",
         citation="Bilic P et al., The Liver Tumor Segmentation Benchmark (LiTS), Medical Image Analysis 84, 2023.",
         url="https://competitions.codalab.org/competitions/17094",
-        stack={
-            "normalisation": "window",
-            "window": (-150.0, 250.0),
-            "size": (256, 256),
-            "pixel": 1.5,
-            "orientation": "LPS",
-        },
+        preprocessing={"normalization": "window", "spacing": [1.5, 1.5, 1.5]},
     )
 }

@@ -52,6 +52,7 @@ LAYOUTS = {
         "multi-sequence cardiac MR segmentation challenge, Medical Image Analysis 81:102528, 2022; Zhuang X, "
         "Multivariate mixture model for myocardial segmentation, IEEE TPAMI 41(12), 2019.",
         url="https://zmiclab.github.io/zxh/0/mscmrseg19",
-        stack={"normalisation": "slice_percentile", "size": (192, 192), "pixel": 1.5625},
+        preprocessing={"normalization": "slice_percentile", "spacing": [1.5625, 1.5625, 1.5625]},
+        centre="left ventricle",
     )
 }
