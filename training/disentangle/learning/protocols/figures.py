@@ -174,8 +174,11 @@ def _dot(colour: object, marker: str, label: str) -> object:
 
 
 def _write(figure: Figure, path: Path, title: str) -> Path:
+    # In inches, since figures differ in height.
+    height = figure.get_figheight()
+    figure.subplots_adjust(top=1 - 0.55 / height)
     if title:
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(title, y=1 - 0.08 / height, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, bbox_inches="tight")
     return path

@@ -130,7 +130,7 @@ class Runs:
         models = Models(method, condition, repetition)
         if not method.trains:
             return models
-        for source, target in self._pairs(method, condition):
+        for source, target in self.pairs(method, condition):
             checkpoints = {
                 label: self.models(self.settings.method(label), condition, repetition) for label in method.needs()
             }
@@ -175,7 +175,7 @@ class Runs:
             config = merge(config, {"data": {"studies": {"exclude": excluded}}})
         return config
 
-    def _pairs(self, method: Method, condition: Condition) -> list[Pair]:
+    def pairs(self, method: Method, condition: Condition) -> list[Pair]:
         """The (source, target) of each model of a method."""
         named = method.fields()
         sequences = self.settings.common.get("system", {}).get("sequences", [])
