@@ -63,7 +63,7 @@ def linear_probe(
         features: (n, d), one row per sample; standardised inside each fold.
         labels: (n,) class of each sample.
         groups: (n,) subject of each sample: samples of a subject never fall into training and test part at once.
-        folds: number of folds, at most the number of groups.
+        folds: number of folds, at most the number of groups, without groups that of samples of the rarest class.
         seed: of the folds.
 
     Returns:
@@ -75,11 +75,12 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     features, labels = _rows(features), np.asarray(labels)
-    if len(np.unique(labels)) < 2:
-        raise InputError("A linear probe needs samples of at least two classes.")
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2 or counts.min() < 2:
+        raise InputError("A linear probe needs at least two samples of each of at least two classes.")
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     if groups is None:
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        splitter = StratifiedKFold(min(folds, counts.min()), shuffle=True, random_state=seed)
     else:
         splitter = GroupKFold(min(folds, len(np.unique(groups))))
     return float(cross_val_score(model, features, labels, groups=groups, cv=splitter).mean())
