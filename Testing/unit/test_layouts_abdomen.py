@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
-import SimpleITK as sitk
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from set_trees import write_chaos, write_masks, write_slices
 
 from disentangle.datasets.layouts import find_cases, layout
 from disentangle.datasets.layouts.chaos import slice_number
@@ -20,48 +19,6 @@ from disentangle.preprocessing import PreprocessingConfig
 from disentangle.study import Image
 
 ABDOMEN = ("background", "liver", "right kidney", "left kidney", "spleen")
-
-
-def write_slices(folder: Path, numbers: list[int], spacing: float) -> None:
-    """Slices of which the one numbered n lies at -4 n mm and holds the intensity n somewhere; every file has a series
-    UID of its own, as anonymisation leaves them."""
-    folder.mkdir(parents=True)
-    for place, n in enumerate(numbers):
-        meta = pydicom.dataset.FileMetaDataset()
-        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        item.SOPClassUID, item.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        item.SeriesInstanceUID, item.StudyInstanceUID, item.Modality = generate_uid(), "1.2.3", "MR"
-        item.Rows, item.Columns, item.SamplesPerPixel, item.PhotometricInterpretation = 16, 16, 1, "MONOCHROME2"
-        item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 0
-        item.PixelSpacing, item.SliceThickness = [spacing, spacing], 4
-        item.ImageOrientationPatient, item.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, -4.0 * place]
-        pixels = np.zeros((16, 16), np.uint16)
-        pixels[4:8, 4:8] = 100 + n
-        item.PixelData = pixels.tobytes()
-        item.save_as(folder / f"IMG-0004-{n:05d}.dcm", enforce_file_format=True)
-
-
-def write_masks(folder: Path, numbers: list[int]) -> None:
-    folder.mkdir(parents=True)
-    for n in numbers:
-        grey = np.zeros((16, 16), np.uint8)
-        grey[4:8, 4:8], grey[0, :4], grey[15, 15] = 63, (60, 126, 190, 251), 90
-        sitk.WriteImage(sitk.GetImageFromArray(grey), str(folder / f"IMG-0004-{n:05d}.png"))
-
-
-def write_chaos(root: Path, number: int, slices: int = 24, masks: bool = True) -> Path:
-    place = root / "Train_Sets" / "MR" / str(number)
-    even, odd = [2 * n + 2 for n in range(slices)], [2 * n + 1 for n in range(slices)]
-    write_slices(place / "T1DUAL" / "DICOM_anon" / "InPhase", even, 1.0)
-    write_slices(place / "T1DUAL" / "DICOM_anon" / "OutPhase", odd, 1.0)
-    write_slices(place / "T2SPIR" / "DICOM_anon", [n + 1 for n in range(slices)], 1.0)
-    if masks:
-        write_masks(place / "T1DUAL" / "Ground", even)
-        write_masks(place / "T2SPIR" / "Ground", [n + 1 for n in range(slices)])
-    return place
 
 
 def load(name: str, cases, tmp_path: Path, sequences, classes, pairs="expert", centred=False, size=(16, 16), pixel=1.0):
@@ -140,3 +97,48 @@ def test_mscmrseg_masks_of_some_patients(tmp_path: Path):
     assert [s.name for s in alone] == ["patient1-cine", "patient1-T2", "patient10-cine", "patient10-T2"]
     with pytest.raises(InputError, match="Subject patient1 of MS-CMRSeg 2019: nobody has paired"):
         load("mscmrseg", cases, tmp_path, ("cine", "T2"), heart, "expert")
+    centred = load("mscmrseg", cases, tmp_path, ("cine", "LGE"), heart, "position", True, (12, 12))
+    places = [np.argwhere(s.sequence_labels["cine"] == 2).mean(0)[1:] for s in centred]
+    assert np.allclose(places, 6, atol=0.51)
+    # LGE of patient 10 is not annotated: it is cut where cine is.
+    whole = load("mscmrseg", cases, tmp_path, ("cine", "LGE"), heart, "position")[1]
+    places = [np.argwhere(s.sequence_labels["cine"] == 2).min(0)[1:] for s in (centred[1], whole)]
+    row, column = places[0] - places[1]
+    cut = centred[1].images["LGE"][:, row:, column:]
+    assert np.array_equal(cut, whole.images["LGE"][:, : cut.shape[1], : cut.shape[2]])
+
+
+def test_chaos_ct_and_decathlon_liver_are_stacks_of_one_sequence(tmp_path: Path):
+    for n in (1, 2):
+        place = tmp_path / "chaos" / "Train_Sets" / "CT" / str(n)
+        write_slices(place / "DICOM_anon", [0, 1, 2, 3], "i{:04d},0000b.dcm", 900)
+        write_masks(place / "Ground", [0, 1, 2, 3], "liver_GT_{:03d}.png")
+    cases = find_cases("chaos_ct", tmp_path / "chaos")
+    assert [c.group for c in cases] == ["CT-1", "CT-2"]
+    subject = load("chaos_ct", cases, tmp_path, ("CT",), ("background", "liver"), "none")[0]
+    # Grey 63 to 126 of an MR mask is nothing here; 190 and 251 are liver.
+    assert subject.sequence_labels["CT"].sum() == 4 * 2 and subject.images["CT"].max() == 1
+    place = tmp_path / "Task03_Liver"
+    volume = np.full((3, 16, 16), -1000, np.int16)
+    volume[:, 4:12, 4:12] = 50
+    Image(volume, np.eye(4)).write(place / "imagesTr" / "liver_0.nii.gz")
+    Image(np.where(volume == 50, 2, 0).astype(np.uint8), np.eye(4)).write(place / "labelsTr" / "liver_0.nii.gz")
+    entry = {"image": "./imagesTr/liver_0.nii.gz", "label": "./labelsTr/liver_0.nii.gz"}
+    labels = {"0": "background", "1": "liver", "2": "cancer"}
+    card = {"modality": {"0": "CT"}, "labels": labels, "training": [entry]}
+    (place / "dataset.json").write_text(json.dumps(card))
+    (found,) = load("task03", find_cases("task03", tmp_path), tmp_path, ("CT",), ("background", "liver"), "none")
+    assert found.source == "task03" and set(np.unique(found.images["CT"])) == {-1, 0}
+    with pytest.raises(InputError, match="nobody has drawn right kidney"):
+        load("task03", find_cases("task03", tmp_path), tmp_path, ("CT",), ABDOMEN, "none")
+
+
+def test_random_partners_lie_near_the_right_ones_and_stay(tmp_path: Path):
+    write_chaos(tmp_path, 15)
+    cases = find_cases("chaos", tmp_path)
+    right, moved, again = (
+        load("chaos", cases, tmp_path / place, ("T1in", "T2SPIR"), ABDOMEN, pairs)[0].about["slices"]
+        for place, pairs in (("a", "expert"), ("a", "random"), ("b", "random"))
+    )
+    assert moved == again and moved["T1in"] == right["T1in"] and moved["T2SPIR"] != right["T2SPIR"]
+    assert max(abs(a - b) for a, b in zip(moved["T2SPIR"], right["T2SPIR"], strict=True)) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from set_trees import RANDOM, brain, write_brats
 
 from disentangle.datasets.layouts import find_cases, layout
 from disentangle.datasets.loading import Loading, load_cases, read_case
@@ -14,23 +15,6 @@ from disentangle.errors import InputError
 from disentangle.phantoms.brain import BRAIN_CLASSES
 from disentangle.preprocessing import PreprocessingConfig
 from disentangle.study import Image, Study
-
-RANDOM = np.random.default_rng(0)
-
-
-def brain(path: Path, mask: bool = False, top: int = 4) -> None:
-    array = np.zeros((16, 24, 20), np.int16)
-    array[2:14, 4:20, 4:16] = 0 if mask else RANDOM.integers(100, 900, (12, 16, 12))
-    if mask:
-        array[6, 8:12, 8:12], array[7, 8:12, 8:12] = top, 2
-    Image(array, np.diag([1.0, 1, 1, 1])).write(path)
-
-
-def write_brats(place: Path, keys, separator="_", mask="seg.nii.gz", top=4) -> None:
-    for key in keys:
-        brain(place / f"{place.name}{separator}{key}.nii.gz")
-    if mask:
-        brain(place / (mask if mask[0].isupper() else f"{place.name}{separator}{mask}"), True, top)
 
 
 def test_brats_2020_with_the_misnamed_mask(tmp_path: Path):

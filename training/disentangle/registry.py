@@ -29,5 +29,15 @@ def settings_of(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(systems.find(name, _tables())).parameters)
 
 
+def default_of(name: str, setting: str) -> Any:
+    """What a setting of a system or baseline is unless it is given; None where it has no such setting, or no default.
+
+    Raises:
+        InputError: no such system.
+    """
+    parameter = inspect.signature(systems.find(name, _tables())).parameters.get(setting)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
 def _tables() -> dict[str, dict[str, tuple[str, str]]]:
     return {systems.__name__: systems.SYSTEMS, baselines.__name__: baselines.BASELINES}

@@ -54,6 +54,7 @@ class Case:
         label_names: value of a mask -> name of what it shows.
         pairs: sequence -> slice numbers, partners at the same place in the lists, in the order of the source's files;
             None where nobody has paired them.
+        unpaired: why ``pairs`` is None, a sentence.
         missing: files that should be there and are not.
         folder: a study folder that ``Study.from_folder`` reads; then ``images`` are its files' only as a record.
         about: site, grade and the like.
@@ -67,6 +68,7 @@ class Case:
     masks: Mapping[str, Source] = field(default_factory=dict)
     label_names: Mapping[int, str] = field(default_factory=dict)
     pairs: Mapping[str, Sequence[int]] | None = None
+    unpaired: str = "nobody has paired its slices; set data.dataset.pairs=position."
     missing: tuple[Path, ...] = ()
     folder: Path | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Layout:
         preprocessing: fields of ``PreprocessingConfig``: of registered sets those that the set makes unnecessary; of
             the others how published users of the set prepare slices, on top of :data:`.stacks.STACKED`.
         centre: class that training slices are centred on where it was drawn, as published users do; None = the image.
+        pairs: how slices of unregistered sets are paired unless the user says, see :data:`.loading.PAIRS`.
         published: fold -> part -> subjects, as a paper has them.
         license, citation, url: of the data.
     """
@@ -111,6 +114,7 @@ class Layout:
     url: str
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     centre: str | None = None
+    pairs: str = "position"
     published: Sequence[Mapping[str, Sequence[str]]] = ()
 
     def about(self) -> dict[str, str]:

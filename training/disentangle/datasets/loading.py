@@ -149,7 +149,7 @@ def paired_slices(case: Case, study: Study, images: Mapping[str, Image], pairs: 
     """
     if pairs == "expert" or (pairs == "random" and case.pairs is not None):
         if case.pairs is None:
-            raise InputError("nobody has paired its slices; set data.dataset.pairs=position.")
+            raise InputError(case.unpaired)
         found = {}
         for sequence, image in images.items():
             source = case.images[sequence]

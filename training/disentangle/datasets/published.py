@@ -39,7 +39,7 @@ class DataSet:
         sequences: those to read; None = all that both the system and the set know.
         pairs: partners among the slices of unregistered sets. "expert": as published for CHAOS; "position": by their
             place in space; "random": shifted by up to two slices; "none": sequences are subjects of their own. None =
-            "expert" where there is such a table, else "position".
+            as the layout says: "expert" for CHAOS, else "position".
         include, exclude: shell patterns of subjects.
         same_subject: lists of patterns of subjects that are one person.
         annotated: fraction of the training persons whose labels are used, for all or by sequence.
@@ -70,10 +70,6 @@ class DataSet:
     def found(self) -> list[Case]:
         """Its cases."""
         return find_cases(self.layout, self.folder, self.include, self.exclude, self.same_subject)
-
-    def pairing(self, cases: Iterable[Case]) -> str:
-        """How slices are paired, see ``pairs``."""
-        return self.pairs or ("expert" if any(c.pairs is not None for c in cases) else "position")
 
 
 def data_sets(given: Any) -> list[DataSet]:
@@ -157,7 +153,7 @@ def load_sets(
         cases = chosen.found()
         split, source = _split(chosen, found, cases, splits)
         sources.append(source)
-        mine = replace(loading, sequences=sequences, pairs=chosen.pairing(cases))
+        mine = replace(loading, sequences=sequences, pairs=chosen.pairs or found.pairs)
         for index, part in enumerate(subjects):
             start = (number + index / len(subjects)) / len(sets)
             here = progress.part(start, start + 1 / len(subjects) / len(sets))

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..datasets.phantoms import CLASSES, preprocessing_of
+from ..datasets.published import data_sets, preprocessing_of_sets
 from ..errors import InputError
 from ..phantoms import BRAIN_CLASSES
 
@@ -38,6 +39,10 @@ DEFAULTS: dict[str, Any] = {
             "variants": [],
             "workers": 1,
         },
+        # null, or: published data sets as they were downloaded, a section {layout: brats2020, folder: PATH} or a list
+        # of such sections; their settings are those of DataSet in datasets/published.py. Phantoms and studies are then
+        # null unless they are named too. Unregistered sets bring their own defaults of preprocessing.
+        "dataset": None,
         # null, or: a folder of studies; exclude is for leave-one-study-out. same_subject lists studies of one person.
         "studies": {"folder": "../shared/data", "include": ["*"], "exclude": [], "same_subject": []},
     },
@@ -104,6 +109,9 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
     """
     given = read_settings(source, overrides)
     config = _merged(DEFAULTS, given)
+    if config["data"]["dataset"]:
+        # What nobody asked for does not come beside a data set.
+        config["data"] |= {key: None for key in ("phantoms", "studies") if key not in given["data"]}
     classes = config["system"].get("classes")
     if isinstance(classes, str):
         if classes not in CLASSES:
@@ -111,9 +119,11 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Iterable[str]
         config["system"]["classes"] = list(CLASSES[classes])
         if CLASSES[classes] is BRAIN_CLASSES:
             config["system"].setdefault("healthy", [1, 2, 3])
-    phantoms = config["data"]["phantoms"]
+    phantoms, needed = config["data"]["phantoms"], {}
     if phantoms:
-        config["preprocessing"] = preprocessing_of(phantoms["kind"], phantoms["arguments"]) | config["preprocessing"]
+        needed = preprocessing_of(phantoms["kind"], phantoms["arguments"])
+    needed |= preprocessing_of_sets(data_sets(config["data"]["dataset"]))
+    config["preprocessing"] = needed | config["preprocessing"]
     return config
 
 

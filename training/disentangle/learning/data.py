@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.loading import Loading
 from ..datasets.pairs import PairSampler, PairSamplingConfig
 from ..datasets.phantoms import load_phantoms
+from ..datasets.published import Source, data_sets, load_sets
 from ..datasets.sampling import SamplingConfig, SliceSampler
 from ..datasets.studies import find_studies, load_studies
 from ..datasets.unpaired import UnpairedSampler, UnpairedSamplingConfig
@@ -18,19 +20,38 @@ from ..datasets.volumes import Subject
 from ..errors import InputError
 from ..preprocessing import PreprocessingConfig
 from ..progress import Progress
+from ..registry import default_of
 from ..systems.base import Batch, Capabilities
 
 
 @dataclass(frozen=True)
 class Data:
-    """Subjects of a run: those trained on, and phantoms held out for validation."""
+    """Subjects of a run.
+
+    Attributes:
+        training: those trained on.
+        validation: phantoms and subjects of data sets held out for validation.
+        test: subjects of data sets that neither training nor validation sees; empty unless asked for.
+        sources: the data sets and how they were split.
+    """
 
     training: list[Subject]
     validation: list[Subject]
+    test: list[Subject] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
 
     def about(self) -> list[dict[str, Any]]:
-        """What was trained on, for the run folder and the model card; phantoms are summed up in one entry."""
+        """What was trained on, for the run folder and the model card: studies one by one, the subjects of a data set
+        together under its licence, phantoms summed up in one entry."""
         studies = [{"name": s.name, **s.about} for s in self.training if s.source == "study"]
+        sets: dict[tuple[str, ...], list[Subject]] = {}
+        for subject in self.training:
+            if subject.source not in ("study", "phantom"):
+                sets.setdefault(tuple(subject.about.get(k, "") for k in _CREDIT), []).append(subject)
+        for credit, subjects in sets.items():
+            persons = dict.fromkeys(s.about.get("subject", s.name) for s in subjects)
+            entry = {"name": f"{len(persons)} subjects of {credit[0] or subjects[0].source}", "subjects": list(persons)}
+            studies.append(entry | {k: v for k, v in zip(_CREDIT, credit, strict=True) if v})
         phantoms = [s for s in self.training if s.source == "phantom"]
         if phantoms:
             seeds = [s.about["seed"] for s in phantoms]
@@ -39,8 +60,17 @@ class Data:
         return studies
 
 
-def load_data(config: Mapping[str, Any], progress: Progress | None = None) -> Data:
+_CREDIT = ("source", "license", "citation", "url")
+
+
+def load_data(
+    config: Mapping[str, Any], progress: Progress | None = None, parts: Iterable[str] = ("training", "validation")
+) -> Data:
     """Prepare or fetch from the cache the subjects that ``config`` (of :func:`.config.load_config`) names.
+
+    Args:
+        parts: of the data sets, any of :data:`.datasets.splits.PARTS`; a training need not prepare what it must not
+            see. Phantoms and studies come as ``config`` has them.
 
     Raises:
         InputError: no subjects at all, or a folder or a pattern that fits nothing.
@@ -48,12 +78,19 @@ def load_data(config: Mapping[str, Any], progress: Progress | None = None) -> Da
     progress = progress or Progress()
     data, cache = config["data"], Path(config["data"]["cache"])
     preprocessing = PreprocessingConfig.from_dict(config["preprocessing"])
-    training: list[Subject] = []
-    validation: list[Subject] = []
+    found = Data([], [])
+    if data["dataset"]:
+        system = config["system"]
+        loading = Loading(_sequences(system), tuple(system["classes"]), preprocessing, size=_frame(system))
+        subjects, sources = load_sets(
+            data_sets(data["dataset"]), parts, loading, cache, Path(config["output"]) / "splits", progress.part(0, 0.4)
+        )
+        found = Data(**{"training": [], "validation": []} | subjects, sources=sources)
     if data["studies"]:
         settings = data["studies"]
         folders = find_studies(settings["folder"], settings["include"], settings["exclude"])
-        training += load_studies(folders, preprocessing, cache, settings["same_subject"], progress.part(0, 0.5))
+        studies = load_studies(folders, preprocessing, cache, settings["same_subject"], progress.part(0.4, 0.6))
+        found.training.extend(studies)
     if data["phantoms"]:
         settings = data["phantoms"]
         first, count = settings["first_seed"], settings["subjects"] + settings["validation"]
@@ -64,14 +101,25 @@ def load_data(config: Mapping[str, Any], progress: Progress | None = None) -> Da
             preprocessing,
             cache,
             settings["workers"],
-            progress.part(0.5, 1),
+            progress.part(0.6, 1),
             settings["kind"],
         )
-        training += phantoms[: settings["subjects"]]
-        validation += phantoms[settings["subjects"] :]
-    if not training and not validation:
-        raise InputError("There are no subjects; set data.phantoms or data.studies.")
-    return Data(training, validation)
+        found.training.extend(phantoms[: settings["subjects"]])
+        found.validation.extend(phantoms[settings["subjects"] :])
+    if not (found.training or found.validation or found.test):
+        raise InputError("There are no subjects; set data.dataset, data.phantoms or data.studies.")
+    return found
+
+
+def _sequences(system: Mapping[str, Any]) -> tuple[str, ...]:
+    """Everything that a system reads or learns to make."""
+    return tuple(dict.fromkeys([*system["sequences"], *([system["target"]] if system.get("target") else [])]))
+
+
+def _frame(system: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(H, W) of the slices that a system is made for; None = any."""
+    size = system.get("size", default_of(system["name"], "size"))
+    return None if size is None else (int(size[0]), int(size[1]))
 
 
 def lesion_values(capabilities: Capabilities) -> tuple[int, ...]:

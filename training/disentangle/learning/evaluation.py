@@ -191,8 +191,9 @@ def evaluate(
         source: a checkpoint (.ckpt), a bundle (name or folder), or a configuration (.yaml), which is first trained
             once per person of ``data.studies`` without that person (leave-one-study-out).
         overrides: "key=value" changes of the configuration. A checkpoint is scored on the studies that its training
-            excluded (on those of ``data.studies`` where it excluded none) and on its validation phantoms; a bundle
-            on every study of ``data.studies.folder``, or those of ``data.studies.include``.
+            excluded (on those of ``data.studies`` where it excluded none), on its validation phantoms, and on the test
+            part of its data sets; a bundle on every study of ``data.studies.folder``, or those of
+            ``data.studies.include``, or the test part of ``data.dataset``.
         output: path of the JSON; None writes none.
 
     Returns:
@@ -207,10 +208,10 @@ def evaluate(
     else:
         system, config = _system_and_config(source)
         config = load_config(config, overrides)
-        data = load_data(config | {"data": _scored_only(config["data"])}, progress)
-        subjects = [s for s in data.training if s.source == "study"] + data.validation
+        data = load_data(config | {"data": _scored_only(config["data"])}, progress, parts=("test",))
+        subjects = [s for s in data.training if s.source != "phantom"] + data.validation + data.test
         if not subjects:
-            raise InputError("There is nothing to score; set data.studies or data.phantoms.validation.")
+            raise InputError("There is nothing to score; set data.dataset, data.studies or data.phantoms.validation.")
         report = evaluate_subjects(system, subjects, subsets, progress)
     report = {"source": str(source), "overrides": overrides, **report}
     if output is not None:
@@ -236,7 +237,8 @@ def leave_one_study_out(
     studies = config["data"]["studies"]
     if not studies:
         raise InputError("Leave-one-study-out needs studies; set data.studies.folder.")
-    everyone = load_data(config | {"data": {**config["data"], "phantoms": None}}, progress).training
+    alone = {**config["data"], "phantoms": None, "dataset": None}
+    everyone = load_data(config | {"data": alone}, progress).training
     persons: dict[str, list[Subject]] = {}
     for subject in everyone:
         persons.setdefault(subject.group, []).append(subject)
@@ -258,7 +260,9 @@ def _system_and_config(source: Path) -> tuple[System, dict[str, Any]]:
         content = load_checkpoint(source)
         return system_from_checkpoint(content), content["config"]
     bundle = find_bundle(source)
-    return bundle.system(), {"preprocessing": bundle.preprocessing, "data": {"phantoms": None}}
+    system = bundle.system()
+    about = {"name": system.name, **system.config}
+    return system, {"system": about, "preprocessing": bundle.preprocessing, "data": {"phantoms": None}}
 
 
 def _scored_only(data: Mapping[str, Any]) -> dict[str, Any]:

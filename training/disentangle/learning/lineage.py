@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..bundles import Bundle
+from ..bundles import Bundle, find_bundle
 from .checkpoints import load_checkpoint
 
 _KEPT = ("command", "seed", "commit", "python", "torch", "device")
@@ -32,6 +32,19 @@ def lineage(checkpoint: str | Path) -> list[dict[str, Any]]:
         "validation": _last_validation(checkpoint.parent),
     }
     return [*_before(content["config"]["training"]["init_from"]), entry]
+
+
+def trained_on_before(start: str | None) -> list[dict[str, Any]]:
+    """What the weights that a run starts from were trained on: their licences hold for what comes of them too.
+
+    Args:
+        start: ``training.init_from``.
+    """
+    if not start:
+        return []
+    if Path(start).suffix == ".ckpt":
+        return list(load_checkpoint(start)["data"])
+    return list(find_bundle(start).card.get("training", {}).get("data", []))
 
 
 def _before(start: str | None) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config, save_config
 from .data import Data, batches, load_data, loader, samplers
 from .factors import mean_styles
+from .lineage import trained_on_before
 from .module import Learner
 
 
@@ -46,7 +48,7 @@ def train(
     Args:
         config: a YAML file or its content, see :mod:`.config`.
         overrides: "section.key=value".
-        progress: stages "studies", "phantoms", "train", "styles"; cancelling saves ``last.ckpt`` first.
+        progress: stages "data set", "studies", "phantoms", "train", "styles"; cancelling saves ``last.ckpt`` first.
         quiet: print nothing.
 
     Returns:
@@ -69,7 +71,8 @@ def train(
     learner = Learner(system, settings, config["seed"])
     if state is not None:
         learner.restore(state)
-    about = {"config": config, "data": data.about()}
+    before = trained_on_before(settings["init_from"])
+    about = {"config": config, "data": [*before, *(entry for entry in data.about() if entry not in before)]}
     _record(folder, config, overrides, data)
     trainer, housekeeping = _trainer(folder, settings, about, validation, progress.part(0.1, 0.95), quiet)
     numbers = range(learner.iteration, settings["steps"])
@@ -180,6 +183,7 @@ def _record(folder: Path, config: Mapping[str, Any], overrides: list[str], data:
         "lightning": lightning.__version__,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         "data": data.about(),
+        "data sets": [asdict(source) for source in data.sources],
         "validation": [s.name for s in data.validation],
     }
     (folder / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")

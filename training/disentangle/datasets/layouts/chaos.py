@@ -108,6 +108,7 @@ def find(folder: Path) -> list[Case]:
             images[sequence] = DicomSlices(paths)
             masks |= _masks(place / series / "Ground", sequence, images[sequence], BANDS)
             expected[place.name] = place / series / "Ground"
+        pairs, reason = (None, "") if missing else _pairs(place.name, images)
         partly = [place / _FOLDERS[s][0] / "Ground" for s in images if masks and s not in masks]
         missing += dict.fromkeys(partly)
         cases.append(
@@ -117,8 +118,9 @@ def find(folder: Path) -> list[Case]:
                 images=images,
                 sequence_labels=masks,
                 label_names=_ORGANS,
-                pairs=None if missing else _pairs(place.name, images),
+                pairs=pairs,
                 missing=tuple(missing),
+                **({"unpaired": reason} if reason else {}),
             )
         )
     return with_masks_expected(cases, expected)
@@ -168,15 +170,19 @@ def _masks(folder: Path, sequence: str, slices: DicomSlices, bands: dict[int, tu
     return {sequence: PngMasks(paths, slices, tuple(bands.items()))} if paths else {}
 
 
-def _pairs(name: str, images: dict[str, DicomSlices]) -> dict[str, list[int]] | None:
+def _pairs(name: str, images: dict[str, DicomSlices]) -> tuple[dict[str, list[int]] | None, str]:
+    """The expert's pairs, or why there are none: nothing, or a sentence."""
     counts = {s: len(source.paths) for s, source in images.items()}
     if counts["T1in"] != counts["T1out"]:
         raise InputError(
             f"CHAOS subject {name} has {counts['T1in']} slices in phase and {counts['T1out']} out of phase; "
             "complete the download."
         )
-    pairs = expert_pairs(int(name), counts["T1in"], counts["T2SPIR"])
-    return None if pairs is None else {"T1in": pairs[0], "T1out": pairs[0], "T2SPIR": pairs[1]}
+    try:
+        pairs = expert_pairs(int(name), counts["T1in"], counts["T2SPIR"])
+    except InputError as error:
+        return None, str(error)  # for those who want them; other pairings go without
+    return None if pairs is None else {"T1in": pairs[0], "T1out": pairs[0], "T2SPIR": pairs[1]}, ""
 
 
 _COMMON = {
@@ -193,6 +199,7 @@ LAYOUTS = {
         sequences=("T1in", "T1out", "T2SPIR"),
         find=find,
         preprocessing={"normalization": "slice", "spacing": [1.89, 1.89, 1.89]},
+        pairs="expert",
         published=published_splits(),
         **_COMMON,
     ),
