@@ -210,7 +210,7 @@ def test_a_manifest_with_a_mistake_is_one_sentence(tmp_path: Path, capsys, conte
         (["segment", "-o", "x.nii.gz", "--threads", "0"], "'0' is not a whole number from 1"),
         (["segment", "-o", "x.nii.gz", "--nonsense"], "--nonsense"),
         (["segment", "-o", "x.nii.gz", "-q", "-v"], "not allowed with"),
-        (["phantom", "heart", "-o", "x"], "no phantoms of kind 'heart'"),
+        (["phantom", "spine", "-o", "x"], "no phantoms of kind 'spine'"),
         (["phantom", "brain", "-o", "x", "spacing"], "not a setting"),
         (["phantom", "brain", "-o", "x", "speed=3"], "speed"),
     ],

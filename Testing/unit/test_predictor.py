@@ -464,6 +464,7 @@ def test_the_slice_shown_is_that_of_the_largest_lesion():
     mask[1], mask[3, 0] = True, True
     labels = np.zeros(mask.shape, int)
     assert best_slice(mask) == 1
+    assert best_slice(np.ones((5, 4, 4), bool)) == 2
     labels[3, 0, :2] = 4
     assert best_slice(mask, labels, [4]) == 3
 

@@ -26,12 +26,14 @@ def channel_colors(count: int) -> np.ndarray:
 
 
 def best_slice(mask: np.ndarray, labels: np.ndarray | None = None, lesions: Sequence[int] = ()) -> int:
-    """The slice to show: where the lesions are largest, else where the mask is."""
+    """The slice to show: where the lesions are largest, else where the mask is, of several such the middle one."""
     if labels is not None and len(lesions):
         areas = np.isin(labels, list(lesions)).sum(axis=(1, 2))
         if areas.max() > 0:
             return int(areas.argmax())
-    return int(mask.sum(axis=(1, 2)).argmax())
+    areas = mask.sum(axis=(1, 2))
+    largest = np.flatnonzero(areas == areas.max())
+    return int(largest[len(largest) // 2])
 
 
 def grey(plane: np.ndarray, low: float, high: float) -> np.ndarray:

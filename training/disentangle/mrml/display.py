@@ -51,12 +51,16 @@ def color_table(
 def window_of(array: np.ndarray, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
     """(minimum, maximum) to show a volume with: percentiles over its voxels that differ from its background.
 
-    The background is the value of the corner voxel.
+    The background is the value of the corner voxel. Where all other voxels have one value, as in an anatomy channel
+    of zeros and ones, the window reaches from one to the other.
     """
+    background = float(array.flat[0])
     inside = array[array != array.flat[0]]
     values = inside if inside.size else array.ravel()
     lower, upper = (float(v) for v in np.percentile(values, (low, high)))
-    return (lower, upper) if upper > lower else (lower, lower + 1.0)
+    if upper > lower:
+        return lower, upper
+    return (min(background, lower), max(background, lower)) if inside.size else (lower, lower + 1.0)
 
 
 def show_volume(

@@ -18,6 +18,8 @@ _COLOR = "#6E6E6E"
 _TAG = "Disentangle"
 KEPT_OUT = "Disentangle.KeptOut"
 """Attribute of a display node whose list of views was made here; it is saved with the scene, as the list is."""
+TURNED = "Disentangle.Turned"
+"""Attribute of a view that was turned to the slices of a stack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,14 +172,21 @@ class GridLayouts:
         return views
 
     def fit(self, cells: Grid) -> None:
-        """Show each view's volume in full, all of them at the same height, and link the views."""
+        """Show each view's volume in full, all of them at the same height, and link the views.
+
+        Stacks of thick slices are shown slice by slice, as they were acquired, however they lie; all else axially.
+        """
         offset = None
         places = [(row, column) for row in range(len(cells)) for column in range(len(cells[row]))]
         for row, column in places:
             logic = self._slice_logic(self._slice_node(view_tag(row, column)))
             if logic is None or cells[row][column].volume is None:
                 continue
+            stack = _is_stack(cells[row][column].volume)
+            _turn(logic.GetSliceNode(), cells[row][column].volume if stack else None)
             logic.FitSliceToBackground()
+            if stack and offset is None:
+                logic.SnapSliceOffsetToIJK()
             offset = logic.GetSliceOffset() if offset is None else offset
             logic.SetSliceOffset(offset)
         for row, column in places:
@@ -258,6 +267,23 @@ class GridLayouts:
             node.SetLayoutName(view.GetLayoutName())
             node = self.scene.AddNode(node)
         return node
+
+
+def _is_stack(volume: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether a volume's slices are so far apart that no other plane shows anything."""
+    *plane, step = volume.GetSpacing()
+    return step > 2 * max(plane)
+
+
+def _turn(view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode | None) -> None:
+    """Turn a view to the slices of a volume; None undoes that, and leaves a view alone that the user has turned."""
+    if volume is not None:
+        view.SetOrientationToAxial()  # the plane nearest to this one is taken
+        view.RotateToVolumePlane(volume)
+        view.SetAttribute(TURNED, "1")
+    elif view.GetAttribute(TURNED):
+        view.SetOrientationToAxial()
+        view.RemoveAttribute(TURNED)
 
 
 def _id(node: slicer.vtkMRMLNode | None) -> str | None:

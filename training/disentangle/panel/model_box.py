@@ -83,3 +83,5 @@ class ModelBox:
             _("Version {version}, licence {license}.").format(version=bundle.version, license=bundle.license["name"]),
         ]
         self.label.text = "\n".join(line for line in lines if line)
+        about = (bundle.card.get("intended_use", ""), bundle.card.get("citation", ""))
+        self.label.toolTip = "\n".join(line for line in about if line)
