@@ -21,6 +21,9 @@ from disentangle.learning.data import Data, load_data
 from disentangle.learning.evaluation import evaluate
 from disentangle.learning.export import export, license_of
 from disentangle.learning.lineage import trained_on_before
+from disentangle.learning.protocols import create, run
+from disentangle.learning.protocols.cohort import for_all
+from disentangle.learning.protocols.runs import Repetition, Runs
 from disentangle.preprocessing import PreprocessingConfig
 
 TRAINING = {"steps": 2, "warmup": 1, "log_every": 1, "validate_every": 2, "validation_batches": 1, "ema": None}
@@ -174,3 +177,32 @@ def test_what_does_not_fit_the_set_is_a_sentence(tmp_path):
         load(split=str(tmp_path / "s.json"))
     with pytest.raises(InputError, match="CHAOS MR has no PET"):
         load(sequences=["PET"])
+
+
+def test_a_protocol_scores_the_test_part_of_each_fold(tmp_path):
+    numbers = ["31", "10", "15", "39"]
+    for number in numbers:
+        write_chaos(tmp_path, int(number), slices=4)
+    entry = {"layout": "chaos", "folder": str(tmp_path), "pairs": "position", "include": numbers}
+    content = {
+        "protocol": "E001-I",
+        "name": "chaos",
+        "report": str(tmp_path / "reports"),
+        "folds": [0, 1],
+        "methods": {
+            "copy": {"train": False, "mode": "copy"},
+            "DAFNet": {"train": False, "changes": {"system": {"sequences": ["{target}"]}}},
+        },
+        "only": ["copy"],
+        "system": {"name": "dafnet", "sequences": ["T1in", "T2SPIR"], "classes": "abdomen", "size": [48, 48]},
+        "preprocessing": {"spacing": [1, 1, 1]},
+        "data": {"dataset": entry, "cache": str(tmp_path / "cache")},
+        "output": str(tmp_path),
+    }
+    report = json.loads(run(content, say=lambda line: None).with_suffix(".json").read_text())
+    assert {(s["fold"], s["subject"]) for s in report["scores"]} == {(0, "10"), (1, "15"), (1, "39")}
+    protocol = create({**content, "only": None, "data": {"dataset": [entry]}})
+    method, condition = protocol.settings.methods[1], protocol.settings.conditions[0]
+    config = Runs(protocol.settings, print).config(method, condition, Repetition(1, 1), None, "T2SPIR")
+    assert config["data"]["dataset"] == [entry | {"fold": 1}] and config["system"]["sequences"] == ["T2SPIR"]
+    assert for_all(config, protocol.settings)["system"]["sequences"] == ["T1in", "T2SPIR"]

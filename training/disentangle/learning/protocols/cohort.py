@@ -11,6 +11,7 @@ from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...progress import Progress
 from ..data import load_data
+from .settings import ProtocolSettings
 
 SETTINGS = ("phantoms", "first_seed", "arguments", "variants", "studies")
 FIRST_TEST_SEED = 900_000
@@ -36,6 +37,25 @@ def left_out(config: Mapping[str, Any], fold: int, folds: int) -> list[str]:
     return names
 
 
+def in_fold(config: Mapping[str, Any], fold: int) -> dict[str, Any]:
+    """A training configuration with that fold of the split of each of its data sets."""
+    sets = config["data"]["dataset"]
+    chosen = {**sets, "fold": fold} if isinstance(sets, Mapping) else [{**s, "fold": fold} for s in sets]
+    return {**config, "data": {**config["data"], "dataset": chosen}}
+
+
+def for_all(config: Mapping[str, Any], settings: ProtocolSettings) -> dict[str, Any]:
+    """A method's training configuration with the sequences of all methods and the slices of the common system: every
+    method is scored on the same subjects."""
+    common = settings.common.get("system", {})
+    names: list[str] = []
+    for system in (common, config["system"], *(m.changes.get("system", {}) for m in settings.methods)):
+        names += [*system.get("sequences", ()), *([system["target"]] if system.get("target") else [])]
+    names = [n for n in dict.fromkeys(names) if "{" not in n]
+    frame = {key: common[key] for key in ("name", "size") if key in common}
+    return {**config, "system": {**config["system"], **frame, "sequences": names}}
+
+
 def test_subjects(
     config: Mapping[str, Any], test: Mapping[str, Any], fold: int | None = None, progress: Progress | None = None
 ) -> list[Subject]:
@@ -45,8 +65,9 @@ def test_subjects(
         config: complete training configuration, before any fold is left out.
         test: section ``test`` of the protocol: ``phantoms`` (how many), ``first_seed``, ``arguments`` (changes of
             ``data.phantoms.arguments``) and ``variants`` (in place of those of ``data.phantoms``); or ``studies``, the
-            number of folds that the persons of ``data.studies`` are dealt to, see :func:`left_out`.
-        fold: of ``test.studies``; None tests on phantoms.
+            number of folds that the persons of ``data.studies`` are dealt to, see :func:`left_out`. Where there are
+            data sets, it is their test part, unless ``phantoms`` are asked for.
+        fold: of ``test.studies`` or of the data sets; None tests on phantoms, or on the fold that ``config`` names.
 
     Raises:
         InputError: nothing to test on, or subjects that are trained on.
@@ -55,12 +76,18 @@ def test_subjects(
     if unknown:
         raise InputError(f'There is no setting "test.{unknown[0]}"; its settings are {", ".join(SETTINGS)}.')
     data, count = config["data"], int(test.get("phantoms", 0))
+    if data["dataset"] and not count:
+        chosen = config if fold is None else in_fold(config, fold)
+        alone = {**chosen["data"], "phantoms": None, "studies": None}
+        return load_data({**chosen, "data": alone}, progress, parts=("test",)).test
     if fold is not None:
         names = left_out(config, fold, int(test.get("studies", 0)))
         studies = {**data["studies"], "include": names, "exclude": []}
         return load_data({**config, "data": {**data, "phantoms": None, "studies": studies}}, progress).training
     if not data["phantoms"] or not count:
-        raise InputError("The protocol has nothing to test on; set test.phantoms, or test.studies and folds.")
+        raise InputError(
+            "The protocol has nothing to test on; set test.phantoms, test.studies and folds, or data.dataset."
+        )
     used = data["phantoms"]["first_seed"] + data["phantoms"]["subjects"] + data["phantoms"]["validation"]
     first = int(test.get("first_seed", FIRST_TEST_SEED))
     if data["phantoms"]["first_seed"] - count < first < used:
@@ -68,4 +95,6 @@ def test_subjects(
     arguments = {**data["phantoms"]["arguments"], **test.get("arguments", {})}
     phantoms = {**data["phantoms"], "subjects": 0, "validation": count, "first_seed": first, "arguments": arguments}
     phantoms["variants"] = test.get("variants", phantoms["variants"])
-    return load_data({**config, "data": {**data, "phantoms": phantoms, "studies": None}}, progress).validation
+    return load_data(
+        {**config, "data": {**data, "phantoms": phantoms, "studies": None, "dataset": None}}, progress
+    ).validation

@@ -16,7 +16,7 @@ from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...progress import Progress
 from ..train import commit
-from .cohort import test_subjects
+from .cohort import for_all, test_subjects
 from .protocol import Protocol, Scores
 from .report import ALL, Report, Score
 from .runs import Models, Repetition, Runs
@@ -51,6 +51,7 @@ def execute(
         if repetition.fold not in subjects:
             source, target = next(iter(models.paths), (None, None))
             config = runs.config(method, condition, Repetition(repetition.seed), source, target)
+            config = for_all(config, settings)
             subjects[repetition.fold] = test_subjects(config, settings.test, repetition.fold)
         tested = subjects[repetition.fold]
         for subject in tested:

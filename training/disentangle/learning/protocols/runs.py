@@ -19,7 +19,7 @@ from ..checkpoints import load_checkpoint, system_from_checkpoint
 from ..config import load_config
 from ..data import SAMPLERS
 from ..train import train
-from .cohort import left_out
+from .cohort import in_fold, left_out
 from .settings import Condition, Method, ProtocolSettings, merge
 
 Pair = tuple[str | None, str | None]
@@ -169,6 +169,8 @@ class Runs:
         given["output"] = str(given.get("output", Path("runs") / self.settings.name))
         given["name"] = _run_name(method, condition, repetition, source, target)
         config = load_config(given)
+        if repetition.fold is not None and config["data"]["dataset"]:
+            return in_fold(config, repetition.fold)
         if repetition.fold is not None:
             excluded = left_out(config, repetition.fold, int(self.settings.test.get("studies", 0)))
             excluded = [*config["data"]["studies"]["exclude"], *excluded]
