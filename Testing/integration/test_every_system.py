@@ -17,6 +17,7 @@ from disentangle.cli import main
 from disentangle.datasets.phantoms import load_phantoms, preprocessing_of
 from disentangle.inference import Predictor
 from disentangle.learning.module import Learner
+from disentangle.metrics.overlap import dice
 from disentangle.phantoms import create_phantom
 from disentangle.preprocessing import PreprocessingConfig, prepare
 from disentangle.study import Image, Study
@@ -261,6 +262,19 @@ def test_slices_of_a_real_stack_stay_slices(bundle_of, folder):
     warnings = " ".join(result.report["warnings"])
     assert warnings.count("do not overlap") == 1
     assert "reads slices of 48 x 48 pixels" in warnings
+
+
+def test_a_segmentation_is_scored_with_the_labels_of_the_first_input(bundle_of, folder):
+    study = Study.from_folder(study_of("heart", folder))
+    predictor = Predictor(bundle_of("dafnet"), device="cpu")
+    for sequence in ("cine", "LGE"):
+        result = predictor.run(study.subset([sequence]))
+        truth = study.sequence_labels[sequence].array
+        found = result.segmentation.array
+        expected = {info.name: dice(found == info.value, truth == info.value) for info in result.classes[1:]}
+        assert result.report["quality"]["segmentation"] == pytest.approx(expected, abs=1e-3)
+    study.sequence_labels.pop("LGE")
+    assert "segmentation" not in predictor.run(study.subset(["LGE", "cine"])).report["quality"]
 
 
 def test_synthetic_intensities_have_the_units_of_their_modality(bundle_of, folder):

@@ -1,0 +1,131 @@
+"""What came out of the networks, as images: in the geometry and the intensities of the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..preprocessing import PreparedStudy
+from ..progress import Progress
+from ..study import Image
+from . import overview
+from .result import Result, SequenceFactors
+
+if TYPE_CHECKING:
+    from .engine import Volumes, Wanted
+    from .predictor import Run
+
+
+class Output:
+    """Turns volumes on the working grid into images: in the geometry and intensities of the inputs."""
+
+    def __init__(self, run: Run, prepared: PreparedStudy, volumes: Volumes, wanted: Wanted) -> None:
+        self.run = run
+        self.prepared = prepared
+        self.volumes = volumes
+        self.wanted = wanted
+        self.first = run.study.available[0]
+
+    def result(self, probabilities: bool, references: Mapping[str, Image]) -> Result:
+        """Everything as images, with the report and the pictures."""
+        run = self.run
+        result = Result(report={})
+        with run.timed("results") as progress:
+            progress("results", 0.0, "returning to the geometry of the first input")
+            if self.wanted.segment:
+                result.classes = run.bundle.classes
+                result.segmentation, result.probabilities = self._segmentation(probabilities)
+            progress("results", 0.4, "intensities of the synthesised images")
+            result.synthesized = {name: self._synthesized(name) for name in self.volumes.synthesized}
+            if self.wanted.factors:
+                result.factors = {name: self._factors(name) for name in self.volumes.anatomy}
+            if self.wanted.cross:
+                result.cross = {
+                    (source, look): self._working(volume, look)
+                    for (source, look), volume in self.volumes.rebuilt.items()
+                }
+            progress("results", 0.8, "scores and pictures")
+            self._score(result, references, progress)
+            self._draw(result)
+            progress("results", 1.0, "done")
+        result.report = run.report.to_dict(result)
+        return result
+
+    def _segmentation(self, keep: bool) -> tuple[Image, dict[str, Image]]:
+        """Probabilities interpolated linearly, then the most probable class; class by class, to spare memory."""
+        best = labels = affine = None
+        kept: dict[str, Image] = {}
+        for info, volume in zip(self.run.bundle.classes, self.volumes.probabilities, strict=True):
+            image = self.prepared.to_input(volume, self.first, "linear", 1.0 if info.value == 0 else 0.0)
+            if best is None:
+                best, labels, affine = image.array.copy(), np.zeros(image.array.shape, np.uint8), image.affine
+            else:
+                higher = image.array > best
+                labels[higher] = info.value
+                best[higher] = image.array[higher]
+            if keep:
+                kept[info.name] = image
+        return Image(labels, affine, source="segmentation"), kept
+
+    def _synthesized(self, target: str) -> Image:
+        """In intensity units, see ``PreparedStudy.units_of``; 0 (air, where a window gives the units) outside the mask,
+        and not below 0 where the units have no negative values."""
+        values = self.prepared.denormalize(self.volumes.synthesized[target], target)
+        lowest, outside = self.prepared.least(target)
+        values = np.where(self.prepared.mask, np.maximum(values, lowest), outside).astype(np.float32)
+        image = self.prepared.to_input(values, self.first, "linear", outside)
+        return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
+
+    def _factors(self, name: str) -> SequenceFactors:
+        channels, mask = self.volumes.anatomy[name], self.prepared.mask
+        rebuilt, agnostic = self.volumes.rebuilt.get((name, name)), self.volumes.agnostic.get(name)
+        winner = np.where(mask, channels.argmax(axis=0) + 1, 0).astype(np.uint8)
+        return SequenceFactors(
+            anatomy=[self.prepared.working_image(channel) for channel in channels],
+            argmax=self.prepared.working_image(winner),
+            modality=self.volumes.modality[name],
+            input=self._working(self.prepared.images[name], name),
+            reconstruction=None if rebuilt is None else self._working(rebuilt, name),
+            agnostic=None if agnostic is None else self.prepared.working_image(agnostic),
+        )
+
+    def _working(self, volume: np.ndarray, units: str) -> Image:
+        values = np.where(self.prepared.mask, self.prepared.denormalize(volume, units), 0.0).astype(np.float32)
+        return self.prepared.working_image(values, units)
+
+    def _score(self, result: Result, references: Mapping[str, Image], progress: Progress) -> None:
+        from .reference import score_segmentation, score_synthesis
+
+        quality = self.run.report.quality
+        for target, reference in references.items():
+            quality.setdefault("synthesis", {})[target] = score_synthesis(
+                result.synthesized[target], reference, self.prepared, self.first, progress.part(0.8, 0.95)
+            )
+        if result.segmentation is not None:
+            scores = score_segmentation(result, self.run.whole, self.prepared, self.first)
+            if scores:
+                quality["segmentation"] = scores
+
+    def _draw(self, result: Result) -> None:
+        classes = self.run.bundle.classes
+        labels = None if self.volumes.probabilities is None else self.volumes.probabilities.argmax(axis=0)
+        colors = np.array([c.color for c in classes] or [(0, 0, 0)], np.uint8)
+        healthy = set(self.run.system.capabilities.healthy) | {0}
+        rebuilt = {n: self.volumes.rebuilt[n, n] for n in self.prepared.images if (n, n) in self.volumes.rebuilt}
+        result.overview = overview.study_overview(
+            self.prepared.images,
+            self.prepared.mask,
+            self.volumes.anatomy,
+            rebuilt,
+            labels,
+            colors,
+            [c.value for c in classes if c.value not in healthy],
+            self.volumes.synthesized,
+            self.volumes.agnostic,
+        )
+        if self.volumes.rebuilt and self.wanted.cross:
+            result.cross_overview = overview.cross_overview(
+                self.prepared.images, self.prepared.mask, self.volumes.rebuilt
+            )
