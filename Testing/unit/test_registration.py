@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -128,6 +130,21 @@ def test_cancelling_stops_in_the_middle(t1, t2):
     with pytest.raises(Cancelled):
         register(t2, t1, progress=progress)
     assert len(reports) == 10
+
+
+def test_nothing_of_a_registration_stays_in_memory(t1, t2, monkeypatch):
+    methods = []
+
+    class Watched(sitk.ImageRegistrationMethod):
+        def __init__(self) -> None:
+            super().__init__()
+            methods.append(weakref.ref(self))
+
+    monkeypatch.setattr(sitk, "ImageRegistrationMethod", Watched)
+    register(t2, t1)
+    gc.collect()
+    assert methods
+    assert all(method() is None for method in methods)
 
 
 def test_progress_runs_from_start_to_end_without_going_back(t1):
