@@ -69,3 +69,12 @@ def write_chaos(root: Path, number: int, slices: int = 24, masks: bool = True) -
         write_masks(place / "T1DUAL" / "Ground", even)
         write_masks(place / "T2SPIR" / "Ground", [n + 1 for n in range(slices)])
     return place
+
+
+def write_lits(root: Path, count: int) -> None:
+    """Volumes of air with a liver in the second and the third of four slices."""
+    for n in range(count):
+        volume = np.full((4, 16, 16), -1000, np.int16)
+        volume[1:3, 3:11, 4 : 10 + n % 3] = RANDOM.integers(40, 80)
+        Image(volume, np.diag([1.0, 1, 5, 1])).write(root / f"volume-{n}.nii")
+        Image((volume > 0).astype(np.uint8), np.diag([1.0, 1, 5, 1])).write(root / f"segmentation-{n}.nii")

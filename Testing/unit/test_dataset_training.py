@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from set_trees import write_brats, write_chaos
+from set_trees import write_brats, write_chaos, write_lits
 
 from disentangle.bundles import LicenseError
 from disentangle.cli import main
@@ -177,6 +177,33 @@ def test_what_does_not_fit_the_set_is_a_sentence(tmp_path):
         load(split=str(tmp_path / "s.json"))
     with pytest.raises(InputError, match="CHAOS MR has no PET"):
         load(sequences=["PET"])
+    system["sequences"] = ["FLAIR"]
+    with pytest.raises(InputError, match="but the system reads FLAIR"):
+        load()
+
+
+def test_dalace_learns_from_two_sets_of_other_people(tmp_path):
+    write_lits(tmp_path / "lits", 6)
+    numbers = ["31", "10", "15", "39"]
+    for number in numbers:
+        write_chaos(tmp_path / "chaos", int(number), slices=4)
+    chaos = {"layout": "chaos", "folder": str(tmp_path / "chaos"), "include": numbers, "pairs": "none"}
+    lits = {"layout": "lits", "folder": str(tmp_path / "lits"), "slices": "labelled"}
+    system = {"name": "dalace", "sequences": ["CT", "T1in"], "domains": {"CT": ["CT"], "MR": ["T1in"]}}
+    checkpoint = trained(
+        tmp_path,
+        system={**system, "classes": ["background", "liver"], "width": 0.07, "segmentor_width": 0.07, "scales": 2},
+        preprocessing={"spacing": [0.5, 0.5, 1], "normalization": "percentile"},
+        data={"dataset": [lits, chaos]},
+        sampling={"kind": "unpaired", "batch": 2, "sizes": [[32, 32]], "domains": system["domains"]},
+    )
+    record = json.loads((checkpoint.parent / "run.json").read_text())
+    assert [len(entry["subjects"]) for entry in record["data"]] == [3, 2]
+    assert license_of(record["data"]) == {"name": "CC BY-NC-ND 4.0", "permissive": False}
+    data = load_data(load_config(tmp_path / "run" / "config.yaml"), parts=["training", "test"])
+    # Four slices, of which two show the liver.
+    assert {len(s.mask) for s in data.training} == {2, 4} and {len(s.mask) for s in data.test} == {4}
+    assert all(s.images.get("CT", np.zeros(1)).min() >= -1 for s in data.training)
 
 
 def test_a_protocol_scores_the_test_part_of_each_fold(tmp_path):

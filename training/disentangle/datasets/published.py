@@ -150,6 +150,8 @@ def load_sets(
     for number, chosen in enumerate(sets):
         found = layout(chosen.layout)
         sequences = _sequences(chosen, found, loading.sequences)
+        if not sequences:
+            continue
         cases = chosen.found()
         split, source = _split(chosen, found, cases, splits)
         sources.append(source)
@@ -164,6 +166,12 @@ def load_sets(
                 loaded = with_annotations(loaded, chosen.annotated, chosen.seed)
                 loaded = [only_labelled(s) if chosen.slices == "labelled" else s for s in loaded]
             subjects[part] += loaded
+    if not sources:
+        listed = ", ".join(s for chosen in sets for s in layout(chosen.layout).sequences)
+        raise InputError(
+            f"data.dataset has {listed}, but the system reads {', '.join(loading.sequences)}; set system.sequences, or "
+            "another data.dataset."
+        )
     return subjects, sources
 
 
@@ -188,17 +196,12 @@ def only_labelled(subject: Subject) -> Subject:
 
 
 def _sequences(chosen: DataSet, found: Layout, wanted: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(wanted if chosen.sequences is None else chosen.sequences)
+    """Those to read; none where the set has nothing for the system."""
     if chosen.sequences is None:
-        names = tuple(s for s in names if s in found.sequences)
-    elif unknown := [s for s in names if s not in found.sequences]:
+        return tuple(s for s in wanted if s in found.sequences)
+    if unknown := [s for s in chosen.sequences if s not in found.sequences]:
         raise InputError(f"{found.title} has no {unknown[0]}; data.dataset.sequences are {', '.join(found.sequences)}.")
-    if not names:
-        raise InputError(
-            f"{found.title} has {', '.join(found.sequences)}, but the system reads {', '.join(wanted)}; set "
-            "system.sequences, or another data.dataset."
-        )
-    return names
+    return tuple(chosen.sequences)
 
 
 def _split(chosen: DataSet, found: Layout, cases: Sequence[Case], splits: Path) -> tuple[dict[str, list[Case]], Source]:

@@ -76,11 +76,16 @@ class CrossDomainSegmentation(Protocol):
     def draw(
         self, models: Mapping[tuple[str, str], Models], subjects: Sequence[Subject], folder: Path
     ) -> list[Picture]:
-        pictures, subject = [], subjects[0]
+        pictures = []
         for condition in dict.fromkeys(c for _, c in models):
             chosen = {label: m for (label, c), m in models.items() if c == condition}
             first, rows, names = next(iter(chosen.values())), [], []
-            for sequence in dict.fromkeys(s for found in self.domains(first).values() for s in found):
+            scored = dict.fromkeys(s for found in self.domains(first).values() for s in found)
+            # Unpaired sets have subjects of other sequences too.
+            subject = next((s for s in subjects if set(scored) & set(s.images)), None)
+            if subject is None:
+                continue
+            for sequence in scored:
                 if sequence not in subject.images:
                     continue
                 truth = subject.sequence_labels.get(sequence, subject.labels) == self.value(first, sequence)
