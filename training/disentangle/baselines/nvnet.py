@@ -11,7 +11,7 @@ from .. import losses
 from ..errors import InputError
 from ..networks.fusion import max_mean_min
 from ..systems.base import Batch, Capabilities, Factors
-from ..systems.translation import arguments
+from ..systems.translation import SHOWN, arguments
 from .downstream import Downstream, frozen
 from .tasks import TaskSystem
 
@@ -69,7 +69,7 @@ class NVNet(Downstream):
             healthy=tuple(healthy),
             slices=depth + inner.slices,
             size_multiple=inner.size_multiple,
-            anatomy_channels=depth * inner.anatomy_channels,
+            anatomy_channels=min(depth * inner.anatomy_channels, SHOWN),
             style_dim=inner.style_dim,
         )
         # Imported here: MONAI takes seconds to import, and only this network needs it.
