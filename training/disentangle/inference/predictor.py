@@ -238,7 +238,7 @@ class Run:
             engine = self._engine(len(names), len(abilities.classes))
             volumes = engine.run(self.prepared.images, self.prepared.mask, wanted, progress)
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
-            self.report.warn(f"The model {self.bundle.name} draws no images: there are no reconstructions.")
+            self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
         self.report.features = volumes.features
         self.report.batch_size = engine.batch_size
         return volumes
