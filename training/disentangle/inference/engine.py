@@ -112,7 +112,7 @@ class Engine:
             report = progress.part(done / len(slices), (done + len(batch)) / len(slices))
             try:
                 self._batch(images, mask, batch, wanted, store, report)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
                 self._shrink()
@@ -203,7 +203,7 @@ def neighbours(volume: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 @dataclass
