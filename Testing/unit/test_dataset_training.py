@@ -14,6 +14,7 @@ from disentangle.bundles import LicenseError
 from disentangle.cli import main
 from disentangle.datasets.layouts import layout
 from disentangle.datasets.published import DataSet, data_sets, only_labelled, preprocessing_of_sets
+from disentangle.datasets.splits import with_annotations
 from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
 from disentangle.learning.config import load_config
@@ -123,6 +124,15 @@ def test_the_most_restrictive_licence_of_several_sets_counts():
     assert license_of(about[2:])["permissive"] is True
 
 
+def test_annotations_hidden_by_sequence_are_hidden_everywhere():
+    labels = np.ones((3, 2, 2), np.uint8)
+    both = replace(subject("a", "lits", labels), sequence_labels={"CT": labels, "T1": 2 * labels})
+    (cut,) = with_annotations([both], {"CT": 0.0})
+    assert (cut.sequence_labels["CT"] == 255).all() and (cut.labels == 2).all()
+    (cut,) = with_annotations([both], {"CT": 0.0, "T1": 0.0})
+    assert (cut.labels == 255).all()
+
+
 def test_labelled_slices_alone():
     labels = np.zeros((3, 2, 2), np.uint8)
     labels[1] = 1
@@ -177,6 +187,8 @@ def test_what_does_not_fit_the_set_is_a_sentence(tmp_path):
         load(split=str(tmp_path / "s.json"))
     with pytest.raises(InputError, match="CHAOS MR has no PET"):
         load(sequences=["PET"])
+    with pytest.raises(InputError, match="by sequence is for unregistered sets and T1in, T2SPIR"):
+        load(annotated={"T1": 0.5})
     system["sequences"] = ["FLAIR"]
     with pytest.raises(InputError, match="but the system reads FLAIR"):
         load()

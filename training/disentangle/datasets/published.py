@@ -152,6 +152,11 @@ def load_sets(
         sequences = _sequences(chosen, found, loading.sequences)
         if not sequences:
             continue
+        if isinstance(chosen.annotated, Mapping) and (found.registered or set(chosen.annotated) - set(sequences)):
+            raise InputError(
+                f"data.dataset.annotated by sequence is for unregistered sets and {', '.join(sequences)}; give one "
+                "fraction for all."
+            )
         cases = chosen.found()
         split, source = _split(chosen, found, cases, splits)
         sources.append(source)

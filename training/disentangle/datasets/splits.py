@@ -141,4 +141,8 @@ def with_annotations(
 def _hidden(subject: Subject, sequences: Sequence[str], shared: bool) -> Subject:
     nothing = np.where(subject.mask, UNLABELLED, 0).astype(np.uint8)
     own = {s: nothing if s in sequences else a for s, a in subject.sequence_labels.items()}
-    return replace(subject, labels=nothing if shared else subject.labels, sequence_labels=own)
+    labels = nothing if shared else subject.labels
+    if own and not shared:
+        # They repeat those of the first annotated sequence.
+        labels = next((a for a in own.values() if (a != UNLABELLED).any()), nothing)
+    return replace(subject, labels=labels, sequence_labels=own)

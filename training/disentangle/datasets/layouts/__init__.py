@@ -65,7 +65,10 @@ def find_cases(
         raise InputError(f"The folder {folder} of {found.title} does not exist; set data.dataset.folder.")
     cases = sorted(found.find(folder), key=lambda c: natural(c.subject))
     if not cases:
-        raise InputError(f"{folder} holds nothing in the layout of {found.title}; see the docs of data.dataset.layout.")
+        raise InputError(
+            f"{folder} holds nothing in the layout of {found.title}; check data.dataset.folder, or set "
+            f"data.dataset.layout to one of {', '.join(LAYOUTS)}."
+        )
     include, exclude = list(include), list(exclude)
     for pattern in include + exclude:
         if not any(fnmatchcase(c.subject, pattern) for c in cases):

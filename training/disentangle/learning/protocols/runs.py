@@ -35,6 +35,7 @@ _FREE = {
     "training.images_every",
     "training.checkpoint_minutes",
     "data.cache",
+    "data.dataset.folder",
     "data.phantoms.workers",
 }
 """Settings that may differ between a run that exists and the one that is wanted."""
