@@ -68,15 +68,11 @@ def test_a_file_cut_anywhere(tmp_path: Path, suffix: str, share: float) -> None:
     raw = good(tmp_path / f"whole{suffix}").read_bytes()
     path = tmp_path / f"T1{suffix}"
     path.write_bytes(raw[: int(len(raw) * share)])
-    if suffix == ".nrrd" and len(raw) - path.stat().st_size <= 8:
-        # Only the checksum is missing; every voxel is there.
-        assert np.array_equal(Study.read({"T1": path}).first.array, ARRAY)
-    else:
-        sentence(path)
+    sentence(path)
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
-@pytest.mark.parametrize("lost", [1, 4])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("lost", [1, 4, 8, 9, 12])
 def test_a_compressed_file_that_lacks_only_its_checksum(tmp_path: Path, suffix: str, lost: int) -> None:
     raw = good(tmp_path / f"whole{suffix}").read_bytes()
     path = tmp_path / f"T1{suffix}"
