@@ -75,20 +75,22 @@ def test_sequences_of_other_extents_are_padded_to_the_largest():
     assert (subject.images["LGE"][:, :, :3] == -1).all() and (subject.images["cine"][:, 0] == -1).all()
 
 
+@pytest.mark.parametrize("black", [False, True])
 @pytest.mark.parametrize("normalization", ["slice", "slice_percentile", "percentile", "window"])
-def test_training_sees_what_inference_prepares(normalization):
+def test_training_sees_what_inference_prepares(normalization, black):
     k, j, i = np.mgrid[:4, :20, :24]
     array = np.rint(300 * np.sin(j / 5 + k) + 400 * np.cos(i / 7 - k) + 90 * k).astype(np.int16)
+    if black:  # as skull-stripped brains are
+        array[(np.abs(j - 9) > 5) | (np.abs(i - 11) > 6)] = 0
     # Columns run to the right and rows to the front: both paths turn them as slices are usually shown.
     image = Image(array, np.diag([-0.8, -0.8, 6.0, 1.0]) @ np.diag([1, 1, -1, 1.0]), "T2SPIR")
-    settings = config(1.0, normalization, size_multiple=1)
+    settings = config(0.8, normalization, size_multiple=1)
     prepared = prepare(Study({"T2SPIR": image}, "a"), settings)
     shown = turned(image, slice_axes(image.grid.direction, image.spacing))
     subject = stack_subject("a", "a", {"T2SPIR": shown.array}, {}, tuple(shown.spacing), settings)
     there, here = prepared.images["T2SPIR"], subject.images["T2SPIR"].astype(np.float32)
-    assert there.shape[0] == here.shape[0] == 4 and here.min() >= -1 and here.max() <= 1
-    means = here.mean((1, 2)), there[prepared.mask].reshape(4, -1).mean(1)
-    assert np.allclose(*means, atol=0.05)
+    assert here.min() >= -1 and here.max() <= 1 and here.std() > 0.1
+    assert np.allclose(there, here, atol=2e-3)
 
 
 def test_turned_images_keep_their_places_in_space():

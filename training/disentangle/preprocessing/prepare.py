@@ -73,7 +73,11 @@ class _Preparation:
         self.warnings: list[str] = list(study.warnings)
         self.matrices: dict[str, np.ndarray] = {self.reference: np.eye(4)}
         self._foreground: dict[str, np.ndarray] = {}
-        self.stripped = {s: stripped_mask(i) if is_skull_stripped(i) else None for s, i in study.images.items()}
+        # Stacks of slices are no brains, however black their background is.
+        brains = not self.config.own_slices
+        self.stripped = {
+            s: stripped_mask(i) if brains and is_skull_stripped(i) else None for s, i in study.images.items()
+        }
         self.what = "the brain" if self.config.mask == "auto" else "the part"
         """What the mask covers, for messages."""
         self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
