@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import shlex
 import subprocess
@@ -125,6 +126,8 @@ def _system(config: Mapping[str, Any]) -> System:
 def _trainer(
     folder: Path, settings: dict[str, Any], about: dict[str, Any], validation: Any, progress: Progress, quiet: bool
 ) -> tuple[lightning.Trainer, Housekeeping]:
+    # Its remarks ("Trainer.fit stopped: max_epochs=1 reached") are about the one endless epoch, and mean nothing here.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     accelerator, precision = _device(settings["device"]), settings["precision"]
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "32-true"
