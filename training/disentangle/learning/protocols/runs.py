@@ -16,7 +16,7 @@ from ...registry import settings_of
 from ...systems.base import System
 from ..callbacks import FINAL, LAST
 from ..checkpoints import load_checkpoint, system_from_checkpoint
-from ..config import load_config
+from ..config import DEFAULTS, load_config
 from ..data import SAMPLERS
 from ..train import train
 from .cohort import in_fold, left_out
@@ -158,7 +158,7 @@ class Runs:
         values = {"source": source, "target": target} | {f"run:{k}": v for k, v in (checkpoints or {}).items()}
         own = _filled(method.changes, values)
         common = merge(self.settings.common, _filled(condition.changes, values))
-        system = {**load_config({})["system"], **common.get("system", {})}
+        system = {**DEFAULTS["system"], **common.get("system", {})}
         known = settings_of(own.get("system", {}).get("name", system["name"]))
         common["system"] = {k: v for k, v in system.items() if k == "name" or k in known}
         kind = own.get("sampling", {}).get("kind")
