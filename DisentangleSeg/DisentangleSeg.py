@@ -148,7 +148,7 @@ class DisentangleSegLogic(DisentangleLogic):
         Raises:
             InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
         """
-        done = self.compute(nodes, Wanted(self.modelName(model), device, segment=True), wait)
+        done = self.compute(nodes, Wanted(self.modelFolder(model), device, segment=True), wait)
         return done.segmentation if wait else done
 
     def factors(self, nodes, model=None, device="auto", wait=True):
@@ -159,7 +159,7 @@ class DisentangleSegLogic(DisentangleLogic):
         Returns:
             the nodes by kind and sequence: ``channels``, ``argmax``, ``reconstructions``, ``aligned``.
         """
-        return self.compute(nodes, Wanted(self.modelName(model), device, factors=True), wait)
+        return self.compute(nodes, Wanted(self.modelFolder(model), device, factors=True), wait)
 
     def crossReconstruct(self, nodes, model=None, device="auto", wait=True):
         """Every sequence's anatomy in every sequence's appearance.
@@ -169,7 +169,7 @@ class DisentangleSegLogic(DisentangleLogic):
         Returns:
             {(anatomy's sequence, appearance's sequence): volume node}.
         """
-        done = self.compute(nodes, Wanted(self.modelName(model), device, cross_reconstructions=True), wait)
+        done = self.compute(nodes, Wanted(self.modelFolder(model), device, cross_reconstructions=True), wait)
         return done.cross if wait else done
 
 

@@ -147,7 +147,7 @@ class DisentangleSynthLogic(DisentangleLogic):
         Raises:
             InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
         """
-        done = self.compute(nodes, Wanted(self.modelName(model), device, synthesize=tuple(targets)), wait)
+        done = self.compute(nodes, Wanted(self.modelFolder(model), device, synthesize=tuple(targets)), wait)
         return done.synthetic if wait else done
 
 

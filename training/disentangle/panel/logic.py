@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from ..bundles import default_bundle_name
+from ..bundles import default_bundle_name, find_bundle
 from ..errors import InputError
 from ..mrml.results import Outputs
 from ..mrml.studies import guess_node, modality_conflict, study_from_nodes
@@ -122,9 +122,14 @@ class DisentangleLogic(ScriptedLoadableModuleLogic):
         return found
 
     @staticmethod
-    def modelName(model: str | None) -> str:
-        """The model to use: the one named, else the only one, else ``brain-mr``."""
-        return model or default_bundle_name()
+    def modelFolder(model: str | None) -> str:
+        """Folder of the model to use: the one named, else the only one, else ``brain-mr``. It is looked up here, as
+        the panel's models are, since the worker's environment may be that of an earlier start.
+
+        Raises:
+            InputError: there is no such model.
+        """
+        return str(find_bundle(model or default_bundle_name()).path)
 
     def _poll(self) -> None:
         self.runner.poll()
