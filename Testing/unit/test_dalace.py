@@ -7,13 +7,21 @@ import json
 import numpy as np
 import pytest
 import torch
-from unpaired_batches import CLASSES, course, moved, touched, unpaired_batch, with_labels
+from unpaired_batches import (
+    CLASSES,
+    a_resumed_run_goes_on_as_if_uninterrupted,
+    course,
+    labels_without_annotation_change_nothing,
+    moved,
+    touched,
+    unpaired_batch,
+    with_labels,
+)
 
 from disentangle import registry, systems
 from disentangle.errors import InputError
 from disentangle.inference.engine import Engine, Wanted
 from disentangle.learning.config import load_config
-from disentangle.learning.module import Learner
 from disentangle.losses import HEALTHY, UNLABELLED
 from disentangle.progress import Progress
 from disentangle.systems.base import Batch
@@ -266,13 +274,7 @@ def test_images_without_masks_have_a_discriminator_of_their_own_where_it_is_aske
 
 
 def test_labels_of_a_domain_without_annotation_never_reach_a_loss():
-    batch = unpaired_batch()
-    absurd = batch.labels.clone()
-    absurd[2:] = 117  # no such class: looking at it would fail or change a number
-    plain, _ = course(tiny(weights={"dice": 1.0}), [batch, batch])
-    other, _ = course(tiny(weights={"dice": 1.0}), [with_labels(batch, absurd)] * 2)
-    for (name, value), twin in zip(plain.system.state_dict().items(), other.system.state_dict().values(), strict=True):
-        assert torch.equal(value, twin), name
+    labels_without_annotation_change_nothing(lambda: tiny(weights={"dice": 1.0}))
 
 
 def test_joint_learning_uses_the_labels_of_both():
@@ -346,14 +348,7 @@ def test_the_shipped_configurations_build_and_train(name, repository):
 
 
 def test_a_resumed_run_meets_the_losses_that_it_would_have_met():
-    batches = [unpaired_batch(seed=n) for n in range(4)]
-    learner, whole = course(tiny(), batches)
-    first, begun = course(tiny(), batches[:2])
-    again = Learner(type(first.system)(**first.system.config), first.settings, seed=3)
-    again.restore(first.state())
-    _, rest = course(again.system, batches[2:], again)
-    assert begun + rest == whole
-    torch.testing.assert_close(again.system.state_dict(), learner.system.state_dict(), rtol=0, atol=0)
+    a_resumed_run_goes_on_as_if_uninterrupted(tiny)
 
 
 def test_training_on_one_batch_learns_to_rebuild_and_to_segment():

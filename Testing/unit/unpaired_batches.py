@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
+from disentangle import registry
 from disentangle.learning.module import Learner
 from disentangle.systems.base import Batch, System
 
@@ -70,3 +71,25 @@ def course(system: System, batches: Sequence[Batch], learner: Learner | None = N
         recent = learner.take_recent()
         totals.append(sum(v for k, v in recent.items() if k.endswith("/total")))
     return learner, totals
+
+
+def labels_without_annotation_change_nothing(make: Callable[[], System]) -> None:
+    """Fail if a training tells how the second domain, which is not annotated, is labelled."""
+    batch = unpaired_batch()
+    absurd = batch.labels.clone()
+    absurd[2:] = 117  # no such class: looking at it would fail or change a number
+    plain, _ = course(make(), [batch] * 2)
+    other, _ = course(make(), [with_labels(batch, absurd)] * 2)
+    torch.testing.assert_close(plain.system.state_dict(), other.system.state_dict(), rtol=0, atol=0)
+
+
+def a_resumed_run_goes_on_as_if_uninterrupted(make: Callable[[], System]) -> None:
+    """Fail if a learner restored after two of four batches meets other losses, or ends with other weights."""
+    batches = [unpaired_batch(seed=n) for n in range(4)]
+    learner, whole = course(make(), batches)
+    first, begun = course(make(), batches[:2])
+    again = Learner(registry.create(first.system.name, **first.system.config), first.settings, seed=3)
+    again.restore(first.state())
+    _, rest = course(again.system, batches[2:], again)
+    torch.testing.assert_close(torch.tensor(begun + rest), torch.tensor(whole), rtol=0, atol=0)
+    torch.testing.assert_close(again.system.state_dict(), learner.system.state_dict(), rtol=0, atol=0)

@@ -11,7 +11,7 @@ from ..adversarial_losses import discriminator_loss, generator_loss
 from ..networks.multiscale import PatchGAN
 from ..networks.resnet import ResNetGenerator
 from ..systems.base import Batch, TrainingStep
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from .translated import TranslateAndSegment
 
 

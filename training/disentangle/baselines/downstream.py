@@ -12,7 +12,7 @@ from .. import systems
 from ..errors import InputError
 from ..systems.base import Batch, Capabilities, Factors, System
 from ..systems.margindis import MarginDis
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from .tasks import TaskSystem
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..networks.unet import UNetDecoder, UNetEncoder
 from ..systems.base import TrainingStep
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from .slicewise import SlicewiseSegmenter
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..systems.base import Batch, TrainingStep
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from ..systems.unpaired import DisentangledDomains, partners
 
 

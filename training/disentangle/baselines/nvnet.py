@@ -10,8 +10,8 @@ from torch import Tensor
 from .. import losses
 from ..errors import InputError
 from ..networks.fusion import max_mean_min
-from ..systems.base import Batch, Capabilities, Factors
-from ..systems.translation import SHOWN, arguments
+from ..systems.base import SHOWN, Batch, Capabilities, Factors
+from ..systems.settings import arguments
 from .downstream import Downstream, frozen
 from .tasks import TaskSystem
 

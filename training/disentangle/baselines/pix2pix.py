@@ -15,7 +15,7 @@ from ..networks.ac_discriminator import ACDiscriminator
 from ..networks.unet128 import UNet128
 from ..systems.base import Batch, TrainingStep
 from ..systems.draws import Translation
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from .pairwise import PairwiseTranslation, total
 
 WEIGHTS = {"recommended": 10.0, "paper": 100.0}

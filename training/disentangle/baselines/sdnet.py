@@ -21,7 +21,7 @@ from ..networks.style import AnatomyStyleEncoder, sample_style
 from ..networks.unet import UNet
 from ..systems.adversaries import Adversaries
 from ..systems.base import Batch, Capabilities, Factors, System, TrainingStep
-from ..systems.translation import arguments
+from ..systems.settings import arguments, loss_weights
 from ..systems.views import View, total
 from .slicewise import check_names, supervision
 
@@ -76,11 +76,9 @@ class SDNet(System):
         super().__init__()
         self.config, self.diagnostics = arguments(locals()), {}
         check_names(sequences, classes)
-        if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
-            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(WEIGHTS)}.")
         if len(size) != 2 or any(n % 16 for n in size):
             raise InputError(f"system.size must be two multiples of 16, not {list(size)}.")
-        self.weights = {**WEIGHTS, **(weights or {})}
+        self.weights = loss_weights(WEIGHTS, weights)
         self.capabilities = Capabilities(
             sequences=tuple(sequences),
             targets=tuple(sequences),

@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import losses
 from ..errors import InputError
 from ..systems.base import Batch, Capabilities, Factors, System, TrainingStep
+from ..systems.settings import check_sequences
 
 CROSS_ENTROPY = 0.01
 """Weight beta of the cross-entropy within L_sup (method-spec 2b)."""
@@ -101,7 +102,6 @@ def check_names(sequences: Sequence[str], classes: Sequence[str]) -> None:
     Raises:
         InputError: as said.
     """
-    if not sequences or len(set(sequences)) != len(sequences):
-        raise InputError("The sequences of a system must be named, each once.")
+    check_sequences(sequences)
     if len(classes) < 2:
         raise InputError("A segmentation needs at least two classes, the background first; set system.classes.")

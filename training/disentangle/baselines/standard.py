@@ -13,7 +13,7 @@ from torch import Tensor
 from ..datasets.volumes import Subject
 from ..errors import InputError
 from ..systems.base import Batch, Capabilities, Factors
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from .tasks import TaskSystem
 
 

@@ -14,7 +14,7 @@ from ..networks.blocks import scaled
 from ..networks.stack_segmentor import StackSegmentor
 from ..networks.unet import UNet
 from ..systems.base import Batch, Factors, System, TrainingStep
-from ..systems.translation import check_choice
+from ..systems.settings import check_choice
 
 NETWORKS = ("attention-unet", "unet", "stack")
 LESION_WEIGHT = 5.0

@@ -21,7 +21,7 @@ from ..networks.stack_segmentor import StackSegmentor
 from ..networks.unet128 import UNet128
 from ..systems.base import Batch, TrainingStep
 from ..systems.draws import Translation
-from ..systems.translation import arguments
+from ..systems.settings import arguments, loss_weights
 from .pairwise import PairwiseTranslation, total
 
 WEIGHTS = {"adversarial": 1.0, "classification": 20.0, "paired": 0.1, "tumour": 1.0, "gradient_penalty": 100.0}
@@ -70,9 +70,7 @@ class TCMGAN(PairwiseTranslation):
         segmentor_rate: float = 1e-3,
     ) -> None:
         super().__init__(arguments(locals()), max(2**levels, StackSegmentor.size_multiple), len(sequences) * slices)
-        if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
-            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(WEIGHTS)}.")
-        self.weights = {**WEIGHTS, **(weights or {})}
+        self.weights = loss_weights(WEIGHTS, weights)
         self.sources = [self.index(s) for s in (self.sequences if translate_from is None else translate_from)]
         self.need_all(len(self.sources), len(self.sequences))
         lesions = [v for v in range(1, len(classes)) if v not in healthy]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..systems.base import TrainingStep
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from .munit import Munit
 from .translated import TranslateAndSegment
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..networks.unet import UNet
-from ..systems.translation import arguments
+from ..systems.settings import arguments
 from .slicewise import SlicewiseSegmenter
 
 

@@ -177,7 +177,7 @@ def _record(folder: Path, config: Mapping[str, Any], overrides: list[str], data:
     """What is needed to repeat the run."""
     save_config(config, folder / "config.yaml")
     record = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": command(),
         "overrides": overrides,
         "seed": config["seed"],
         "commit": commit(),
@@ -190,6 +190,13 @@ def _record(folder: Path, config: Mapping[str, Any], overrides: list[str], data:
         "validation": [s.name for s in data.validation],
     }
     (folder / "run.json").write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+def command() -> str:
+    """The command of this process as a user types it, without the places of programs on this machine."""
+    program = Path(sys.argv[0])
+    start = ["disentangle"] if program.stem in ("__main__", "disentangle") else ["python", program.name]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def commit() -> str | None:

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
+SHOWN = 8
+"""Maps that a system with a feature map of very many channels shows of it (:meth:`System.anatomy_maps`)."""
+
 
 @dataclass(frozen=True)
 class Capabilities:

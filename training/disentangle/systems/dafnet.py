@@ -28,6 +28,7 @@ from ..networks.style import AnatomyStyleEncoder, sample_style
 from ..networks.unet import UNetDecoder, UNetEncoder
 from .adversaries import Adversaries
 from .base import Batch, Capabilities, Factors, System, TrainingStep
+from .settings import arguments, check_choice, check_sequences, loss_weights
 from .views import View, draw, select, total
 
 FIDELITY = {
@@ -116,18 +117,14 @@ class DAFNet(System):
         clip_norm: float | None = None,
     ) -> None:
         super().__init__()
-        self.config = {
-            key: list(value) if isinstance(value, (tuple, list)) else value
-            for key, value in locals().items()
-            if key not in ("self", "__class__")
-        }
+        self.config = arguments(locals())
         multiple = 32 if decoder == "spade" else 16
         self._check(multiple)
         chosen = FIDELITY[fidelity]
         self.binarise = binarise or chosen["binarise"]
         self.regression_anatomy = regression_anatomy or chosen["regression_anatomy"]
         norm = norm or chosen["norm"]
-        self.weights = {**self.WEIGHTS, **(weights or {})}
+        self.weights = loss_weights(self.WEIGHTS, weights)
         self.diagnostics = {}
         self.capabilities = Capabilities(
             sequences=tuple(sequences),
@@ -171,14 +168,11 @@ class DAFNet(System):
     def _check(self, multiple: int) -> None:
         """Refuse settings that make no system."""
         config = self.config
-        if not config["sequences"] or len(set(config["sequences"])) != len(config["sequences"]):
-            raise InputError("The sequences of a system must be named, each once.")
-        if unknown := sorted(set(config["weights"] or {}) - set(self.WEIGHTS)):
-            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(self.WEIGHTS)}.")
+        check_sequences(config["sequences"])
         choices = {"decoder": ("film", "spade"), "fidelity": tuple(FIDELITY), "regression_anatomy": ("same", "encoded")}
         for key, allowed in choices.items():
-            if config[key] is not None and config[key] not in allowed:
-                raise InputError(f'Unknown {key} "{config[key]}"; use one of: {", ".join(allowed)}.')
+            if config[key] is not None:
+                check_choice(key, config[key], allowed)
         if len(config["size"]) != 2 or any(n % multiple for n in config["size"]):
             raise InputError(f"system.size must be two multiples of {multiple}, not {config['size']}.")
 

@@ -17,7 +17,7 @@ from ..adversarial_losses import discriminator_loss, generator_loss
 from ..errors import InputError
 from ..networks.multiscale import PatchDiscriminator
 from .base import Batch, TrainingStep
-from .translation import arguments
+from .settings import arguments, check_choice
 from .unpaired import DisentangledDomains, partners
 
 FIDELITY = {
@@ -101,14 +101,11 @@ class Dalace(DisentangledDomains):
         betas: Sequence[float] | None = None,
     ) -> None:
         config = arguments(locals())
-        if fidelity not in FIDELITY:
-            raise InputError(f'Unknown fidelity "{fidelity}"; use "recommended" or "paper".')
+        check_choice("fidelity", fidelity, tuple(FIDELITY))
         choice = FIDELITY[fidelity]
         ce_updates = ce_updates or choice["ce_updates"]
-        if ce_updates not in ("all", "segmentor"):
-            raise InputError(f'Unknown ce_updates "{ce_updates}"; use "all" or "segmentor".')
-        if agnostic_by not in ("own", "source"):
-            raise InputError(f'Unknown agnostic_by "{agnostic_by}"; use "own" or "source".')
+        check_choice("ce_updates", ce_updates, ("all", "segmentor"))
+        check_choice("agnostic_by", agnostic_by, ("own", "source"))
         if len(classes) < 2:
             raise InputError("DALACE learns from labels; name at least two classes in system.classes.")
         super().__init__(

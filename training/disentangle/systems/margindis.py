@@ -30,6 +30,7 @@ from ..networks.sequence_classifier import SequenceClassifier
 from ..networks.style import StyleEncoder, sample_style
 from .base import Batch, Capabilities, Factors, System, TrainingStep
 from .draws import random_subset
+from .settings import arguments, check_choice, check_sequences, loss_weights
 
 WEIGHTS = {
     "self": 1.0,
@@ -125,17 +126,9 @@ class MarginDis(System):
         weight_decay: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.config = {
-            key: list(value) if isinstance(value, (tuple, list)) else value
-            for key, value in locals().items()
-            if key not in ("self", "__class__")
-        }
-        if not sequences or len(set(sequences)) != len(sequences):
-            raise InputError("The sequences of a system must be named, each once.")
-        if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
-            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(WEIGHTS)}.")
-        if imputation_style not in ("own", "default", "mixed"):
-            raise InputError(f'Unknown imputation_style "{imputation_style}"; use "own", "default" or "mixed".')
+        self.config = arguments(locals())
+        check_sequences(sequences)
+        check_choice("imputation_style", imputation_style, ("own", "default", "mixed"))
         self.capabilities = Capabilities(
             sequences=tuple(sequences),
             targets=tuple(sequences),
@@ -147,7 +140,7 @@ class MarginDis(System):
             style_dim=style_dim,
         )
         self.sequences = tuple(sequences)
-        self.weights = {**WEIGHTS, **(weights or {})}
+        self.weights = loss_weights(WEIGHTS, weights)
         self.diagnostics = {}
 
         anatomy_encoder = partial(StridedUNetEncoder, slices, anatomy_channels, width=width, norm=norm, hard=hard)

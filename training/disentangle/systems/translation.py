@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,21 +11,12 @@ from torch import Tensor
 from .. import losses
 from ..errors import InputError
 from ..networks.stack_segmentor import StackSegmentor
-from .base import Batch, Capabilities, Factors, System, TrainingStep
+from .base import SHOWN, Batch, Capabilities, Factors, System, TrainingStep
 from .draws import random_one, random_subset, stacked
+from .settings import check_choice
 
 FIDELITIES = ("recommended", "paper")
-SHOWN = 8
 COMPLETIONS = ("subset", "one", "none")
-
-
-def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A constructor's ``locals()`` as the configuration that a system records."""
-    return {
-        key: list(value) if isinstance(value, (tuple, list)) else value
-        for key, value in values.items()
-        if key not in ("self", "__class__")
-    }
 
 
 class TranslationSystem(System):
@@ -176,13 +166,3 @@ class TranslationSystem(System):
     def merged(self, images: Tensor, keep: Tensor, mask: Tensor) -> Tensor:
         """Anatomy (B, C, h, w) of the images (n, B, S, H, W) that ``keep`` (n, B) picks for each sample."""
         raise NotImplementedError
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse a setting that is not one of the choices.
-
-    Raises:
-        InputError: it is not.
-    """
-    if value not in choices:
-        raise InputError(f'Unknown {name} "{value}"; use one of: {", ".join(choices)}.')

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..adversarial_losses import KINDS, discriminator_loss, generator_loss, gradient_penalty
-from ..errors import InputError
 from ..networks.ac_discriminator import ACDiscriminator
 from ..networks.translation import ResNetTranslator
 from ..networks.unet128 import UNet128
 from .base import Batch, Factors, TrainingStep
 from .draws import Translation, draw_translations
-from .translation import TranslationSystem, arguments, check_choice
+from .settings import arguments, check_choice, loss_weights
+from .translation import TranslationSystem
 
 WEIGHTS = {
     "paired": 1.0,
@@ -126,8 +126,6 @@ class UCD(TranslationSystem):
         config = arguments(locals())
         check_choice("gan", gan, tuple(KINDS))
         check_choice("fidelity", fidelity, tuple(PRESETS))
-        if unknown := sorted(set(weights or {}) - set(WEIGHTS)):
-            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(WEIGHTS)}.")
         chosen = {k: preset if config[k] is None else config[k] for k, preset in PRESETS[fidelity].items()}
         check_choice("backbone", chosen["backbone"], ("resnet", "unet128"))
         check_choice("code_at", chosen["code_at"], ("bottleneck", "all"))
@@ -142,7 +140,7 @@ class UCD(TranslationSystem):
             translator = UNet128(slices, slices, levels=levels, **place, **shape)
         super().__init__(config, translator.size_multiple, translator.packed_channels)
         self.chosen = chosen
-        self.weights = {**WEIGHTS, **(weights or {})}
+        self.weights = loss_weights(WEIGHTS, weights)
         self.translator = translator
         self.discriminator = None
         if self.weights["adversarial"] or self.weights["classification"]:

@@ -18,8 +18,8 @@ from ..errors import InputError
 from ..networks.multiscale import MultiScaleDiscriminator
 from ..networks.resnet import DomainAutoencoder
 from ..networks.unet import UNet
-from .base import Batch, Capabilities, Factors, System
-from .translation import SHOWN
+from .base import SHOWN, Batch, Capabilities, Factors, System
+from .settings import check_sequences, loss_weights
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class UnpairedSystem(System):
         anatomy_channels: int,
     ) -> None:
         super().__init__()
-        if not sequences or len(set(sequences)) != len(sequences):
-            raise InputError("The sequences of a system must be named, each once.")
-        if unknown := sorted(set(weights or {}) - set(self.WEIGHTS)):
-            raise InputError(f"Unknown loss weight {', '.join(unknown)}; use {', '.join(self.WEIGHTS)}.")
+        check_sequences(sequences)
         self.domains = check_domains(sequences, domains)
         names = tuple(self.domains)
         if len(names) < 2:
@@ -78,7 +75,7 @@ class UnpairedSystem(System):
         self.annotated = (self.source,) if annotated is None else tuple(annotated)
         if unknown := sorted(set(self.annotated) - set(names)):
             raise InputError(f"system.annotated names {', '.join(unknown)}, not one of {', '.join(names)}.")
-        self.weights = {**self.WEIGHTS, **(weights or {})}
+        self.weights = loss_weights(self.WEIGHTS, weights)
         self.diagnostics = {}
         self.capabilities = Capabilities(
             sequences=tuple(sequences),

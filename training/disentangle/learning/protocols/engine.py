@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...progress import Progress
-from ..train import commit
+from ..train import command, commit
 from .cohort import for_all, test_subjects
 from .protocol import Protocol, Scores
 from .report import ALL, Report, Score
@@ -90,7 +88,7 @@ def column_name(column: str, condition: Condition) -> str:
 
 def _about(overrides: Sequence[str]) -> dict[str, Any]:
     return {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": command(),
         "overrides": list(overrides),
         "machine": f"{platform.machine()}, "
         + (torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads")
