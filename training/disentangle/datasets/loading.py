@@ -17,9 +17,11 @@ from ..progress import Progress
 from ..study import Image, Study
 from .cases import Case, Layout
 from .labels import known_class
+from .layouts import layout_module
 from .layouts.chaos import DicomSlices
 from .stacks import stack_subject, turned
-from .volumes import Subject, cached
+from .versions import code_version
+from .volumes import MAKERS, Subject, cached
 
 PAIRS = ("expert", "position", "random", "none")
 REACH = 2
@@ -84,6 +86,8 @@ def load_cases(
     if layout.registered:
         preprocessing = replace(loading.preprocessing, **layout.preprocessing)
         loading = replace(loading, preprocessing=preprocessing, pairs="none", size=None, centred=False)
+    through = ("datasets.loading", "datasets.stacks", "datasets.cases", *MAKERS)
+    code = code_version(("preprocessing.prepare", layout_module(layout.name)), through)
     for index, case in enumerate(cases):
         progress("data set", index / len(cases), case.subject)
         alone = not layout.registered and loading.pairs == "none"
@@ -91,7 +95,7 @@ def load_cases(
         for names in groups:
             settings = replace(loading, sequences=names)
             shown = asdict(settings) | {"preprocessing": settings.preprocessing.to_dict()}
-            key = [layout.name, case.subject, case.group, shown, _state(case)]
+            key = [layout.name, case.subject, case.group, shown, _state(case), code]
             subjects.append(cached(cache, key, lambda c=case, s=settings: _made(c, layout, s)))
     progress("data set", 1.0)
     return subjects

@@ -13,13 +13,22 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..phantoms import ABDOMEN_CLASSES, BRAIN_CLASSES, HEART_CLASSES, HEART_CLASSES_RV, create_phantom, phantom_kinds
+from ..phantoms import (
+    ABDOMEN_CLASSES,
+    BRAIN_CLASSES,
+    HEART_CLASSES,
+    HEART_CLASSES_RV,
+    create_phantom,
+    phantom_kinds,
+    phantom_module,
+)
 from ..phantoms.abdomen import AbdomenPhantomConfig
 from ..phantoms.heart import HeartPhantomConfig
 from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
 from ..progress import Progress
 from .stacks import STACKED
-from .volumes import Subject, cache_path, cached
+from .versions import code_version
+from .volumes import MAKERS, Subject, cache_path, cached
 
 CLASSES = {
     "brain": BRAIN_CLASSES,
@@ -106,9 +115,8 @@ _Job = tuple[int, dict[str, Any], dict[str, Any], str, str]
 
 def _key(job: _Job) -> dict[str, Any]:
     seed, arguments, preprocessing, _, kind = job
-    key = {"phantom": seed, "arguments": arguments, "preprocessing": preprocessing}
-    # Brains came first; their keys do not name them.
-    return key if kind == "brain" else key | {"kind": kind}
+    code = code_version((phantom_module(kind), "preprocessing.prepare"), ("datasets.phantoms", *MAKERS))
+    return {"phantom": seed, "kind": kind, "arguments": arguments, "preprocessing": preprocessing, "code": code}
 
 
 def _load(job: _Job) -> Subject:

@@ -12,12 +12,11 @@ from ..errors import InputError
 from ..preprocessing import PreprocessingConfig, prepare
 from ..progress import Progress
 from ..study import Study
-from .volumes import Subject, cached
+from .versions import code_version
+from .volumes import MAKERS, Subject, cached
 
 
-def find_studies(
-    folder: str | Path, include: Iterable[str] = ("*",), exclude: Iterable[str] = ()
-) -> list[Path]:
+def find_studies(folder: str | Path, include: Iterable[str] = ("*",), exclude: Iterable[str] = ()) -> list[Path]:
     """Folders in the study layout (they hold a study.json), by name patterns.
 
     Args:
@@ -66,6 +65,7 @@ def load_studies(
         part("studies", 0.0, folder.name)
         group = next((g[0] for g in same_subject if any(fnmatchcase(folder.name, p) for p in g)), folder.name)
         key = {"study": _content_hash(folder), "preprocessing": config.to_dict(), "name": folder.name, "group": group}
+        key["code"] = code_version(("preprocessing.prepare",), ("datasets.studies", *MAKERS))
         subjects.append(cached(cache, key, lambda f=folder, g=group, p=part: _prepare(f, config, g, p)))
     progress("studies", 1.0)
     return subjects

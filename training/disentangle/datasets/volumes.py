@@ -17,8 +17,11 @@ from ..preprocessing import PreparedStudy
 from ..study import write_atomically
 from .labels import training_labels
 
-CACHE_VERSION = 1
-"""Raised whenever cached volumes of an earlier version must not be used any more."""
+CACHE_VERSION = 2
+"""Raised whenever cached volumes must not be used any more though the code that made them is the same (another
+atlas); what the code is, the keys tell by :func:`.versions.code_version`."""
+MAKERS = ("datasets.volumes", "datasets.labels")
+"""Modules that every cached subject went through; for :func:`.versions.code_version`."""
 _MARGIN = 2
 
 

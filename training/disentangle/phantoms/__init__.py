@@ -27,6 +27,11 @@ def phantom_kinds() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
+def phantom_module(kind: str) -> str:
+    """Where phantoms of a kind are made: "phantoms.heart"."""
+    return ".".join(_KINDS[kind][0].__module__.split(".")[1:])
+
+
 def create_phantom(kind: str, seed: int, **config: Any) -> Phantom:
     """A digital subject of one of :func:`phantom_kinds`; ``config`` are the fields of that kind's configuration.
 
@@ -59,5 +64,6 @@ __all__ = [
     "create_phantom",
     "heart_phantom",
     "phantom_kinds",
+    "phantom_module",
     "write_phantom",
 ]

@@ -41,6 +41,11 @@ def layout(name: str) -> Layout:
     return import_module(f".{LAYOUTS[name][0]}", __name__).LAYOUTS[name]
 
 
+def layout_module(name: str) -> str:
+    """Where a layout is read: "datasets.layouts.brats"."""
+    return f"datasets.layouts.{LAYOUTS[name][0]}"
+
+
 def find_cases(
     name: str,
     folder: str | Path,
