@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,13 @@ def test_the_final_checkpoint_carries_the_mean_style_of_each_sequence(trained):
     for sequence in ("T1", "T2"):
         assert torch.allclose(system.default_style(sequence), expected[sequence], atol=1e-5)
         assert system.default_style(sequence).abs().sum() > 0
+
+
+def test_persons_of_other_domains_have_no_part_in_the_mean_styles(trained):
+    system = system_from_checkpoint(load_checkpoint(trained))
+    other = replace(ball(1), images={"CT": ball(1).images["T1"]})
+    expected, found = mean_styles(system, [ball(0)]), mean_styles(system, [ball(0), other])
+    assert all(torch.equal(found[s], expected[s]) for s in expected)
 
 
 def test_cancelling_keeps_what_was_learnt_so_far(run, tmp_path):

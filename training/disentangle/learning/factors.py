@@ -67,6 +67,8 @@ def mean_styles(system: System, subjects: Sequence[Subject], every: int = 4) -> 
     system.eval()
     sums: dict[str, dict[str, list[Tensor]]] = {"study": {}, "phantom": {}}
     for subject in subjects:
+        if not set(system.capabilities.sequences) & set(subject.images):
+            continue  # unpaired sets have persons of other domains too
         areas = torch.from_numpy(subject.mask.sum(axis=(1, 2)))
         wide = areas >= 0.25 * areas.max()
         for part, _, _, factors in chunks(system, subject, every=every):
