@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage
 
+from disentangle.datasets.pairs import PairSampler, PairSamplingConfig
+from disentangle.datasets.phantoms import load_phantoms, preprocessing_of
 from disentangle.datasets.stacks import STACKED, stack_subject, turned
 from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
+from disentangle.inference.framing import Frame
 from disentangle.losses import UNLABELLED
+from disentangle.phantoms import create_phantom
 from disentangle.preprocessing import PreprocessingConfig, prepare
 from disentangle.preprocessing.resampling import slice_axes
 from disentangle.study import Image, Study
@@ -91,6 +97,47 @@ def test_training_sees_what_inference_prepares(normalization, black):
     there, here = prepared.images["T2SPIR"], subject.images["T2SPIR"].astype(np.float32)
     assert here.min() >= -1 and here.max() <= 1 and here.std() > 0.1
     assert np.allclose(there, here, atol=2e-3)
+
+
+HALF = 2.0**-12
+"""What storing values of [-1, 1] in half precision may change."""
+
+
+@pytest.mark.parametrize("size", [None, (48, 32)])
+@pytest.mark.parametrize("shape", [(40, 40), (41, 33), (60, 71)])
+@pytest.mark.parametrize(("old", "new"), [(1.5, 1.5), (1.5, 2.0), (2.1, 1.6)])
+def test_inference_reads_the_pixels_that_training_reads(old, new, shape, size):
+    """Whatever the pixels and their number: the frame cuts and pads both alike, down to the rounding of storage."""
+    array = ndimage.gaussian_filter(np.random.default_rng(1).normal(400, 3000, (3, *shape)), (0, 2, 2))
+    image = Image(np.rint(array).astype(np.int16), np.diag([-old, old, 8.0, 1.0]), "LGE")
+    settings = config(new, "slice_percentile")
+    shown = turned(image, slice_axes(image.grid.direction, image.spacing))
+    subject = stack_subject("a", "a", {"LGE": shown.array}, {}, tuple(shown.spacing), settings, size)
+    prepared = prepare(Study({"LGE": image}, "a"), settings)
+    there = Frame(prepared.mask, 16, size).into(torch.from_numpy(prepared.images["LGE"]), settings.background).numpy()
+    here = subject.images["LGE"].astype(np.float32)
+    if size is None:
+        rows, columns = ((n - m) // 2 for n, m in zip(there.shape[1:], here.shape[1:], strict=True))
+        there = there[:, rows : rows + here.shape[1], columns : columns + here.shape[2]]
+    assert here.std() > 0.2
+    assert np.abs(there - here).max() <= HALF + 1e-5
+    # And the way back: what was found lies on the pixels of the input.
+    back = prepared.to_input(prepared.images["LGE"], "LGE")
+    assert back.grid.same_as(image.grid)
+    inner = np.s_[:, 4:-4, 4:-4]
+    assert np.corrcoef(back.array[inner].ravel(), image.array[inner].ravel())[0, 1] > 0.9
+
+
+def test_phantoms_smaller_than_a_network_reads_get_the_border_of_inference(tmp_path):
+    arguments = {"size": [33, 40], "spacing": [4.0, 4.0, 12.0], "slices": 3}
+    settings = PreprocessingConfig.from_dict(preprocessing_of("heart", arguments))
+    (subject,) = load_phantoms([3], arguments, [], settings, tmp_path, kind="heart", size=(48, 32))
+    assert subject.mask.shape == (3, 48, 33) and subject.mask.all()
+    prepared = prepare(Study(create_phantom("heart", 3, **arguments).study.images), settings, "LGE")
+    frame = Frame(prepared.mask, 16, (48, 32))
+    batch = PairSampler([subject], ("LGE",), (), PairSamplingConfig(1, [(48, 32)], rotation=0)).batch(0)
+    shown = frame.into(torch.from_numpy(prepared.images["LGE"]), settings.background)
+    assert min(float((batch["images"]["LGE"][0, 0] - plane).abs().max()) for plane in shown) <= HALF + 1e-5
 
 
 def test_turned_images_keep_their_places_in_space():

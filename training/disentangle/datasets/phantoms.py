@@ -26,7 +26,7 @@ from ..phantoms.abdomen import AbdomenPhantomConfig
 from ..phantoms.heart import HeartPhantomConfig
 from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
 from ..progress import Progress
-from .stacks import STACKED
+from .stacks import STACKED, framed
 from .versions import code_version
 from .volumes import MAKERS, Subject, cache_path, cached
 
@@ -66,6 +66,7 @@ def load_phantoms(
     workers: int = 1,
     progress: Progress | None = None,
     kind: str = "brain",
+    size: tuple[int, int] | None = None,
 ) -> list[Subject]:
     """One phantom per seed, from the cache where it is there.
 
@@ -83,6 +84,7 @@ def load_phantoms(
         workers: processes that generate missing ones.
         progress: reports subject by subject.
         kind: of :func:`.phantoms.phantom_kinds`.
+        size: (H, W) that a network reads: smaller stacks get a black border, as in inference.
 
     Raises:
         InputError: an unknown kind, or an impossible configuration.
@@ -105,7 +107,7 @@ def load_phantoms(
     subjects = []
     for index, job in enumerate(jobs):
         progress("phantoms", index / len(jobs), f"{index + 1} of {len(jobs)}")
-        subjects.append(_load(job))
+        subjects.append(_bordered(_load(job), size, config.background) if kind in _STACKS and size else _load(job))
     progress("phantoms", 1.0)
     return subjects
 
@@ -141,21 +143,32 @@ def _make(job: _Job) -> Subject:
 
 
 def _stack(prepared: PreparedStudy, about: dict[str, Any]) -> Subject:
-    """A prepared stack without the padding around what the reference shows."""
-    inside = [np.flatnonzero(prepared.mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(int(index[0]), int(index[-1]) + 1) for index in inside)
-    # The values of phantoms' labels are the classes already.
-    own = {s: array[box].astype(np.uint8) for s, array in prepared.sequence_labels.items()}
+    """A prepared stack; the values of phantoms' labels are the classes already."""
+    own = {s: array.astype(np.uint8) for s, array in prepared.sequence_labels.items()}
     return Subject(
         prepared.study.name,
         prepared.study.name,
-        {s: array[box].astype(np.float16) for s, array in prepared.images.items()},
-        np.ones(own[prepared.reference].shape, bool),
+        {s: array.astype(np.float16) for s, array in prepared.images.items()},
+        prepared.mask,
         own[prepared.reference],
         tuple(float(v) for v in prepared.grid.spacing),
         "phantom",
         about,
         own,
+    )
+
+
+def _bordered(subject: Subject, size: tuple[int, int], background: float) -> Subject:
+    """A stack in the middle of slices of at least a size."""
+    old = subject.mask.shape[1:]
+    new = tuple(max(n, wanted) for n, wanted in zip(old, size, strict=True))
+    middle = (old[0] // 2, old[1] // 2)
+    return replace(
+        subject,
+        images={s: framed(array, new, middle, background) for s, array in subject.images.items()},
+        mask=np.ones((len(subject.mask), *new), bool),
+        labels=framed(subject.labels, new, middle, 0),
+        sequence_labels={s: framed(array, new, middle, 0) for s, array in subject.sequence_labels.items()},
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from ..losses import UNLABELLED
 from ..preprocessing import PreprocessingConfig
 from ..preprocessing.bias import bias_field
 from ..preprocessing.normalization import apply, measure
+from ..preprocessing.planes import order_along, plane_grid_of, turned_grid
 from ..preprocessing.resampling import coverage, resample
 from ..study import Grid, Image
 from .volumes import Subject
@@ -44,9 +44,9 @@ def stack_subject(
 ) -> Subject:
     """A subject whose sequences lie on one grid of slices, slice k of one beside slice k of another, but unregistered.
 
-    Every sequence is resampled in its own plane, normalised and then cropped or padded, as :func:`.prepare` and the
-    frame of a network do in inference; slices stay slices, none is interpolated. The mask is everything, padding
-    included: a network reads whole slices.
+    Every sequence is resampled in its own plane, normalised and then cropped or padded, as :func:`.prepare` (on the
+    same grid, :mod:`.preprocessing.planes`) and the frame of a network do in inference; slices stay slices, none is
+    interpolated. The mask is everything, padding included: a network reads whole slices.
 
     Args:
         name: study name.
@@ -95,24 +95,6 @@ def stack_subject(
     return Subject(name, group, found, np.ones(shared.shape, bool), shared, first, source, dict(about or {}), own)
 
 
-def plane_grid_of(grid: Grid, pixel: Sequence[float]) -> Grid:
-    """The extent of the same slices with other pixels, the middle pixel on the middle pixel.
-
-    Args:
-        grid: of a stack of slices.
-        pixel: spacing of columns and rows in mm.
-    """
-    old = grid.spacing
-    new = np.array([*pixel, old[2]])
-    depth, rows, columns = grid.shape
-    height, width = round(rows * old[1] / new[1]), round(columns * old[0] / new[0])
-    affine = grid.affine.copy()
-    affine[:3, :3] = grid.direction * new
-    corner = np.array([columns // 2, rows // 2, 0.0]) * old - np.array([width // 2, height // 2, 0.0]) * new
-    affine[:3, 3] = grid.origin + grid.direction @ corner
-    return Grid((depth, height, width), affine)
-
-
 def framed(volume: np.ndarray, size: tuple[int, int], middle: tuple[int, int], value: float) -> np.ndarray:
     """Slices (K, J, I) cropped and padded to (K, H, W), pixel ``middle`` (row, column) at (H // 2, W // 2)."""
     result = np.full((len(volume), *size), value, volume.dtype)
@@ -128,17 +110,10 @@ def framed(volume: np.ndarray, size: tuple[int, int], middle: tuple[int, int], v
 
 def turned(image: Image, axes: np.ndarray) -> Image:
     """An image whose array axes (permuted and flipped, not resampled) run nearest to the columns of ``axes``."""
-    direction = image.grid.direction
-    nearness = axes.T @ direction
-    order = max(permutations(range(3)), key=lambda p: sum(abs(nearness[t, s]) for t, s in enumerate(p)))
+    order, flipped = order_along(image.grid.direction, axes)
     array = image.array.transpose([2 - order[2 - n] for n in range(3)])
-    affine = image.affine.copy()
-    affine[:3, :3] = image.affine[:3, list(order)]
-    for target, source in enumerate(order):
-        if nearness[target, source] < 0:
-            array = np.flip(array, 2 - target)
-            affine[:3, 3] += affine[:3, target] * (array.shape[2 - target] - 1)
-            affine[:3, target] *= -1
+    array = np.flip(array, [2 - axis for axis in range(3) if flipped[axis]])
+    affine = turned_grid(image.grid, axes).affine
     return Image(np.ascontiguousarray(array), affine, image.sequence, image.source)
 
 

@@ -103,6 +103,7 @@ def load_data(
             settings["workers"],
             progress.part(0.6, 1),
             settings["kind"],
+            _frame(config["system"]),
         )
         found.training.extend(phantoms[: settings["subjects"]])
         found.validation.extend(phantoms[settings["subjects"] :])

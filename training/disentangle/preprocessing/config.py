@@ -22,8 +22,9 @@ class PreprocessingConfig:
         spacing: voxel size (i, j, k) of the working grid in mm.
         own_slices: keep the slices of the reference as they are (2-D acquisitions): the working grid has its slice
             axis and its slice distance, and ``spacing`` holds in the plane only. Needs the pose "reference". Stacks
-            whose headers do not overlap are then laid over each other by their middles.
-        size_multiple: the in-plane size of the working grid is padded to multiples of this.
+            whose headers do not overlap are then laid over each other by their middles. Without a mask (``mask``
+            "none") the working grid has their extent, neither padded nor cut.
+        size_multiple: the in-plane size of the working grid around a mask is padded to multiples of this.
         margin_mm: kept around the bounding box of the mask.
         registration: "auto" registers rigidly where the identity is not already optimal; "rigid" and "affine" always
             register; "none" trusts the headers.

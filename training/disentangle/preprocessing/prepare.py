@@ -14,6 +14,7 @@ from . import normalization
 from .bias import bias_field
 from .config import PreprocessingConfig
 from .masks import head_mask, is_skull_stripped, stripped_mask
+from .planes import plane_grid_of, turned_grid
 from .pose import AtlasPose, align_atlas
 from .prepared import PreparedStudy, Step, home_of
 from .registration import nearest_rotation, overlap_gap, register, require_overlap, search_from_identity
@@ -92,7 +93,12 @@ class _Preparation:
             axes = canonical_axes(stack.direction)
         else:
             axes = nearest_rotation(np.linalg.inv(self.matrices[space])[:3, :3]) @ turn
-        grid, on_grid = self.working_grid(axes, mask, self.matrices[space])
+        if self.config.own_slices and self.config.mask == "none":
+            # As training has them, to the pixel, see datasets/stacks.py.
+            grid = plane_grid_of(turned_grid(stack, axes), self.config.spacing[:2])
+            on_grid = np.ones(grid.shape, dtype=bool)
+        else:
+            grid, on_grid = self.working_grid(axes, mask, self.matrices[space])
         raw, seen = self.resample(grid, on_grid, self.progress.part(0.8, 0.95))
         return self.normalize(grid, on_grid, raw, seen, self.progress.part(0.95, 1.0))
 

@@ -1,0 +1,56 @@
+"""Grids of stacks of slices: the same for what a network learns from and for what it reads later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+
+from ..study import Grid
+
+
+def order_along(direction: np.ndarray, axes: np.ndarray) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """How to permute and flip the axes of a grid so that they run nearest to others.
+
+    Args:
+        direction: (3, 3) columns, those of the grid.
+        axes: (3, 3) columns, where they are to run.
+
+    Returns:
+        for each of ``axes`` the axis of the grid that takes its place, and whether it is flipped.
+    """
+    nearness = axes.T @ direction
+    order = max(permutations(range(3)), key=lambda p: sum(abs(nearness[t, s]) for t, s in enumerate(p)))
+    return order, tuple(bool(nearness[target, source] < 0) for target, source in enumerate(order))
+
+
+def turned_grid(grid: Grid, axes: np.ndarray) -> Grid:
+    """The same voxels, counted along the axes that run nearest to the columns of ``axes``."""
+    order, flipped = order_along(grid.direction, axes)
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, list(order)]
+    size = [grid.size[source] for source in order]
+    for axis in range(3):
+        if flipped[axis]:
+            affine[:3, 3] += affine[:3, axis] * (size[axis] - 1)
+            affine[:3, axis] *= -1
+    return Grid(tuple(size[::-1]), affine)
+
+
+def plane_grid_of(grid: Grid, pixel: Sequence[float]) -> Grid:
+    """The extent of the same slices with other pixels, the middle pixel on the middle pixel.
+
+    Args:
+        grid: of a stack of slices.
+        pixel: spacing of columns and rows in mm.
+    """
+    old = grid.spacing
+    new = np.array([*pixel, old[2]])
+    depth, rows, columns = grid.shape
+    height, width = round(rows * old[1] / new[1]), round(columns * old[0] / new[0])
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.direction * new
+    corner = np.array([columns // 2, rows // 2, 0.0]) * old - np.array([width // 2, height // 2, 0.0]) * new
+    affine[:3, 3] = grid.origin + grid.direction @ corner
+    return Grid((depth, height, width), affine)
