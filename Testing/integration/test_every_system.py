@@ -15,12 +15,14 @@ import yaml
 from disentangle.bundles import Bundle
 from disentangle.cli import main
 from disentangle.datasets.phantoms import load_phantoms, preprocessing_of
+from disentangle.errors import InputError
 from disentangle.inference import Predictor
 from disentangle.learning.module import Learner
 from disentangle.metrics.overlap import dice
 from disentangle.phantoms import create_phantom
 from disentangle.preprocessing import PreprocessingConfig, prepare
 from disentangle.study import Image, Study
+from disentangle.worker.codec import read_study, write_study
 
 BRAIN = {"spacing": 8.0, "lesions": "ms", "sequences": ["T1", "T2", "FLAIR"], "common_grid": True}
 HEART = {"size": [48, 48], "spacing": [3.0, 3.0, 12.0], "slices": 3}
@@ -264,15 +266,23 @@ def test_slices_of_a_real_stack_stay_slices(bundle_of, folder):
     assert "reads slices of 48 x 48 pixels" in warnings
 
 
-def test_a_segmentation_is_scored_with_the_labels_of_the_first_input(bundle_of, folder):
+def test_a_segmentation_is_scored_with_the_labels_of_the_first_input(bundle_of, folder, tmp_path):
     study = Study.from_folder(study_of("heart", folder))
     predictor = Predictor(bundle_of("dafnet"), device="cpu")
     for sequence in ("cine", "LGE"):
-        result = predictor.run(study.subset([sequence]))
+        # Through the worker's wire, as in the panel.
+        arrived = read_study(write_study(study.subset([sequence]), tmp_path / sequence))
+        result = predictor.run(arrived)
         truth = study.sequence_labels[sequence].array
         found = result.segmentation.array
         expected = {info.name: dice(found == info.value, truth == info.value) for info in result.classes[1:]}
         assert result.report["quality"]["segmentation"] == pytest.approx(expected, abs=1e-3)
+        # Drawn on the same slices with a border around them.
+        labels = study.sequence_labels[sequence]
+        wider = labels.affine.copy()
+        wider[:3, 3] -= labels.affine[:3, :2].sum(axis=1) * 5
+        arrived.sequence_labels[sequence] = Image(np.pad(truth, ((0, 0), (5, 5), (5, 5))), wider)
+        assert predictor.run(arrived).report["quality"]["segmentation"] == pytest.approx(expected, abs=1e-3)
     study.sequence_labels.pop("LGE")
     assert "segmentation" not in predictor.run(study.subset(["LGE", "cine"])).report["quality"]
 
@@ -284,3 +294,12 @@ def test_synthetic_intensities_have_the_units_of_their_modality(bundle_of, folde
     assert -150 <= ct.min() < ct.max() <= 250
     t1 = predictor.run(study.subset(["CT"]), segment=False, synthesize=["T1"]).synthesized["T1"].array
     assert 0 <= t1.min() < t1.max() <= 1000
+
+
+def test_a_model_with_one_style_per_sequence_says_that_it_cannot_take_that_of_an_example(bundle_of, folder):
+    study = Study.from_folder(study_of("brain", folder))
+    wanted = {"segment": False, "synthesize": ["FLAIR"], "style_images": {"FLAIR": study["FLAIR"]}}
+    inputs = study.subset(["T1", "T2"])
+    with pytest.raises(InputError, match="has one style per sequence and cannot take that of an example"):
+        Predictor(bundle_of("ucd"), device="cpu").run(inputs, **wanted)
+    assert "FLAIR" in Predictor(bundle_of("margindis"), device="cpu").run(inputs, **wanted).synthesized

@@ -89,11 +89,17 @@ def wait_until(condition, seconds: float = 15.0) -> bool:
 
 
 def test_a_study_arrives_as_it_was_sent(tmp_path: Path, study: Study) -> None:
-    study = Study(study.images, "Müller", study.labels, study.masks, {1: "lesion"}, ["a warning"])
+    own = {"FLAIR": study.labels.with_array(study.labels.array + 1)}
+    study = Study(study.images, "Müller", study.labels, study.masks, {1: "lesion"}, ["a warning"], own)
     again = read_study(write_study(study, tmp_path / "study"))
     assert again.available == study.available
     assert (again.name, again.label_names, again.warnings) == ("Müller", {1: "lesion"}, ["a warning"])
-    for sent, got in [(study["T1"], again["T1"]), (study.labels, again.labels), (study.masks[""], again.masks[""])]:
+    for sent, got in [
+        (study["T1"], again["T1"]),
+        (study.labels, again.labels),
+        (study.masks[""], again.masks[""]),
+        (own["FLAIR"], again.sequence_labels["FLAIR"]),
+    ]:
         assert got.array.dtype == sent.array.dtype
         assert np.array_equal(got.array, sent.array)
         assert np.array_equal(got.affine, sent.affine)

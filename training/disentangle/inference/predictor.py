@@ -210,7 +210,11 @@ class Run:
         return self.prepared
 
     def styles(self, images: Mapping[str, Image]) -> dict[str, np.ndarray]:
-        """Modality factors of example images."""
+        """Modality factors of example images.
+
+        Raises:
+            InputError: the model's modality factor is a code of the sequence (translation), the same for every image.
+        """
         from .engine import Wanted
 
         found = {}
@@ -221,6 +225,11 @@ class Run:
                     example.images, example.mask, Wanted(segment=False, factors=True), progress
                 )
             found[target] = volumes.modality[target]
+            if np.allclose(found[target], self.system.default_style(target).cpu().numpy(), atol=1e-6):
+                raise InputError(
+                    f"The model {self.bundle.name} has one style per sequence and cannot take that of an example "
+                    f"({image.source or target}); leave the example out, or choose a model with modality factors."
+                )
         return found
 
     def infer(self, wanted: Wanted) -> Volumes:

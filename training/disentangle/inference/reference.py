@@ -46,15 +46,11 @@ def _on_first(prepared: PreparedStudy, name: str, first: str) -> np.ndarray:
 def score_segmentation(result: Result, study: Study, prepared: PreparedStudy, first: str) -> dict[str, float]:
     """Dice of the classes that the study's own labels share by name: those of the first input where every sequence has
     its own. Empty where there are none of it."""
-    labels, target = study.labels, prepared.study[first]
+    labels, working, target = study.labels, prepared.labels, prepared.study[first]
     if study.sequence_labels:
-        labels = study.sequence_labels.get(first)
-    if labels is None:
+        labels, working = study.sequence_labels.get(first), prepared.sequence_labels.get(first)
+    if labels is None or working is None:
         return {}
-    if labels.grid.same_as(target.grid):
-        values = labels.array
-    elif prepared.labels is not None and not study.sequence_labels:
-        values = prepared.to_input(prepared.labels, first, "nearest").array
-    else:
-        return {}
+    same = labels.grid.same_as(target.grid)
+    values = labels.array if same else prepared.to_input(working, first, "nearest").array
     return segmentation_quality(result.segmentation.array, values, study.label_names, result.classes)

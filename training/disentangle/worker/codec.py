@@ -25,7 +25,7 @@ from . import PROTOCOL
 _INDEX = "index.json"
 _TYPE = "$type"
 _RECORDS: dict[str, type] = {t.__name__: t for t in (Image, Guess, ClassInfo, SequenceFactors, Result)}
-_STUDY = ("images", "name", "labels", "masks", "label_names", "warnings")
+_STUDY = ("images", "name", "labels", "masks", "label_names", "warnings", "sequence_labels")
 
 
 def write_study(study: Study, folder: str | os.PathLike[str]) -> Path:
