@@ -81,7 +81,15 @@ class Engine:
         self.background = background
         self.device = next(system.parameters()).device
 
-    def run(self, images: Mapping[str, np.ndarray], mask: np.ndarray, wanted: Wanted, progress: Progress) -> Volumes:
+    def run(
+        self,
+        images: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+        wanted: Wanted,
+        progress: Progress,
+        first: int | None = None,
+        on_first: Callable[[np.ndarray, Volumes], None] | None = None,
+    ) -> Volumes:
         """Encode, fuse, segment and decode.
 
         Args:
@@ -89,6 +97,8 @@ class Engine:
             mask: (K, J, I) bool.
             wanted: what to compute.
             progress: stage "network".
+            first: the slice that the first batch holds (what the user looks at); None starts with the lowest.
+            on_first: called after the first batch with its slices and the volumes, which are unfinished elsewhere.
 
         Raises:
             Cancelled: within a batch.
@@ -106,6 +116,9 @@ class Engine:
                 f"{self._frame.lost(mask):.0%} of each slice, was left out."
             )
         store = _Store(self.system, self._frame, mask, wanted, tuple(images), self.background)
+        if first is not None:
+            start = int(np.searchsorted(slices, first)) - self.batch_size // 2
+            slices = np.roll(slices, -min(max(start, 0), max(len(slices) - self.batch_size, 0)))
         done = 0
         while done < len(slices):
             batch = slices[done : done + self.batch_size]
@@ -117,6 +130,8 @@ class Engine:
                     raise
                 self._shrink()
                 continue
+            if not done and on_first is not None:
+                on_first(batch, store.volumes)
             done += len(batch)
         progress(STAGE, 1.0, "finished the slices")
         return store.finish()

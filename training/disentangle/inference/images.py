@@ -28,7 +28,7 @@ class Output:
         self.wanted = wanted
         self.first = run.study.available[0]
 
-    def result(self, probabilities: bool, references: Mapping[str, Image]) -> Result:
+    def result(self, probabilities: bool, references: Mapping[str, Image], uncertainty: bool = False) -> Result:
         """Everything as images, with the report and the pictures."""
         run = self.run
         result = Result(report={})
@@ -36,7 +36,9 @@ class Output:
             progress("results", 0.0, "returning to the geometry of the first input")
             if self.wanted.segment:
                 result.classes = run.bundle.classes
-                result.segmentation, result.probabilities = self._segmentation(probabilities)
+                result.segmentation, result.probabilities = self.segmentation(probabilities)
+                if uncertainty:
+                    result.uncertainty = self._uncertainty()
             progress("results", 0.4, "intensities of the synthesised images")
             result.synthesized = {name: self._synthesized(name) for name in self.volumes.synthesized}
             if self.wanted.factors:
@@ -53,7 +55,7 @@ class Output:
         result.report = run.report.to_dict(result)
         return result
 
-    def _segmentation(self, keep: bool) -> tuple[Image, dict[str, Image]]:
+    def segmentation(self, keep: bool) -> tuple[Image, dict[str, Image]]:
         """Probabilities interpolated linearly, then the most probable class; class by class, to spare memory."""
         best = labels = affine = None
         kept: dict[str, Image] = {}
@@ -68,6 +70,16 @@ class Output:
             if keep:
                 kept[info.name] = image
         return Image(labels, affine, source="segmentation"), kept
+
+    def _uncertainty(self) -> Image:
+        """Entropy of the class probabilities, 0 where one class is certain, 1 where all are as probable."""
+        p = self.volumes.probabilities
+        entropy = np.zeros(p.shape[1:], np.float32)
+        for values in p:  # class by class, to spare memory
+            entropy -= values * np.log(np.maximum(values, 1e-12))
+        entropy *= self.prepared.mask / np.float32(np.log(max(len(p), 2)))
+        image = self.prepared.to_input(entropy, self.first, "linear", 0.0)
+        return Image(image.array, image.affine, source="uncertainty")
 
     def _synthesized(self, target: str) -> Image:
         """In intensity units, see ``PreparedStudy.units_of``; 0 (air, where a window gives the units) outside the mask,
@@ -100,9 +112,11 @@ class Output:
 
         quality = self.run.report.quality
         for target, reference in references.items():
-            quality.setdefault("synthesis", {})[target] = score_synthesis(
+            scores, difference = score_synthesis(
                 result.synthesized[target], reference, self.prepared, self.first, progress.part(0.8, 0.95)
             )
+            quality.setdefault("synthesis", {})[target] = scores
+            result.differences[target] = difference
         if result.segmentation is not None:
             scores = score_segmentation(result, self.run.whole, self.prepared, self.first)
             if scores:

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,8 @@ from .result import Result
 
 if TYPE_CHECKING:
     from ..systems.base import System
-    from .engine import Volumes, Wanted
+    from .engine import Engine, Volumes, Wanted
+    from .session import Session
 
 _SHARES = {
     "load": (0.0, 0.04),
@@ -62,6 +65,7 @@ class Predictor:
         self.batch_size = batch_size
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
         self._system: System | None = None
+        self.last: tuple[Run, Image | None] | None = None
 
     def run(
         self,
@@ -75,8 +79,12 @@ class Predictor:
         style_images: Mapping[str, Image] | None = None,
         progress: Progress | ProgressCallback | None = None,
         cancelled: Callable[[], bool] | None = None,
+        uncertainty: bool = False,
+        leave_out_target: bool = False,
+        point: Sequence[float] | None = None,
+        preview: Callable[[Image], None] | None = None,
     ) -> Result:
-        """Run on one study.
+        """Run on one study. Afterwards :attr:`session` answers further questions about it.
 
         Args:
             study: sequences that the bundle does not know are left out with a warning.
@@ -91,6 +99,12 @@ class Predictor:
                 the whole run; the stages are "load", those of the preprocessing ("register", "mask", "resample",
                 "normalize"), "network" and "results".
             cancelled: polled often; True stops with ``Cancelled``.
+            uncertainty: also the entropy of the class probabilities.
+            leave_out_target: a target that is there is made from the other sequences, and the real one is its
+                reference. A study that has nothing else makes it from itself.
+            point: LPS mm in the space of the first input; the slices around it come first.
+            preview: receives the class values of the first slices (a slab of the working grid) as soon as they are
+                there, where ``segment`` is asked for.
 
         Raises:
             InputError: nothing in the study can be used, the model cannot do what was asked, or the input is bad.
@@ -98,6 +112,7 @@ class Predictor:
         """
         if not isinstance(progress, Progress):
             progress = Progress(progress, cancelled)
+        self.last = None  # frees the study before
         run = Run(self, study, progress)
         targets = self._targets(synthesize)
         segment = bool(self.bundle.classes) if segment is None else segment
@@ -111,8 +126,19 @@ class Predictor:
         from .engine import Wanted
 
         wanted = Wanted(segment, targets, run.styles(examples), factors, cross_reconstructions)
-        volumes = run.infer(wanted)
-        return Output(run, prepared, volumes, wanted).result(probabilities, references)
+        if leave_out_target:
+            references = {**run.own_references(targets), **references}
+        volumes = run.infer(wanted, leave_out_target, point, preview)
+        result = Output(run, prepared, volumes, wanted).result(probabilities, references, uncertainty)
+        self.last = run, result.segmentation
+        return result
+
+    @property
+    def session(self) -> Session | None:
+        """The last study that was run, ready for further questions; None before the first run."""
+        from .session import Session
+
+        return None if self.last is None else Session(*self.last)
 
     def _targets(self, names: Sequence[str]) -> tuple[str, ...]:
         targets = tuple(dict.fromkeys(canonical(name) for name in names))
@@ -221,7 +247,7 @@ class Run:
         for target, image in images.items():
             with self.timed("style") as progress:
                 example = prepare(Study({target: image}), self.predictor.config, progress=progress)
-                volumes = self._engine(1, 1).run(
+                volumes = self.engine(1, 1).run(
                     example.images, example.mask, Wanted(segment=False, factors=True), progress
                 )
             found[target] = volumes.modality[target]
@@ -232,9 +258,22 @@ class Run:
                 )
         return found
 
-    def infer(self, wanted: Wanted) -> Volumes:
-        """Send the prepared study through the system."""
+    def own_references(self, targets: Sequence[str]) -> dict[str, Image]:
+        """Target -> the real image of it, of targets that are there and can be made of something else."""
+        there = [t for t in targets if t in self.prepared.images and len(self.prepared.images) > 1]
+        return {t: self.prepared.study[t] for t in there}
+
+    def infer(
+        self,
+        wanted: Wanted,
+        leave_out_target: bool = False,
+        point: Sequence[float] | None = None,
+        preview: Callable[[Image], None] | None = None,
+    ) -> Volumes:
+        """Send the prepared study through the system; see :meth:`Predictor.run`."""
         from .devices import memory_of_volumes
+        from .engine import Volumes, Wanted
+        from .slices import nearest_slice
 
         names = self.prepared.sequences
         images = len(wanted.targets) + (len(names) ** 2 if wanted.cross else len(names) if wanted.factors else 0)
@@ -244,15 +283,41 @@ class Run:
             self.prepared.grid.shape, len(names), channels, len(abilities.classes) if wanted.segment else 0, images
         ) / (1 << 20)
         with self.timed("network") as progress:
-            engine = self._engine(len(names), len(abilities.classes))
-            volumes = engine.run(self.prepared.images, self.prepared.mask, wanted, progress)
+            engine = self.engine(len(names), len(abilities.classes))
+            apart = list(self.own_references(wanted.targets)) if leave_out_target else []
+            together = replace(wanted, targets=tuple(t for t in wanted.targets if t not in apart))
+            some = bool(together.targets or together.segment or together.factors or together.cross)
+            parts = len(apart) + some
+            volumes = Volumes()
+            if some:
+                volumes = engine.run(
+                    self.prepared.images,
+                    self.prepared.mask,
+                    together,
+                    progress.part(0.0, 1.0 / parts),
+                    None if point is None else nearest_slice(self.prepared, point, self.study.available[0]),
+                    None if preview is None or not wanted.segment else partial(self._preview, preview),
+                )
+            for n, target in enumerate(apart, start=int(some)):
+                others = {name: image for name, image in self.prepared.images.items() if name != target}
+                alone = Wanted(segment=False, targets=(target,), styles=wanted.styles)
+                made = engine.run(others, self.prepared.mask, alone, progress.part(n / parts, (n + 1) / parts))
+                volumes.synthesized[target] = made.synthesized[target]
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
         self.report.features = volumes.features
         self.report.batch_size = engine.batch_size
         return volumes
 
-    def _engine(self, sequences: int, classes: int):
+    def _preview(self, preview: Callable[[Image], None], slices: np.ndarray, volumes: Volumes) -> None:
+        """Hand on the class values of adjacent slices, as a slab."""
+        labels = volumes.probabilities[:, slices].argmax(axis=0).astype(np.uint8)
+        affine = self.prepared.grid.affine.copy()
+        affine[:3, 3] += affine[:3, 2] * slices[0]
+        preview(Image(labels, affine, source="preview"))
+
+    def engine(self, sequences: int, classes: int) -> Engine:
+        """An engine for that many sequences and classes, its batches as large as memory allows."""
         from .devices import memory_per_slice, slices_at_once
         from .engine import Engine
 

@@ -10,20 +10,24 @@ from ..preprocessing import PreparedStudy, register
 from ..preprocessing.resampling import matrix_of, resample
 from ..progress import Progress
 from ..study import Image, Study
-from .quality import segmentation_quality, synthesis_quality
+from .quality import fit_scale, segmentation_quality, synthesis_quality
 from .result import Result
 
 
 def score_synthesis(
     synthetic: Image, reference: Image, prepared: PreparedStudy, first: str, progress: Progress
-) -> dict[str, Any]:
-    """PSNR, SSIM and MAE of a synthetic image on the grid of the first input.
+) -> tuple[dict[str, Any], Image]:
+    """PSNR, SSIM and MAE of a synthetic image on the grid of the first input, and the difference image there.
 
-    A reference on another grid is registered rigidly to the first input; one on the same grid is taken as it is.
+    A reference on another grid is registered rigidly to the first input; one on the same grid is taken as it is, and
+    so is an input of the study, whose place is known.
     """
     target = prepared.study[first]
-    registered = not reference.grid.same_as(target.grid)
-    if registered:
+    own = next((name for name in prepared.images if prepared.study[name] is reference), None)
+    registered = own is None and not reference.grid.same_as(target.grid)
+    if own is not None:
+        values = _on_first(prepared, own, first) if own == first else _in_own_units(prepared, own, first)
+    elif registered:
         found = register(reference, target, progress=progress)
         values = resample(reference.to_sitk(), target.grid, matrix_of(found.transform))
     else:
@@ -33,7 +37,14 @@ def score_synthesis(
     report = synthesis_quality(synthetic.array, values, inputs, mask)
     report["reference"] = reference.source
     report["reference_registered"] = registered
-    return report
+    difference = np.where(mask, fit_scale(synthetic.array, values, mask) - values, 0.0).astype(np.float32)
+    return report, Image(difference, target.affine, sequence=synthetic.sequence, source="synthetic minus reference")
+
+
+def _in_own_units(prepared: PreparedStudy, name: str, first: str) -> np.ndarray:
+    """An input on the grid of the first one, in its own intensities."""
+    image = prepared.working_image(prepared.denormalize(prepared.images[name], name))
+    return prepared.to_input(image.array, first, "linear").array
 
 
 def _on_first(prepared: PreparedStudy, name: str, first: str) -> np.ndarray:

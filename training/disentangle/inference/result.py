@@ -59,6 +59,10 @@ class Result:
         factors: sequence -> its factors, on the working grid.
         cross: (anatomy's sequence, appearance's sequence) -> image on the working grid, in the intensities of the
             appearance's sequence.
+        uncertainty: entropy of the class probabilities in [0, 1] on the grid of the first input; None when not asked
+            for.
+        differences: sequence -> synthesised, scaled to the reference, minus reference, on the grid of the first input,
+            where there was a reference.
         report: the JSON report of the command line.
         overview: (height, width, 3) uint8 picture of everything; None when there is nothing to show.
         cross_overview: the grid of cross-reconstructions, likewise.
@@ -70,6 +74,8 @@ class Result:
     synthesized: dict[str, Image] = field(default_factory=dict)
     factors: dict[str, SequenceFactors] = field(default_factory=dict)
     cross: dict[tuple[str, str], Image] = field(default_factory=dict)
+    uncertainty: Image | None = None
+    differences: dict[str, Image] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     overview: np.ndarray | None = None
     cross_overview: np.ndarray | None = None
@@ -92,8 +98,12 @@ class Result:
         if self.segmentation is not None:
             self.stage_segmentation(staging, folder / "segmentation.nii.gz")
         self.stage_probabilities(staging, folder / "probabilities")
+        if self.uncertainty is not None:
+            write_image(self.uncertainty, staging.path(folder / "uncertainty.nii.gz"), "entropy of the probabilities")
         for sequence, image in self.synthesized.items():
             write_image(image, staging.path(folder / f"synthetic_{sequence}.nii.gz"), SYNTHETIC)
+        for sequence, image in self.differences.items():
+            write_image(image, staging.path(folder / f"difference_{sequence}.nii.gz"), "synthetic minus reference")
         for sequence, factors in self.factors.items():
             place = folder / "factors" / sequence
             write_image(factors.input, staging.path(place / "input.nii.gz"), "input on the working grid")

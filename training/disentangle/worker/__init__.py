@@ -11,7 +11,25 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "predict", "id", ...}``          run a bundle on a study: ``bundle`` (name or folder), ``study`` and
                                                ``output`` (folders of ``codec.py``), and where wanted ``segment``,
                                                ``synthesize``, ``factors``, ``cross_reconstructions``,
-                                               ``probabilities``, ``device``
+                                               ``probabilities``, ``uncertainty``, ``leave_out_target``, ``device``;
+                                               ``examples`` (a folder of ``codec.py``: images whose appearance the
+                                               targets take); ``point`` (LPS mm: these slices come first) and
+                                               ``preview`` (folder for them)
+``{"request": "draw", "id", ...}``             one slice in another appearance: ``session``, ``slice`` or ``point``,
+                                               ``anatomy`` (sequence, or "fused"), ``style`` (numbers), ``units``
+                                               ({sequence: weight}), ``output`` (an ``.npy`` file)
+``{"request": "redraw", "id", ...}``           the same of every slice; ``output`` is a folder
+``{"request": "subset", "id", ...}``           segmentations from some sequences: ``session``, ``subsets`` (lists of
+                                               sequences), ``output``
+``{"request": "scores", "id", ...}``           figures of disentanglement: ``session``, ``output``
+``{"request": "adapt", "id", ...}``            learn from ``study`` (images ``corrected`` and ``original``):
+                                               ``session``, ``output``
+``{"request": "undo", "id", "session"}``       forget the last adaptation
+``{"request": "save", "id", "session",         store the adapted model among the user's own
+"name"}``
+``{"request": "compare", "id", "study"}``      scores of masks: a folder with ``pairs`` and ``spacing``
+``{"request": "batch", "id", ...}``            a study from files to files: ``folder``, ``output``, ``resume``, and
+                                               the fields of "predict"
 ``{"request": "cancel", "id"}``                stop that request, queued or running
 ``{"request": "close"}``                       end after the running request; so does the end of stdin, at once
 =============================================  ======================================================================
@@ -23,7 +41,9 @@ Events:
 ``{"event": "progress", "id", "stage", "fraction",     at most some 20 a second
 "message"}``
 ``{"event": "log", "text"}``                           made by the client from lines on stderr
-``{"event": "result", "id", ...}``                     ``output`` of a prediction, ``check`` of a check
+``{"event": "preview", "id", "output"}``               the slices that came first, of a prediction under way
+``{"event": "result", "id", ...}``                     ``output`` and ``session`` of a prediction, ``check`` of a check;
+                                                       of the others what they were asked for
 ``{"event": "cancelled", "id"}``                       it was stopped; nothing of it is left
 ``{"event": "error", "id", "kind", "message",          ``kind``: "input" (the user's), "failure" (a defect), and from
 "details"}``                                           the client "crash" and "start"; ``message`` is one sentence

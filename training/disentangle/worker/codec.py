@@ -18,13 +18,14 @@ import numpy as np
 from ..bundles import ClassInfo
 from ..errors import InputError
 from ..inference import Result, SequenceFactors
+from ..inference.scores import FactorScores
 from ..sequences import Guess
 from ..study import Image, Study, write_atomically
 from . import PROTOCOL
 
 _INDEX = "index.json"
 _TYPE = "$type"
-_RECORDS: dict[str, type] = {t.__name__: t for t in (Image, Guess, ClassInfo, SequenceFactors, Result)}
+_RECORDS: dict[str, type] = {t.__name__: t for t in (Image, Guess, ClassInfo, SequenceFactors, Result, FactorScores)}
 _STUDY = ("images", "name", "labels", "masks", "label_names", "warnings", "sequence_labels")
 
 
@@ -34,7 +35,7 @@ def write_study(study: Study, folder: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: read-only place, or no space left; then the folder is not there.
     """
-    return _write({name: getattr(study, name) for name in _STUDY}, folder)
+    return write({name: getattr(study, name) for name in _STUDY}, folder)
 
 
 def read_study(folder: str | os.PathLike[str]) -> Study:
@@ -43,7 +44,7 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
     Raises:
         InputError: the folder is incomplete or of another protocol version.
     """
-    return Study(**_read(folder))
+    return Study(**read(folder))
 
 
 def write_result(result: Result, folder: str | os.PathLike[str]) -> Path:
@@ -52,7 +53,7 @@ def write_result(result: Result, folder: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: read-only place, or no space left; then the folder is not there.
     """
-    return _write(result, folder)
+    return write(result, folder)
 
 
 def read_result(folder: str | os.PathLike[str]) -> Result:
@@ -61,10 +62,15 @@ def read_result(folder: str | os.PathLike[str]) -> Result:
     Raises:
         InputError: the folder is incomplete or of another protocol version.
     """
-    return _read(folder)
+    return read(folder)
 
 
-def _write(value: Any, folder: str | os.PathLike[str]) -> Path:
+def write(value: Any, folder: str | os.PathLike[str]) -> Path:
+    """Write an image, arrays, or a dictionary of such.
+
+    Raises:
+        InputError: read-only place, or no space left; then the folder is not there.
+    """
     folder = Path(folder)
     with write_atomically(folder) as temporary:
         temporary.mkdir()
@@ -82,7 +88,12 @@ def _write(value: Any, folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _read(folder: str | os.PathLike[str]) -> Any:
+def read(folder: str | os.PathLike[str]) -> Any:
+    """Read what :func:`write` wrote.
+
+    Raises:
+        InputError: the folder is incomplete or of another protocol version.
+    """
     folder = Path(folder)
     try:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))

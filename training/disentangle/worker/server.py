@@ -20,8 +20,20 @@ from ..errors import Cancelled, InputError
 from ..progress import Progress
 from . import PROTOCOL
 from .checks import check_interpreter
+from .live import Live
 
 _SECONDS_BETWEEN_PROGRESS = 0.05
+_WANTED = (
+    "segment",
+    "synthesize",
+    "factors",
+    "cross_reconstructions",
+    "probabilities",
+    "uncertainty",
+    "leave_out_target",
+    "point",
+)
+"""Fields of a request that are arguments of :meth:`disentangle.inference.Predictor.run`."""
 
 
 class Server:
@@ -41,6 +53,7 @@ class Server:
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._stop: dict[str, threading.Event] = {}
         self._predictor: tuple[tuple[str, str, str], Any] | None = None
+        self._live = Live()
 
     def run(self) -> int:
         """Serve until asked to close."""
@@ -97,7 +110,8 @@ class Server:
         try:
             if stop.is_set():
                 raise Cancelled("Stopped before it began.")
-            handler = {"check": self._check, "predict": self._predict}.get(request["request"])
+            own = {"check": self._check, "predict": self._predict, "batch": self._batch, "compare": self._compare}
+            handler = {**own, **dict.fromkeys(self._live.handlers, self._live.answer)}.get(request["request"])
             if handler is None:
                 raise InputError(f"The worker does not know the request {request['request']!r}; update it.")
             answer = handler(request, Progress(_Throttle(self, name), stop.is_set))
@@ -118,15 +132,54 @@ class Server:
 
     def _predict(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         progress("load", 0.0, "loading libraries")
-        from .codec import read_study, write_result
+        from .codec import read_study, write, write_result
 
+        self._live.forget()
         study = read_study(request["study"])
         predictor = self.predictor(request["bundle"], request.get("device", "auto"))
-        wanted = ("segment", "synthesize", "factors", "cross_reconstructions", "probabilities")
-        result = predictor.run(study, progress=progress, **{k: request[k] for k in wanted if k in request})
+        wanted = {name: request[name] for name in _WANTED if name in request}
+        if "preview" in request:
+            place = request["preview"]
+            wanted["preview"] = lambda slab: self.send("preview", id=request["id"], output=str(write(slab, place)))
+        if "examples" in request:
+            wanted["style_images"] = read_study(request["examples"]).images
+        result = predictor.run(study, progress=progress, **wanted)
         progress("results", 1.0, "handing over the results")
         write_result(result, request["output"])
-        return {"output": str(request["output"])}
+        session = predictor.session
+        self._live.keep(request["id"], session)
+        styles = {name: [float(v) for v in z] for name, z in session.styles().items()}
+        return {
+            "output": str(request["output"]),
+            "session": request["id"],
+            "styles": styles,
+            "learns": session.can_learn and result.segmentation is not None,
+        }
+
+    def _batch(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        """One study from files to files; its report comes back."""
+        from ..study import Study
+
+        folder = Path(request["output"])
+        if request.get("resume") and (folder / "report.json").is_file():
+            report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            return {"output": str(folder), "report": report, "skipped": True}
+        progress("load", 0.0, f"reading {Path(request['folder']).name}")
+        study = Study.from_folder(request["folder"])
+        self._live.forget()
+        predictor = self.predictor(request["bundle"], request.get("device", "auto"))
+        wanted = {name: request[name] for name in _WANTED if name in request}
+        result = predictor.run(study, progress=progress, **wanted)
+        result.write(folder)
+        return {"output": str(folder), "report": result.report, "skipped": False}
+
+    def _compare(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        from .codec import read
+        from .scoring import compare_masks
+
+        masks = read(request["study"])
+        pairs = {name: (found > 0, truth > 0) for name, (found, truth) in masks["pairs"].items()}
+        return {"scores": compare_masks(pairs, masks["spacing"], progress)}
 
     def predictor(self, bundle_name: str, device: str) -> Any:
         """The predictor of the last run where it fits; a bundle that changed on disk is loaded anew."""

@@ -1,0 +1,133 @@
+"""Questions about the study that was run last, asked of a real worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from disentangle.inference.scores import FactorScores
+from disentangle.phantoms import brain_phantom
+from disentangle.study import Image, Study
+from disentangle.worker.client import WorkerClient
+from disentangle.worker.codec import read, read_result, write, write_study
+from tiny_bundle import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return brain_phantom(5, spacing=5.0, lesions="ms").study.subset(["T1", "FLAIR"])
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory):
+    home = str(tmp_path_factory.mktemp("home"))
+    with WorkerClient(env={**os.environ, "OMP_NUM_THREADS": "1", "DISENTANGLE_HOME": home}) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ran(worker, study, bundle):
+    """(result event, events before it, its result)."""
+    folder = worker.folder()
+    write_study(study, folder / "study")
+    request = {"request": "predict", "bundle": bundle, "study": folder / "study", "output": folder / "result"}
+    request.update(segment=True, factors=True, device="cpu", point=[0, 0, 20], preview=folder / "preview")
+    before: list[dict] = []
+    event = worker.wait(worker.submit(request), before.append, 120)
+    assert event["event"] == "result", event
+    return event, before, read_result(event["output"])
+
+
+def ask(worker, ran, request: str, **fields) -> dict:
+    place = worker.folder() / "answer"
+    return worker.wait(
+        worker.submit({"request": request, "session": ran[0]["session"], "output": place, **fields}), timeout_s=120
+    )
+
+
+def test_the_slice_on_screen_arrives_before_the_volume(ran):
+    (preview,) = [event for event in ran[1] if event["event"] == "preview"]
+    slab = read(preview["output"])
+    assert isinstance(slab, Image)
+    assert 0 < len(slab.array) <= 8
+
+
+def test_a_slice_is_drawn_in_milliseconds(worker, ran):
+    import time
+
+    fields = {"anatomy": "T1", "units": {"T1": 0.5, "FLAIR": 0.5}, "point": [0, 0, 20]}
+    fields["output"] = worker.folder() / "slice.npy"
+    style = np.array(ran[0]["styles"]["T1"])
+    ask(worker, ran, "draw", **fields, style=style.tolist())
+    began = time.monotonic()
+    event = ask(worker, ran, "draw", **fields, style=(style + 1).tolist())
+    assert time.monotonic() - began < 1.0
+    assert event["event"] == "result", event
+    assert np.load(event["output"]).any()
+
+
+def test_subsets_and_scores(worker, ran):
+    event = ask(worker, ran, "subset", subsets=[["T1"], ["FLAIR"]])
+    assert set(read(event["output"])) == {"T1", "FLAIR"}
+    scores = read(ask(worker, ran, "scores")["output"])
+    assert isinstance(scores, FactorScores)
+    assert scores.sequences == ["T1", "FLAIR"]
+
+
+def test_an_adapted_model_is_saved_among_the_users_own(worker, ran):
+    answer = ran[2].segmentation
+    array = answer.array.copy()
+    k = len(array) // 2
+    array[k][array[k] > 0] = 4
+    folder = worker.folder() / "corrections"
+    write({"corrected": Image(array, answer.affine), "original": answer}, folder)
+    event = ask(worker, ran, "adapt", study=folder)
+    assert event["event"] == "result", event
+    assert event["figures"]["agreement"][1] >= event["figures"]["agreement"][0]
+    assert read(event["output"]).array.shape == array.shape
+    saved = ask(worker, ran, "save", name="mine")
+    assert (Path(saved["bundle"]) / "bundle.json").is_file()
+    assert ask(worker, ran, "save", name="mine")["kind"] == "input"
+    assert ask(worker, ran, "save", name="../mine")["kind"] == "input"
+    assert ask(worker, ran, "undo")["learnt"] == 0
+    assert ask(worker, ran, "undo")["kind"] == "input"
+
+
+def test_masks_are_compared(worker, ran):
+    mask = np.zeros((10, 20, 20), np.uint8)
+    mask[2:8, 5:15, 5:15] = 1
+    shifted = np.roll(mask, 1, axis=2)
+    folder = worker.folder() / "masks"
+    write({"pairs": {"cube": (mask, shifted), "none": (mask, 0 * mask)}, "spacing": [2.0, 1.0, 1.0]}, folder)
+    scores = worker.wait(worker.submit({"request": "compare", "study": folder}), timeout_s=60)["scores"]
+    assert scores["cube"]["dice"] == pytest.approx(0.9, abs=1e-3)
+    assert scores["cube"]["hd95_mm"] == pytest.approx(2.0)
+    assert scores["none"] == {"dice": 0.0, "hd95_mm": None, "asd_mm": None}
+
+
+def test_a_study_from_files_to_files_and_again(worker, study, bundle, tmp_path):
+    study.write(tmp_path / "in")
+    request = {"request": "batch", "folder": tmp_path / "in", "output": tmp_path / "out", "bundle": bundle}
+    request.update(segment=True, device="cpu", resume=True)
+    first = worker.wait(worker.submit(request), timeout_s=120)
+    assert first["report"]["volumes_ml"]
+    assert not first["skipped"]
+    assert (tmp_path / "out" / "segmentation.nii.gz").is_file()
+    again = worker.wait(worker.submit(request), timeout_s=60)
+    assert again["skipped"]
+    assert again["report"] == first["report"]
+
+
+def test_questions_about_another_run_are_refused(worker, ran):
+    stale = ({"event": "result", "session": "none"}, [], None)
+    event = ask(worker, stale, "scores")
+    assert (event["event"], event["kind"]) == ("error", "input")
+    assert "press Apply" in event["message"]

@@ -1,0 +1,153 @@
+"""A study that stays encoded after its run: other appearances, other subsets, corrections."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from disentangle.bundles import Bundle
+from disentangle.errors import InputError
+from disentangle.inference import Predictor
+from disentangle.inference.session import FUSED, Session
+from disentangle.metrics.embedding import principal_components, tsne_map
+from disentangle.phantoms import brain_phantom
+from disentangle.progress import Progress
+from disentangle.study import Image
+from tiny_bundle import tiny_bundle
+
+QUIET = Progress()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def ran(bundle):
+    """(predictor after a run, its result)."""
+    study = brain_phantom(5, spacing=5.0, lesions="ms").study
+    predictor = Predictor(bundle, device="cpu")
+    return predictor, predictor.run(study, segment=True, factors=True, synthesize=["T1"], uncertainty=True)
+
+
+@pytest.fixture
+def session(ran) -> Session:
+    return ran[0].session
+
+
+def test_a_slice_drawn_in_its_own_appearance_is_the_self_reconstruction(ran, session):
+    result = ran[1]
+    k = session.slice_at((0.0, 0.0, 0.0))
+    own = session.factors_of(k).modality["T2"][0].numpy()
+    drawn = session.draw(k, "T2", own, {"T2": 1.0})
+    rebuilt = result.factors["T2"].reconstruction.array[k]  # of the volume's mean modality, over three slabs
+    assert drawn.shape == rebuilt.shape
+    assert np.corrcoef(drawn[drawn != 0], rebuilt[drawn != 0])[0, 1] > 0.9
+
+
+def test_a_blend_lies_between_its_ends(session):
+    k = session.slice_at((0.0, 0.0, 10.0))
+    z = session.styles()["T1"]
+    ends = [session.draw(k, FUSED, z, {name: 1.0}) for name in ("T1", "FLAIR")]
+    middle = session.draw(k, FUSED, z, {"T1": 0.5, "FLAIR": 0.5})
+    assert np.allclose(middle, (ends[0] + ends[1]) / 2, rtol=1e-4, atol=1e-2)
+
+
+def test_the_whole_volume_is_the_slices(session):
+    z = session.styles()["FLAIR"]
+    volume = session.redraw("T1", z, {"FLAIR": 1.0}, QUIET)
+    k = session.slice_at((0.0, 0.0, 0.0))
+    assert np.allclose(volume.array[k], session.draw(k, "T1", z, {"FLAIR": 1.0}), rtol=1e-3, atol=1e-2)
+
+
+def test_a_subset_segments_as_a_run_with_that_subset_would(ran, session):
+    one = session.segment(["T1"], QUIET)
+    assert one.array.shape == ran[1].segmentation.array.shape
+    assert not np.array_equal(one.array, ran[1].segmentation.array)
+    everything = session.segment(list(session.prepared.images), QUIET)
+    assert np.array_equal(everything.array, ran[1].segmentation.array)
+
+
+def test_uncertainty_is_entropy_between_0_and_1(ran):
+    values = ran[1].uncertainty.array
+    assert values.shape == ran[1].segmentation.array.shape
+    assert 0.0 <= values.min() < 0.5 < values.max() <= 1.0  # an untrained model is unsure
+
+
+def test_scores_compare_every_pair_of_sequences(session):
+    scores = session.scores(QUIET)
+    m, n = len(scores.sequences), len(scores.slices)
+    assert scores.anatomy.shape == scores.modality.shape == (m, m)
+    assert np.allclose(np.diag(scores.anatomy), 1.0, atol=1e-5)
+    assert scores.points.shape == scores.map.shape == (m * n, 2)
+    assert set(scores.table) >= {"anatomy similarity", "modality similarity", "distance correlation"}
+
+
+def corrected(segmentation: Image, k: int, value: int) -> Image:
+    array = segmentation.array.copy()
+    array[k - 1 : k + 2][array[k - 1 : k + 2] > 0] = value
+    return Image(array, segmentation.affine)
+
+
+def test_corrections_are_learnt_undone_and_saved(ran, session, bundle, tmp_path):
+    before = ran[1].segmentation
+    k = len(before.array) // 2
+    wrong = int(np.bincount(before.array[k].ravel(), minlength=5)[1:].argmin()) + 1  # what it hardly ever says
+    correction = corrected(before, k, wrong)
+    figures = session.adapt(correction, QUIET)
+    assert figures["loss"][1] < figures["loss"][0]
+    assert figures["agreement"][1] > figures["agreement"][0]
+    array = figures["segmentation"].array
+    drawn = correction.array != before.array
+    assert np.array_equal(array[drawn], correction.array[drawn])  # what the user drew stays
+    assert not np.array_equal(array, np.where(correction.array != before.array, correction.array, before.array))
+    saved = session.save(tmp_path / "mine", "mine")
+    saved.verify()
+    assert saved.card["derived_from"]["name"] == bundle.name
+    assert "quality" not in saved.card
+    session.undo()
+    assert np.array_equal(session.segment(list(session.prepared.images), QUIET).array, before.array)
+    with pytest.raises(InputError, match="nothing to undo"):
+        session.undo()
+    again = Predictor(saved, device="cpu").run(session.run.whole, segment=True)
+    untouched = correction.array == before.array
+    assert (again.segmentation.array == array)[untouched].mean() > 0.99
+
+
+def test_nothing_corrected_is_nothing_to_learn(ran, session):
+    with pytest.raises(InputError, match="Nothing was corrected"):
+        session.adapt(ran[1].segmentation, QUIET)
+
+
+def test_what_is_looked_at_comes_first(bundle):
+    study = brain_phantom(5, spacing=5.0, lesions="ms").study
+    predictor, slabs = Predictor(bundle, device="cpu", batch_size=2), []
+    whole = predictor.run(study, segment=True)
+    point = (0.0, 0.0, 30.0)
+    again = predictor.run(study, segment=True, point=point, preview=slabs.append)
+    assert np.array_equal(whole.segmentation.array, again.segmentation.array)
+    (slab,) = slabs
+    k = predictor.session.slice_at(point)
+    index = np.linalg.inv(slab.affine) @ predictor.last[0].prepared.grid.affine @ [0, 0, k, 1]
+    assert 0 <= round(index[2]) < len(slab.array)
+    assert slab.array.any()
+
+
+def test_a_target_that_is_there_is_made_from_the_others_and_scored(bundle):
+    study = brain_phantom(5, spacing=5.0).study
+    predictor = Predictor(bundle, device="cpu")
+    result = predictor.run(study, segment=False, synthesize=["FLAIR", "T1"], leave_out_target=True)
+    alone = predictor.run(study.subset(["T1", "T1Gd", "T2"]), segment=False, synthesize=["FLAIR"])
+    assert set(result.differences) == set(result.report["quality"]["synthesis"]) == {"FLAIR", "T1"}
+    inside = result.differences["FLAIR"].array != 0
+    likeness = np.corrcoef(result.synthesized["FLAIR"].array[inside], alone.synthesized["FLAIR"].array[inside])
+    assert likeness[0, 1] > 0.95  # the mask was found with FLAIR, too
+
+
+def test_a_plane_shows_groups_apart():
+    random = np.random.default_rng(3)
+    groups = np.concatenate([random.normal(c, 0.1, (20, 6)) for c in (0.0, 3.0)])
+    for points in (principal_components(groups)[0], tsne_map(groups)):
+        gap = np.linalg.norm(points[:20].mean(0) - points[20:].mean(0))
+        assert gap > 2 * points[:20].std()

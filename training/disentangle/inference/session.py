@@ -1,0 +1,316 @@
+"""A study that stays encoded after its run: slices drawn in other appearances, other subsets, corrections learnt."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bundles import Bundle, write_bundle
+from ..errors import InputError
+from ..progress import Progress
+from ..study import Image
+from ..systems.base import Factors
+from .corrections import train_head
+from .engine import STAGE, Wanted, neighbours
+from .framing import Frame
+from .images import Output
+from .scores import FactorScores, score_factors
+from .slices import nearest_slice
+
+if TYPE_CHECKING:
+    from .predictor import Run
+
+FUSED = "fused"
+"""Stands for the consensus of all sequences' anatomies where an anatomy is asked for."""
+_CACHED = 96
+"""Slices whose factors are kept; at 160 x 192 pixels, four channels and four sequences 0.5 MB each."""
+_REMINDERS = 6
+"""Slices without correction that the head must go on answering as before."""
+_CORRECTED_WEIGHT = 5.0
+"""Weight of a corrected pixel against one that the user left as it was."""
+
+
+class Session:
+    """Answers questions about a study that has been run, without preparing it again.
+
+    Args:
+        run: a finished run; its prepared study and its system are kept.
+        segmentation: what the run answered, on the grid of the first input; None where it did not segment.
+    """
+
+    def __init__(self, run: Run, segmentation: Image | None) -> None:
+        self.run = run
+        self.bundle: Bundle = run.bundle
+        self.prepared = run.prepared
+        self.system = run.system
+        self.segmentation = segmentation
+        self.first = run.study.available[0]
+        abilities = self.system.capabilities
+        self._frame = Frame(self.prepared.mask, abilities.size_multiple, abilities.size)
+        self._background = run.predictor.config.background
+        self._factors: OrderedDict[int, Factors] = OrderedDict()
+        self._states: list[dict[str, Tensor]] = []
+
+    # -- single slices ---------------------------------------------------------------------------------------------
+
+    def slice_at(self, point: Sequence[float]) -> int:
+        """Number k of the working slice nearest to a point (LPS mm in the space of the first input)."""
+        return nearest_slice(self.prepared, point, self.first)
+
+    def styles(self) -> dict[str, np.ndarray]:
+        """Modality factors (Z,) that sliders start from: the default style of every target."""
+        return {t: self.system.default_style(t).cpu().numpy() for t in self.bundle.targets}
+
+    @torch.no_grad()
+    def factors_of(self, k: int) -> Factors:
+        """Factors of one working slice, of all sequences, aligned to the first; kept for the next question."""
+        if k not in self._factors:
+            self._factors[k] = self._encode(np.array([k]), list(self.prepared.images))
+            if len(self._factors) > _CACHED:
+                self._factors.popitem(last=False)
+        self._factors.move_to_end(k)
+        return self._factors[k]
+
+    @torch.no_grad()
+    def draw(self, k: int, anatomy: str, style: Sequence[float], units: Mapping[str, float]) -> np.ndarray:
+        """One working slice of an anatomy in an appearance.
+
+        Args:
+            k: number of the slice.
+            anatomy: the sequence whose anatomy is drawn, or :data:`FUSED`.
+            style: modality factor (Z,).
+            units: sequence -> weight (their sum is 1): the intensities are those of these sequences.
+
+        Returns:
+            (J, I) float32 intensities, 0 outside the mask.
+        """
+        self._check(anatomy, style, units)
+        return self._draw(self.factors_of(k), np.array([k]), anatomy, style, units)[0]
+
+    def redraw(self, anatomy: str, style: Sequence[float], units: Mapping[str, float], progress: Progress) -> Image:
+        """:meth:`draw` of every slice, as an image on the working grid."""
+        self._check(anatomy, style, units)
+        volume = np.zeros(self.prepared.grid.shape, np.float32)
+        for batch in self._batches(progress, "drawing"):
+            with torch.no_grad():
+                volume[batch] = self._draw(
+                    self._encode(batch, list(self.prepared.images)), batch, anatomy, style, units
+                )
+        return self.prepared.working_image(volume, next(iter(units)))
+
+    def _check(self, anatomy: str, style: Sequence[float], units: Mapping[str, float]) -> None:
+        known = (FUSED, *self.prepared.images)
+        if anatomy not in known:
+            raise InputError(f"There is no anatomy {anatomy!r} in this run; there are {', '.join(known)}.")
+        if not self.bundle.targets:
+            raise InputError(f"The model {self.bundle.name} does not draw images.")
+        if len(style) != self.system.capabilities.style_dim or not np.all(np.isfinite(style)):
+            raise InputError(f"A modality factor of this model has {self.system.capabilities.style_dim} numbers.")
+        if not units:
+            raise InputError("Say in the intensities of which sequence to draw.")
+
+    def _draw(
+        self, factors: Factors, slices: np.ndarray, anatomy: str, style: Sequence[float], units: Mapping[str, float]
+    ) -> np.ndarray:
+        drawn = self.system.synthesis_anatomy(factors) if anatomy == FUSED else factors.anatomy[anatomy]
+        vector = torch.tensor(np.asarray(style, np.float32), device=drawn.device).expand(len(drawn), -1)
+        block = self._frame.back(self.system.decode(drawn, vector).float(), self._background).cpu().numpy()
+        centre = block[:, block.shape[1] // 2]
+        values = sum(weight * self._intensities(centre, slices, name) for name, weight in units.items())
+        return np.where(self.prepared.mask[slices], values, 0.0).astype(np.float32)
+
+    def _intensities(self, block: np.ndarray, slices: np.ndarray, units: str) -> np.ndarray:
+        """Normalised slices (B, J, I) in the intensities of a sequence; levels may differ from slice to slice."""
+        volume = np.zeros(self.prepared.grid.shape, np.float32)
+        volume[slices] = block
+        return self.prepared.denormalize(volume, units)[slices]
+
+    def _encode(self, batch: np.ndarray, names: Sequence[str]) -> Factors:
+        """Factors of slices, aligned to the first of the sequences."""
+        abilities = self.system.capabilities
+        device = next(self.system.parameters()).device
+
+        def tensor(array: np.ndarray, value: float) -> Tensor:
+            return self._frame.into(torch.from_numpy(np.ascontiguousarray(array)), value).to(device)
+
+        inside = tensor(self.prepared.mask[batch][:, None].astype(np.float32), 0.0)
+        parts = [
+            self.system.encode(
+                {n: tensor(neighbours(self.prepared.images[n], batch, abilities.slices), self._background)}, inside
+            )
+            for n in names
+        ]
+        return self.system.align(Factors.joined(parts), names[0])
+
+    def _batches(self, progress: Progress, what: str, size: int = 8):
+        slices = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
+        for start in range(0, len(slices), size):
+            progress(STAGE, start / len(slices), f"{what}, slice {slices[start] + 1} of {len(self.prepared.mask)}")
+            yield slices[start : start + size]
+        progress(STAGE, 1.0, f"{what}: done")
+
+    # -- other subsets ---------------------------------------------------------------------------------------------
+
+    def segment(self, sequences: Sequence[str], progress: Progress) -> Image:
+        """Class values on the grid of the first input, from some of the sequences only.
+
+        Raises:
+            InputError: the model does not segment, or the study lacks a sequence.
+        """
+        if not self.bundle.classes:
+            raise InputError(f"The model {self.bundle.name} does not segment.")
+        lacking = [name for name in sequences if name not in self.prepared.images]
+        if lacking or not sequences:
+            raise InputError(f"This run has {', '.join(self.prepared.images)}, not {', '.join(lacking) or 'nothing'}.")
+        wanted = Wanted(segment=True)
+        engine = self.run.engine(len(sequences), len(self.bundle.classes))
+        images = {name: self.prepared.images[name] for name in sequences}
+        volumes = engine.run(images, self.prepared.mask, wanted, progress)
+        return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
+
+    def scores(self, progress: Progress) -> FactorScores:
+        """How alike the sequences' factors are, and how they lie."""
+        anatomy: dict[str, list[np.ndarray]] = {name: [] for name in self.prepared.images}
+        modality: dict[str, list[np.ndarray]] = {name: [] for name in self.prepared.images}
+        kept: list[int] = []
+        with torch.no_grad():
+            for batch in self._batches(progress.part(0.0, 0.8), "comparing factors"):
+                chosen = batch[::2]  # neighbours hardly differ
+                kept += chosen.tolist()
+                factors = self._encode(chosen, list(self.prepared.images))
+                for name, maps in factors.anatomy.items():
+                    anatomy[name].append(maps.float().cpu().numpy())
+                    modality[name].append(factors.modality[name].float().cpu().numpy())
+        progress("results", 0.85, "scores of disentanglement")
+        return score_factors(
+            {n: np.concatenate(v) for n, v in anatomy.items()},
+            {n: np.concatenate(v) for n, v in modality.items()},
+            np.array(kept),
+        )
+
+    # -- learning from corrections ---------------------------------------------------------------------------------
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether the model has a segmentation head that can be adapted."""
+        return self._head is not None
+
+    @property
+    def learnt(self) -> int:
+        """How many adaptations are in force."""
+        return len(self._states)
+
+    @property
+    def _head(self) -> torch.nn.Module | None:
+        return getattr(self.system, "head", None) or getattr(self.system, "segmentor", None)
+
+    def adapt(self, corrected: Image, progress: Progress, original: Image | None = None) -> dict[str, Any]:
+        """Teach the segmentation head the slices that the user corrected; all else of the model stays.
+
+        The corrected slices are learnt whole, their corrected pixels with more weight; some other slices are repeated
+        with the present answer, lest it be forgotten. The rest is answered anew, and the user's own voxels stay.
+
+        Args:
+            corrected: class values on the grid of the first input.
+            original: what it was before the corrections; None takes the run's own answer.
+
+        Returns:
+            ``segmentation`` (Image), ``slices`` learnt from, ``voxels`` corrected, ``loss`` before and after,
+            ``agreement`` with the corrected voxels before and after, ``seconds``.
+
+        Raises:
+            InputError: nothing was corrected, or the model has no such head.
+        """
+        head, before = self._head, original or self.segmentation
+        if head is None or before is None:
+            raise InputError(f"The model {self.bundle.name} cannot learn from corrections.")
+        if corrected.array.shape != before.array.shape:
+            raise InputError("The corrections do not lie on the grid of the first input; run again and correct that.")
+        changed = corrected.array != before.array
+        if not changed.any():
+            raise InputError("Nothing was corrected yet; correct some slices first.")
+        began = time.monotonic()
+        labels = self._on_working(corrected.array, corrected)
+        spots = self._on_working(changed.astype(np.uint8), corrected) > 0
+        spots &= self.prepared.mask
+        slices = np.flatnonzero(spots.any(axis=(1, 2)))
+        if not len(slices):
+            raise InputError("The corrections lie outside what the model looks at; correct inside the brain.")
+        slices = slices[np.linspace(0, len(slices) - 1, min(len(slices), 12)).round().astype(int)]
+        self._states.append(copy.deepcopy(head.state_dict()))
+        try:
+            figures = self._train(head, slices, labels, spots, progress.part(0.0, 0.5))
+            image = self.segment(list(self.prepared.images), progress.part(0.5, 1.0))
+        except BaseException:
+            self.undo()
+            raise
+        array = np.where(changed, corrected.array, image.array).astype(np.uint8)
+        self.segmentation = Image(array, image.affine, source="segmentation, adapted")
+        return {
+            "segmentation": self.segmentation,
+            "slices": (slices + 1).tolist(),
+            "voxels": int(changed.sum()),
+            "seconds": round(time.monotonic() - began, 1),
+            **figures,
+        }
+
+    def _on_working(self, array: np.ndarray, like: Image) -> np.ndarray:
+        return self.prepared.to_grid(Image(array, like.affine), "nearest", self.first)
+
+    def _train(
+        self, head: torch.nn.Module, slices: np.ndarray, labels: np.ndarray, spots: np.ndarray, progress: Progress
+    ) -> dict[str, Any]:
+        inside = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
+        others = np.setdiff1d(inside, slices)
+        others = others[np.linspace(0, len(others) - 1, min(len(others), _REMINDERS)).round().astype(int)]
+        with torch.no_grad():
+            fused, target, weight = [], [], []
+            for k in (*slices, *others):
+                one = self.system.fuse(self.factors_of(int(k)))
+                fused.append(one)
+                if k in slices:
+                    target.append(self._framed(labels[k]).long())
+                    emphasis = np.where(spots[k], _CORRECTED_WEIGHT, 1.0) * self.prepared.mask[k]
+                    weight.append(self._framed(emphasis.astype(np.float32)))
+                else:
+                    target.append(self.system.segment(one).argmax(1))
+                    weight.append(self._framed(self.prepared.mask[k].astype(np.float32)))
+            x, y, w = (torch.cat(parts).to(fused[0].device) for parts in (fused, target, weight))
+            marked = torch.cat([self._framed(spots[k].astype(np.float32)) for k in slices]).to(x.device) > 0
+        return train_head(head, lambda: self.system.segment(x), y, w, marked, progress)
+
+    def _framed(self, array: np.ndarray) -> Tensor:
+        return self._frame.into(torch.from_numpy(np.ascontiguousarray(array))[None], 0)
+
+    def undo(self) -> None:
+        """Forget the last adaptation."""
+        if not self._states:
+            raise InputError("There is nothing to undo; the model is as it was installed.")
+        self._head.load_state_dict(self._states.pop())
+
+    def save(self, folder: Any, name: str) -> Bundle:
+        """Write the adapted model as a bundle of its own.
+
+        Raises:
+            InputError: nothing was learnt, or the folder cannot be written.
+        """
+        if not self._states:
+            raise InputError("The model is as it was installed; there is nothing to save.")
+        system = self.bundle.system()  # the one that runs is folded for inference
+        own = getattr(system, "head", None) or system.segmentor
+        own.load_state_dict(self._head.state_dict())
+        card = {k: v for k, v in self.bundle.card.items() if k not in ("weights", "quality", "quality_note")}
+        note = f"The segmentation head of {self.bundle.name} {self.bundle.version}, adapted to corrected slices of one "
+        card.update(
+            name=name,
+            description=f"{note}study. Its quality was not measured. {self.bundle.card.get('description', '')}",
+            derived_from={"name": self.bundle.name, "version": self.bundle.version, "sha256": self.bundle.checksum},
+        )
+        return write_bundle(folder, system, card)
