@@ -132,6 +132,25 @@ def test_a_missing_sequence_is_zero_and_not_available():
     assert batch["available"]["T1"].all()
 
 
+def test_background_is_a_class_of_whole_slices_and_unknown_inside_a_brain():
+    turned = SamplingConfig(batch=2, sizes=((40, 40),), lesions=0, rotation=90, shift=6)
+    brain = [subject(n) for n in range(2)]
+    heart = []
+    for number in range(2):
+        labels = np.zeros((12, 24, 20), np.uint8)
+        labels[:, 8:14, 6:12] = 1
+        images = {s: np.full(labels.shape, -1 + number / 2, np.float16) for s in SEQUENCES}
+        whole = np.ones(labels.shape, bool)
+        heart.append(Subject(f"h{number}", f"h{number}", images, whole, labels, (1, 1, 8), "phantom"))
+    for number in range(8):
+        batch = SliceSampler(brain, SEQUENCES, (), turned).batch(number)
+        assert not (batch["labels"][batch["mask"][:, 0] > 0] == 0).any()
+        batch = SliceSampler(heart, SEQUENCES, (), turned).batch(number)
+        assert batch["mask"].all() and set(batch["labels"].unique().tolist()) == {0, 1}
+        # Beyond the border a slice goes on as it ended: no grey of 0, which is no value of these images.
+        assert (batch["images"]["T1"] < -0.49).all()
+
+
 def test_a_lesion_bias_of_one_always_shows_the_lesion():
     config = SamplingConfig(batch=2, sizes=((32, 32),), lesions=1, flip=0, rotation=0, scale=0, shift=0)
     sampler = SliceSampler([subject(n) for n in range(4)], SEQUENCES, (4,), config)

@@ -72,7 +72,9 @@ class SliceSampler:
     """Draws batches from prepared subjects.
 
     Args:
-        subjects: at least as many groups (persons) as ``config.batch``.
+        subjects: at least as many groups (persons) as ``config.batch``. Where a mask is everything (stacks of whole
+            slices), label 0 is the background class; inside other masks :func:`.labels.training_labels` leaves none, and
+            what turning brings in there is unknown.
         sequences: what the system reads; a sequence that a subject lacks is zero and not available.
         lesion_values: class indices that count as lesions.
         config: how.
@@ -97,6 +99,7 @@ class SliceSampler:
         self._weights = self._group_weights()
         self._extent = [np.flatnonzero(s.mask.any(axis=(1, 2)))[[0, -1]] for s in self.subjects]
         self._centres = [mask_centre(s.mask) for s in self.subjects]
+        self._full = [bool(s.mask.all()) for s in self.subjects]
         self._lesion_slices = [
             np.flatnonzero(np.isin(s.labels, list(lesion_values)).any(axis=(1, 2))) for s in self.subjects
         ]
@@ -176,14 +179,17 @@ class SliceSampler:
             shift=tuple(random.uniform(-config.shift, config.shift, 2)),
             flip=bool(random.random() < config.flip),
         )
-        planes = sample_plane(planes.flatten(0, 1), grid, "bilinear").unflatten(0, planes.shape[:2])
-        masks = (sample_plane(masks, grid, "bilinear") > 0.5).float()
-        labels = sample_plane(labels, grid, "nearest").long()
+        # Whole slices go on beyond their border as they end there; those cut to a mask are 0 around it.
+        padding = "border" if self._full[index] else "zeros"
+        planes = sample_plane(planes.flatten(0, 1), grid, "bilinear", padding).unflatten(0, planes.shape[:2])
+        masks = (sample_plane(masks, grid, "bilinear", padding) > 0.5).float()
+        labels = sample_plane(labels, grid, "nearest", padding).long()
         inside, own = masks[: config.labelled], masks[config.labelled :]
         mask = inside[config.labelled // 2][None]
         if self._intensity is not None:
             planes = self._intensity(planes, own, random)
-        labels = torch.where((inside > 0) & (labels == 0), UNLABELLED, labels)
+        if not self._full[index]:  # a rim where the turned mask reaches farther than the turned labels
+            labels = torch.where((inside > 0) & (labels == 0), UNLABELLED, labels)
         labels = torch.where(inside > 0, labels, 0)
         labels[torch.from_numpy(beyond)] = UNLABELLED  # what is repeated beyond the ends teaches nothing
         return (planes * own).flatten(0, 1), mask, labels[0] if config.labelled == 1 else labels
