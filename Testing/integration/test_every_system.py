@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +17,13 @@ import numpy as np
 import pytest
 import yaml
 
+import disentangle
 from disentangle.bundles import Bundle
 from disentangle.cli import main
 from disentangle.datasets.phantoms import load_phantoms, preprocessing_of
 from disentangle.errors import InputError
 from disentangle.inference import Predictor
+from disentangle.learning.checkpoints import load_checkpoint
 from disentangle.learning.module import Learner
 from disentangle.metrics.overlap import dice
 from disentangle.phantoms import create_phantom
@@ -24,6 +31,7 @@ from disentangle.preprocessing import PreprocessingConfig, prepare
 from disentangle.study import Image, Study
 from disentangle.worker.codec import read_study, write_study
 
+PACKAGE = Path(disentangle.__file__).parent
 BRAIN = {"spacing": 8.0, "lesions": "ms", "sequences": ["T1", "T2", "FLAIR"], "common_grid": True}
 HEART = {"size": [48, 48], "spacing": [3.0, 3.0, 12.0], "slices": 3}
 ABDOMEN = {"size": [64, 48], "spacing": [6.5, 6.5, 14.0], "slices": 3, "sequences": ["CT", "T1"]}
@@ -143,35 +151,84 @@ def bundle_of(folder: Path):
 
 
 def losses(run: Path) -> dict[tuple[int, str], float]:
-    """(step, term) -> value, over all starts of a run."""
+    """(step, term) -> value, of the last start of a run."""
     found = {}
-    for path in sorted((run / "logs" / "csv").glob("*/metrics.csv")):
+    for path in sorted((run / "logs" / "csv").glob("*/metrics.csv"))[-1:]:
         with path.open(encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 found |= {(int(row["step"]), k): float(v) for k, v in row.items() if k.endswith("/total") and v}
     return found
 
 
+NURSERY = """
+import json, os, signal, sys
+import disentangle.learning.train  # the costly part, once for all
+from disentangle.cli import main
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        os._exit(main(json.loads(line)))
+    print(child, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def start():
+    """``start(["train", ...])``: a process of its own that runs a command; its number."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no processes can be forked and killed here")
+    place = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", NURSERY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=place) as nursery:
+
+        def send(arguments: list[str]) -> int:
+            nursery.stdin.write(json.dumps(arguments) + "\n")
+            nursery.stdin.flush()
+            return int(nursery.stdout.readline())
+
+        yield send
+        nursery.kill()
+
+
+def iteration(checkpoint: Path) -> int:
+    return load_checkpoint(checkpoint)["iteration"] if checkpoint.exists() else 0
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_a_killed_run_goes_on_with_the_losses_that_it_would_have_met(name, folder, bundle_of, monkeypatch, capsys):
-    bundle_of(name)
-    config = str(config_of(name, folder))
+def test_a_killed_run_goes_on_with_the_losses_that_it_would_have_met(name, folder, start, capsys):
+    """SIGKILL, at a moment that nobody chose: between two steps, within one, or while a checkpoint is written."""
+    config, last = str(config_of(name, folder)), folder / "runs" / f"{name}-killed" / "last.ckpt"
+    child = start(["train", config, f"name={name}-killed", "training.steps=100000", "--quiet"])
+    patience = time.monotonic() + 120
+    try:
+        while iteration(last) < 2:
+            assert time.monotonic() < patience
+            time.sleep(0.05)
+    finally:
+        os.kill(child, signal.SIGKILL)
+    done = iteration(last)
+    steps = f"training.steps={done + 2}"
+    assert main(["train", config, f"name={name}-killed", steps, "training.resume=true", "--quiet"]) == 0
+    assert main(["train", config, f"name={name}-whole", steps, "--quiet"]) == 0
+    resumed, whole = losses(folder / "runs" / f"{name}-killed"), losses(folder / "runs" / f"{name}-whole")
+    assert {n for n, _ in resumed} == {done + 1, done + 2}
+    assert {n for n, _ in whole} == set(range(1, done + 3))
+    assert resumed == pytest.approx({k: v for k, v in whole.items() if k[0] > done}, rel=1e-4)
+
+
+def test_a_run_that_fails_keeps_its_last_step(folder, monkeypatch, capsys):
     step = Learner.training_step
 
-    def killed(self, batch, number):
+    def failing(self, batch, number):
         if self.iteration == 2:
-            raise RuntimeError("killed")
+            raise RuntimeError("no space left")
         step(self, batch, number)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "training_step", killed)
-        assert main(["train", config, f"name={name}-killed", "--quiet"]) == 1
-    assert main(["train", config, f"name={name}-killed", "training.resume=true", "--quiet"]) == 0
-    whole, resumed = losses(folder / "runs" / name), losses(folder / "runs" / f"{name}-killed")
-    assert {n for n, _ in whole} == {1, 2, 3}
-    assert {k: v for k, v in resumed.items() if k[0] == 3} == pytest.approx(
-        {k: v for k, v in whole.items() if k[0] == 3}, rel=1e-4
-    )
+    monkeypatch.setattr(Learner, "training_step", failing)
+    hourly = "training.checkpoint_minutes=60"
+    assert main(["train", str(config_of("unet", folder)), "name=unet-failed", hourly, "--quiet"]) == 1
+    assert iteration(folder / "runs" / "unet-failed" / "last.ckpt") == 2
 
 
 @pytest.mark.parametrize("name", CASES)

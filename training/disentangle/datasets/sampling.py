@@ -73,8 +73,8 @@ class SliceSampler:
 
     Args:
         subjects: at least as many groups (persons) as ``config.batch``. Where a mask is everything (stacks of whole
-            slices), label 0 is the background class; inside other masks :func:`.labels.training_labels` leaves none, and
-            what turning brings in there is unknown.
+            slices), label 0 is the background class; inside other masks :func:`.labels.training_labels` leaves none,
+            and what turning brings in there is unknown.
         sequences: what the system reads; a sequence that a subject lacks is zero and not available.
         lesion_values: class indices that count as lesions.
         config: how.
