@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import disentangle
@@ -215,6 +216,21 @@ def test_a_killed_run_goes_on_with_the_losses_that_it_would_have_met(name, folde
     assert {n for n, _ in resumed} == {done + 1, done + 2}
     assert {n for n, _ in whole} == set(range(1, done + 3))
     assert resumed == pytest.approx({k: v for k, v in whole.items() if k[0] > done}, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dafnet", "mmsdnet", "ucd", "dalace"])
+def test_a_training_starts_from_a_bundle_with_new_discriminators(name, folder, bundle_of, capfd):
+    bundle = bundle_of(name)
+    left_out = bundle.left_out(bundle.system())
+    assert left_out and all("discriminator" in tensor or "adversaries." in tensor for tensor in left_out)
+    capfd.readouterr()
+    goes_on = ["train", str(config_of(name, folder)), f"name={name}-more", f"training.init_from={bundle.path}"]
+    assert main([*goes_on, "training.steps=1", "training.warmup=100000"]) == 0
+    assert f"The model {bundle.name} comes without the discriminators" in capfd.readouterr().out
+    weights = load_checkpoint(folder / "runs" / f"{name}-more" / "final.ckpt")["weights"]
+    old = bundle.system().state_dict()
+    kept = [n for n, tensor in old.items() if tensor.ndim > 1 and n not in left_out]
+    assert all(torch.allclose(weights[n], old[n], atol=1e-2) for n in kept)
 
 
 def test_a_run_that_fails_keeps_its_last_step(folder, monkeypatch, capsys):

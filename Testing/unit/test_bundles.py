@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from disentangle import bundles
 from disentangle.bundles import Bundle, LicenseError
+from disentangle.bundles.weights import sha256_of
 from disentangle.errors import InputError
-from tiny_bundle import SEQUENCES, tiny_bundle, tiny_system
+from tiny_bundle import SEQUENCES, tiny_bundle, tiny_system, tiny_translation_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +69,31 @@ def test_full_precision_is_exact_and_twice_as_large(tmp_path: Path):
     for name, tensor in full.system().state_dict().items():
         assert torch.equal(tensor, expected[name]), name
     assert full.card["weights"]["bytes"] > 1.8 * half.card["weights"]["bytes"]
+
+
+def test_discriminators_stay_behind_and_nothing_else_does(tmp_path: Path):
+    bundle = tiny_translation_bundle(tmp_path / "ucd")
+    weights = bundle.path / "model.safetensors"
+    kept = load_file(weights)
+    system = bundle.system()
+    judges = {name for name in system.state_dict() if name.startswith("discriminator.")}
+    assert judges and system.state_dict().keys() - kept.keys() == judges == bundle.left_out(system)
+    assert not tiny_bundle(tmp_path / "plain").left_out(tiny_system())
+
+    def stored(state: dict[str, torch.Tensor]) -> Bundle:
+        save_file(state, weights)
+        entry = {"sha256": sha256_of(weights), "bytes": weights.stat().st_size, "half": True}
+        edit_card(bundle, weights=entry)
+        return Bundle.load(bundle.path)
+
+    # A bundle of an earlier version has them, and runs.
+    before = {name: tensor.clone() for name, tensor in system.state_dict().items()}
+    complete = stored(before)
+    complete.verify()
+    assert not complete.left_out(system)
+    needed = next(name for name in before if name not in judges)
+    with pytest.raises(InputError, match=f"lack {re.escape(needed)}"):
+        stored({name: tensor for name, tensor in kept.items() if name != needed}).verify()
 
 
 def test_values_too_large_for_half_precision_survive(tmp_path: Path):

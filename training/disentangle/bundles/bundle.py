@@ -119,6 +119,10 @@ class Bundle:
         weights.load(system, self.path / WEIGHTS_FILE)
         return system.to(device).eval().requires_grad_(False)
 
+    def left_out(self, system: System) -> set[str]:
+        """Tensors of the bundle's system that are not in its weights: those of discriminators."""
+        return set(system.state_dict()) - set(weights.read_header(self.path / WEIGHTS_FILE))
+
     def _check_weights(self) -> None:
         path = self.path / WEIGHTS_FILE
         try:
@@ -133,9 +137,12 @@ class Bundle:
             )
         import torch
 
+        from ..networks.judge import training_only
+
         with torch.device("meta"):  # shapes without memory, so that a wrong configuration cannot exhaust it
             expected = self._build()
-        difference = weights.compare(found, {n: tuple(t.shape) for n, t in expected.state_dict().items()})
+        wanted = {name: tuple(tensor.shape) for name, tensor in expected.state_dict().items()}
+        difference = weights.compare(found, wanted, training_only(expected))
         if difference is None:
             difference = _disagreement(self.card, expected)
         if difference is not None:
@@ -192,7 +199,7 @@ def write_bundle(folder: str | os.PathLike[str], system: System, card: dict[str,
 
     Args:
         folder: the bundle's folder; one that exists is replaced.
-        system: its weights, configuration and default styles are stored.
+        system: its weights (without those of its discriminators), configuration and default styles are stored.
         card: at least ``name`` and ``license`` ({"name", "permissive"}). Filled in where missing: ``format``,
             ``version``, ``sequences``, ``classes`` (with colours and terminology), ``preprocessing``. Always written
             from the system: ``system``, ``default_styles``, ``weights``. Everything else is kept as it is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,27 +91,38 @@ def _tensor_info(entry: Any) -> tuple[TensorInfo, tuple[int, int]] | None:
     return TensorInfo(entry["dtype"], tuple(shape)), (span[0], span[1])
 
 
-def compare(found: dict[str, TensorInfo], wanted: dict[str, tuple[int, ...]]) -> str | None:
-    """How the tensors in a file differ from those of a system, as a clause; None when they agree."""
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+def compare(
+    found: dict[str, TensorInfo], wanted: dict[str, tuple[int, ...]], dispensable: Collection[str] = ()
+) -> str | None:
+    """How the tensors in a file differ from those of a system, as a clause; None when they agree.
+
+    Args:
+        found: in the file.
+        wanted: name -> shape, in the system.
+        dispensable: names that may be missing.
+    """
+    missing = sorted(wanted.keys() - found.keys() - set(dispensable))
+    extra = sorted(found.keys() - wanted.keys())
     if missing:
         return f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more tensors" if len(missing) > 1 else "")
     if extra:
         return f"its weights hold the unknown tensor {extra[0]}"
-    for name, shape in wanted.items():
-        if found[name].shape != shape:
-            return f"the tensor {name} has the shape {found[name].shape} instead of {shape}"
+    for name in found:
+        if found[name].shape != wanted[name]:
+            return f"the tensor {name} has the shape {found[name].shape} instead of {wanted[name]}"
     return None
 
 
 def save(module: nn.Module, path: Path, half: bool = True) -> None:
-    """Write the state of a module; with ``half``, matrices and kernels in half precision.
+    """Write the state of a module without its judges; with ``half``, matrices and kernels in half precision.
 
     Vectors (biases, statistics of normalisation, default styles) are small and keep full precision, as does a
     tensor that half precision cannot hold.
     """
     import torch
     from safetensors.torch import save as serialized
+
+    from ..networks.judge import training_only
 
     def stored(tensor: Tensor) -> Tensor:
         # A copy: safetensors refuses tensors that share memory.
@@ -122,11 +134,14 @@ def save(module: nn.Module, path: Path, half: bool = True) -> None:
         return tensor
 
     # Not save_file: its files can be read by their owner alone, and bundles are shared between users.
-    path.write_bytes(serialized({name: stored(tensor) for name, tensor in module.state_dict().items()}))
+    left_out = training_only(module)
+    kept = {name: stored(tensor) for name, tensor in module.state_dict().items() if name not in left_out}
+    path.write_bytes(serialized(kept))
 
 
 def load(module: nn.Module, path: Path) -> None:
-    """Copy the tensors of a file into a module; half precision is widened.
+    """Copy the tensors of a file into a module; half precision is widened. What the file leaves out (judges, see
+    :func:`compare`) stays as it is.
 
     Raises:
         InputError: a tensor holds NaN or infinity.
@@ -138,4 +153,4 @@ def load(module: nn.Module, path: Path) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"{path} holds values that are not finite in {name}; get the model again.")
-    module.load_state_dict(state)
+    module.load_state_dict(state, strict=False)

@@ -65,7 +65,9 @@ def train(
     settings = config["training"]
     folder, state = _run_folder(config)
     lightning.seed_everything(config["seed"], verbose=False)
-    system = _system(config)
+    system, note = _system(config)
+    if note and not quiet:
+        print(note, flush=True)
     data = load_data(config, progress.part(0.0, 0.1))
     training, validation = samplers(config, data, system.capabilities)
 
@@ -106,21 +108,26 @@ def _run_folder(config: Mapping[str, Any]) -> tuple[Path, dict[str, Any] | None]
     return make_folder(folder), None
 
 
-def _system(config: Mapping[str, Any]) -> System:
+def _system(config: Mapping[str, Any]) -> tuple[System, str | None]:
+    """A new system, or one with the weights of ``training.init_from``, and what the user should know about these."""
     settings = dict(config["system"])
-    name, start, other = settings.pop("name"), config["training"]["init_from"], None
-    if start:
-        is_checkpoint = Path(start).suffix == ".ckpt"
-        other = system_from_checkpoint(load_checkpoint(start)) if is_checkpoint else find_bundle(start).system()
-        if "representation" in settings_of(name) and settings.get("representation") is None:
-            settings["representation"] = other.config.get("representation", {"name": other.name, **other.config})
+    name, start, other, note = settings.pop("name"), config["training"]["init_from"], None, None
+    if start and Path(start).suffix == ".ckpt":
+        other = system_from_checkpoint(load_checkpoint(start))
+    elif start:
+        bundle = find_bundle(start)
+        other = bundle.system()
+        if bundle.left_out(other):
+            note = f"The model {bundle.name} comes without the discriminators of its training: they start anew."
+    if other is not None and "representation" in settings_of(name) and settings.get("representation") is None:
+        settings["representation"] = other.config.get("representation", {"name": other.name, **other.config})
     system = create(name, **settings)
     if other is not None:
         try:
             system.adopt(other)
         except RuntimeError as error:
             raise InputError(f"{start} holds another architecture; give both the same section system.") from error
-    return system
+    return system, note
 
 
 def _trainer(

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .blocks import scaled
+from .judge import Judge
 from .resnet import initialise_kaiming
 
 
-class ACDiscriminator(nn.Module):
+class ACDiscriminator(Judge, nn.Module):
     """Dis and Dis_mc of UCD, the discriminator of TC-MGAN (method-spec 3a; StarGAN's, Choi et al. 2018).
 
     Convolutions 4/2/1 with LeakyReLU(0.01) and no norm, then two linear heads without bias: patch scores by a

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..errors import InputError
+from .judge import Judge
 
 
-class DenseDiscriminator(nn.Module):
+class DenseDiscriminator(Judge, nn.Module):
     """D_M and D_I of DAFNet: four 4x4 convolutions without padding, then one unit (method-spec 2a).
 
     Args:

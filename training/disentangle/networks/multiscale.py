@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import InstanceNorm, scaled
+from .judge import Judge
 from .resnet import initialise_normal, reflect_conv
 
 
-class PatchDiscriminator(nn.Sequential):
+class PatchDiscriminator(Judge, nn.Sequential):
     """Stride-2 convolutions 4 with LeakyReLU(0.2), then a 1x1 convolution: one score per patch, linear.
 
     Args:
@@ -29,7 +30,7 @@ class PatchDiscriminator(nn.Sequential):
         initialise_normal(self)
 
 
-class PatchGAN(nn.Sequential):
+class PatchGAN(Judge, nn.Sequential):
     """Discriminator of 70 x 70 patches (Isola et al. 2017; CycleGAN): three convolutions 4 of stride 2, two of stride
     1; 64-128-256-512-1 channels, instance norm in between, LeakyReLU(0.2), linear scores.
 
@@ -49,7 +50,7 @@ class PatchGAN(nn.Sequential):
         initialise_normal(self)
 
 
-class MultiScaleDiscriminator(nn.Module):
+class MultiScaleDiscriminator(Judge, nn.Module):
     """The same patch discriminator, with weights of its own, on the image and on ever coarser versions of it.
 
     Between scales the image is averaged by 3x3 windows with stride 2.

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import normalization, scaled
+from .judge import Judge
 
 
-class SequenceClassifier(nn.Module):
+class SequenceClassifier(Judge, nn.Module):
     """Discriminator of Conv+Adv on anatomies (method-spec 1a), with one logit per sequence (1e).
 
     Five 4x4 convolutions of stride 2 (LeakyReLU 0.2, normalised but for the first), average pooling to 5x6 (the
