@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def test_a_protocol_is_trained_scored_and_reported_by_one_command(tiny, tmp_path
     assert cross["paper"] == {}
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "[27.304]" in text
+    assert text.startswith("# E000-1 on digital brains\n")
     assert "p = " in text
     for figure in report["figures"]:
         assert (folder / figure["file"]).stat().st_size > 1000
@@ -197,6 +199,15 @@ def test_every_protocol_file_scores_all_of_its_methods(name, tmp_path, monkeypat
         assert any("traversal" in f["file"] for f in report["figures"])
     if settings.compare:
         assert any(table["paper"] for table in report["tables"].values())
+
+
+def test_a_report_names_the_data_that_was_tested_on():
+    one = replace(ball(1), source="phantom", about={"kind": "heart"})
+    real = replace(one, source="brats2018", about={"source": "BraTS 2018"})
+    assert cohort.kinds([one, one]) == "digital hearts"
+    assert cohort.kinds([real, real, replace(one, source="study")]) == "BraTS 2018 and real studies"
+    brain = replace(one, about={}, images={"T1": one.mask, "PET": one.mask})
+    assert cohort.kinds([brain, real]) == "digital brains with PET and BraTS 2018"
 
 
 def test_a_protocol_file_with_mistakes_is_refused_in_a_sentence(tmp_path):

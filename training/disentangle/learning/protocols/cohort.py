@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -54,6 +54,18 @@ def for_all(config: Mapping[str, Any], settings: ProtocolSettings) -> dict[str, 
     names = [n for n in dict.fromkeys(names) if "{" not in n]
     frame = {key: common[key] for key in ("name", "size") if key in common}
     return {**config, "system": {**config["system"], **frame, "sequences": names}}
+
+
+def kinds(subjects: Iterable[Subject]) -> str:
+    """What subjects are, for a heading: "digital hearts", "BraTS 2018 and real studies"."""
+    found = []
+    for subject in subjects:
+        if subject.source == "phantom":
+            kind = subject.about.get("kind", "brain")
+            found.append(f"digital {kind}s" + (" with PET" if "PET" in subject.images else ""))
+        else:
+            found.append("real studies" if subject.source == "study" else subject.about.get("source", subject.source))
+    return " and ".join(dict.fromkeys(found))
 
 
 def test_subjects(

@@ -14,7 +14,7 @@ from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...progress import Progress
 from ..train import command, commit
-from .cohort import for_all, test_subjects
+from .cohort import for_all, kinds, test_subjects
 from .protocol import Protocol, Scores
 from .report import ALL, Report, Score
 from .runs import Models, Repetition, Runs
@@ -62,6 +62,7 @@ def execute(
             shown[method.label, condition.name] = models
             report.models.setdefault(method.label, {})[condition.label] = models.about()
         models.forget()
+    report.about["data"] = kinds(s for found in subjects.values() for s in found)
     report.about["tested on"] = _described(subjects)
     folder.mkdir(parents=True, exist_ok=True)
     report.pictures = protocol.draw(shown, subjects[settings.folds[0]], folder)

@@ -39,7 +39,7 @@ class Report:
 
     Attributes:
         protocol: what was run.
-        about: command, machine, configuration, ...
+        about: command, machine, configuration, data that was tested on ("digital hearts"), ...
         scores: all numbers.
         models: method -> condition -> weights, steps and minutes of the first repetition.
         pictures: figures in the folder.
@@ -117,7 +117,7 @@ class Report:
         settings = self.protocol.settings
         repetitions = len(settings.seeds) * len(settings.folds)
         lines = [
-            f"# {settings.title}",
+            f"# {settings.title}" + (f" on {self.about['data']}" if self.about.get("data") else ""),
             "",
             f"Protocol {settings.protocol}, made by",
             "",

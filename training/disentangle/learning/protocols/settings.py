@@ -85,7 +85,7 @@ class ProtocolSettings:
 
     Attributes:
         protocol: "E000-1", ...; which module computes the scores.
-        title: of the report.
+        title: of the report, without the data, which the report names itself.
         name: of the report's folder.
         report: folder that the report's folder is made in.
         methods, conditions: rows and column groups.
