@@ -6,11 +6,16 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from disentangle.errors import InputError
+from disentangle.metrics import frechet
 from disentangle.metrics.disentanglement import distance_correlation, linear_probe, silhouette
 from disentangle.metrics.image import data_range, image_quality, mae, paper_mode, psnr, ssim
 from disentangle.metrics.overlap import average_surface_distance, dice, dice_per_class, hd95, surface_distances
+
+FEATURES = [0.827385, 0.081492, 0.084260]
+"""First features of a random slice, as this machine found them."""
 
 
 @pytest.fixture
@@ -148,3 +153,34 @@ def test_a_linear_probe_finds_separable_classes_and_only_those():
     assert linear_probe(separable, labels, subjects) > 0.95
     assert linear_probe(noise, labels, subjects) < 0.5
     assert silhouette(separable, labels) > 0.5 > silhouette(noise, labels)
+
+
+def test_the_frechet_distance_of_normal_samples_follows_its_formula():
+    random = np.random.default_rng(3)
+    one = random.normal(0, 1, (40_000, 3)) * (1, 2, 3)
+    two = random.normal(0, 1, (40_000, 3)) * (2, 2, 1) + (0.5, 0, -1)
+    # Diagonal covariances: squared gaps of means and of standard deviations.
+    assert frechet.frechet_distance(one, two) == pytest.approx(0.25 + 1 + 1 + 4, rel=0.02)
+    turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    assert frechet.frechet_distance(one @ turn, two @ turn) == pytest.approx(frechet.frechet_distance(one, two))
+    assert frechet.frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        frechet.frechet_distance(one, two[:, :2])
+
+
+def test_random_features_are_the_same_everywhere_and_grow_apart_with_every_kind_of_change():
+    random = np.random.default_rng(5)
+    slices = [np.tanh(2 * ndimage.gaussian_filter(random.normal(0, 4, (60, 32, 32)), (0, 2, 2)))]
+    features = frechet.random_features(slices[0])
+    assert features.shape == (60, frechet.FEATURES)
+    assert features[0, :3] == pytest.approx(FEATURES, rel=1e-4)
+    noise = random.normal(size=slices[0].shape)
+    changes = {
+        "blur": lambda much: ndimage.gaussian_filter(slices[0], (0, 4 * much, 4 * much)),
+        "noise": lambda much: slices[0] + much * noise,
+        "brightness": lambda much: slices[0] + much,
+        "contrast": lambda much: slices[0] * (1 - much),
+    }
+    for change in changes.values():
+        values = [frechet.fid(slices, [change(much)]) for much in (0, 0.1, 0.2, 0.4)]
+        assert values[0] == pytest.approx(0, abs=1e-6) and values == sorted(values) and values[-1] > 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,7 +146,7 @@ COLUMNS = {
     "e000-missing-pet": {"all PSNR", "-FLAIR SSIM"},
     "e001-table1": {"LGE 0 %", "cine 0 %", "LGE 100 %", "cine 100 %"},
     "e001-table3": {"LGE 0 %", "LGE 100 %"},
-    "e002-table1": {"L1", "PSNR"},
+    "e002-table1": {"L1", "PSNR", "FID"},
     "e002-table2": {"Dice"},
     "e003-table1": {"LGE MYO 25 %", "LGE avg 0 %"},
     "e004-table2": {"MR Dice"},
@@ -191,6 +192,9 @@ def test_every_protocol_file_scores_all_of_its_methods(name, tmp_path, monkeypat
     assert expected <= {method for table in report["tables"].values() for method in table["rows"]}
     assert {c for t in report["tables"].values() for row in t["rows"].values() for c in row} >= COLUMNS.get(name, set())
     assert report["figures"] or "missing" in name
+    if name == "e002-table1":
+        (caption,) = (f["caption"] for f in report["figures"] if f["file"] == "artefact-ucd.png")
+        assert re.search(r"T1 with stripes .* translated into T2; \d+% of their contrast passes on", caption)
     if "analyses" in name:
         (row,) = report["tables"]["factors"]["rows"].values()
         assert {"sequence from z", "sequence from f(s)", "subject from f(s)", "dCor² null 95 %"} <= set(row)

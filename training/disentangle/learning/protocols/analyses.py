@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ from .protocol import Picture
 
 POOL = (10, 12)
 """Cells that f(s) pools the anatomy of a slice into: as many as 16 x 16 pooling leaves of 160 x 192 pixels."""
+STRIPE = 6
+"""Rows from one stripe of :func:`draw_artefact` to the next."""
 MAP = 32
 """The distance correlation sees anatomies averaged to at most MAP x MAP cells."""
 
@@ -203,6 +205,45 @@ def draw_traversal(
     colours = ["gray"] * steps + ["RdBu_r", "RdBu_r"]
     image_grid(path, rows, [f"z {d + 1}" for d in range(len(rows))], columns, title, maps=colours, cell=0.9)
     return Picture(path.name, f"{title}: each dimension of z varied, and where the image follows it.")
+
+
+def draw_artefact(
+    translate: Callable[[Subject], np.ndarray], subject: Subject, source: str, target: str, path: Path, title: str
+) -> Picture:
+    """What becomes of an artefact of the source: stripes, as one corrupted line of k-space makes them (method-spec 3f).
+
+    Args:
+        translate: a subject to the volume (K, J, I) of ``target`` made from ``source``.
+        subject: has both sequences.
+        path: PNG to write.
+
+    Returns:
+        Source with and without stripes, the translations of both, their difference and the truth; the caption tells
+        how much of the stripes' contrast passes on.
+    """
+    k = int(subject.mask.sum(axis=(1, 2)).argmax())
+    slab = slice(max(k - 1, 0), k + 2)  # for systems that read neighbours
+    middle = k - slab.start
+    cut = replace(
+        subject,
+        images={s: x[slab] for s, x in subject.images.items()},
+        mask=subject.mask[slab],
+        labels=subject.labels[slab],
+        sequence_labels={s: x[slab] for s, x in subject.sequence_labels.items()},
+    )
+    mask, clean, truth = subject.mask[k], _real(subject, source, k), _real(subject, target, k)
+    wave = np.cos(2 * np.pi * np.arange(mask.shape[0]) / STRIPE)[:, None] * mask
+    striped = cut.images[source].astype(np.float32) + 0.5 * clean[mask].std() * wave
+    before = translate(cut)[middle]
+    after = translate(replace(cut, images={**cut.images, source: striped}))[middle]
+    amplitude = float((after - before)[mask] @ wave[mask] / (wave[mask] @ wave[mask]))
+    passed = abs(amplitude) / (0.5 * truth[mask].std())
+    row = [clean, striped[middle], before, after, after - before, truth]
+    columns = [source, "with stripes", f"{target} of it", "of stripes", "difference", f"real {target}"]
+    maps = ["gray"] * 4 + ["RdBu_r", "gray"]
+    image_grid(path, [row], [""], columns, title, maps=maps)
+    what = f"{source} with stripes of half its standard deviation, translated into {target}"
+    return Picture(path.name, f"{title}: {what}; {passed:.0%} of their contrast passes on.")
 
 
 def middle_slice(system: System, subject: Subject, sequences: Sequence[str] | None = None) -> tuple[int, Factors]:

@@ -10,12 +10,15 @@ import numpy as np
 
 from ...datasets.volumes import Subject
 from ...errors import InputError
+from ...metrics.frechet import frechet_distance, random_features
 from ...metrics.image import image_quality, psnr, ssim
 from ..evaluation import class_dice
+from .analyses import draw_artefact
 from .figures import image_grid
 from .predictions import segmentation, translations, usable
 from .protocol import Picture, Protocol, Scores, TableSpec
 from .runs import Models, slug
+from .settings import ProtocolSettings
 
 PAPER_PIXELS = 128 * 128
 """L1 of the paper's table is most plausibly a sum over so many pixels (method-spec 3f)."""
@@ -28,9 +31,18 @@ class AllTranslations(Protocol):
         TableSpec("quality", "Translations inside the mask", note="Mean over all ordered pairs; range of the target's "
                   "0.5-99.5 percentiles; MAE in units of the normalised images."),
         TableSpec("paper", "Translations as the paper measures them", 4, "E002-1", note="Whole slices in [-1, 1], "
-                  "background -1; L1 is the mean absolute error times 128 x 128 pixels."),
+                  "background -1; L1 is the mean absolute error times 128 x 128 pixels. FID: Frechet distance of "
+                  "features of a fixed random network between real and made slices of a target, mean over the targets; "
+                  "no printed FID is comparable (metrics/frechet.py)."),
         TableSpec("pairs", "PSNR in dB of each pair, inside the mask", 2, ranked=False, quantity="PSNR"),
     )  # fmt: skip
+
+    options: ClassVar[dict[str, Any]] = {"artefact": ["T1", "T2"]}
+    """artefact: source and target of the figure of a source with stripes; null draws none."""
+
+    def __init__(self, settings: ProtocolSettings) -> None:
+        super().__init__(settings)
+        self._features: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
 
     def score(self, models: Models, subject: Subject) -> Scores:
         names = [s for s in self.settings.common.get("system", {}).get("sequences", ()) if s in subject.images]
@@ -43,12 +55,27 @@ class AllTranslations(Protocol):
                 quality = image_quality(image, truth, subject.mask)
                 inside.append((quality.psnr, quality.ssim, quality.mae))
                 scores["pairs"][f"{source} to {target}"] = quality.psnr
-                whole.append(_paper_quality(image, truth, subject.mask))
+                made, real = _paper_slices(image, truth, subject.mask)
+                whole.append(
+                    (
+                        np.abs(made - real).mean() * PAPER_PIXELS,
+                        ssim(made, real, None, 2.0),
+                        psnr(made, real, None, 2.0),
+                    )
+                )
+                for images, collected in zip((real, made), self._features.setdefault(target, ([], [])), strict=True):
+                    collected.append(random_features(images))
         if not inside:
             raise InputError(f"{subject.name} has fewer than two of the sequences; there is nothing to translate.")
         scores["quality"] = dict(zip(("PSNR", "SSIM", "MAE"), map(float, np.mean(inside, axis=0)), strict=True))
         scores["paper"] = dict(zip(("L1", "SSIM", "PSNR"), map(float, np.mean(whole, axis=0)), strict=True))
         return scores
+
+    def analyse(self, models: Models, subjects: Sequence[Subject]) -> Scores:
+        """FID over the slices of all subjects that were just scored; where they come from makes no difference."""
+        collected, self._features = self._features, {}
+        values = [frechet_distance(*map(np.concatenate, pair)) for pair in collected.values()]
+        return {"paper": {"FID": float(np.mean(values))}}
 
     def translated(
         self, models: Models, subject: Subject, source: str, targets: Sequence[str]
@@ -77,6 +104,14 @@ class AllTranslations(Protocol):
             file = folder / f"matrix-{slug(name)}.png"
             image_grid(file, rows, [f"to {t}" for t in names], ["real", *[f"from {s}" for s in names]], name)
             pictures.append(Picture(file.name, f"{name}: every sequence (column) translated into every other (row)."))
+            if self.chosen["artefact"] and set(self.chosen["artefact"]) <= set(names):
+                source, target = self.chosen["artefact"]
+
+                def translate(shown: Subject, m: Models = m, source: str = source, target: str = target) -> np.ndarray:
+                    return self.translated(m, shown, source, [target])[target]
+
+                file = folder / f"artefact-{slug(name)}.png"
+                pictures.append(draw_artefact(translate, subject, source, target, file, name))
         return pictures
 
 
@@ -107,10 +142,9 @@ class CompletedSegmentation(Protocol):
         return {"dice": {"Dice": float(np.mean(list(found.values())))}, "sources": found}
 
 
-def _paper_quality(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
-    """(L1, SSIM, PSNR) of slices that show anything, in [-1, 1], black outside the mask."""
+def _paper_slices(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The slices (n, H, W) of an image and its truth that show anything, in [-1, 1], black outside the mask."""
     low, high = float(truth[mask].min()), float(np.percentile(truth[mask], 99.5))
     scaled = [np.where(mask, np.clip(2 * (x - low) / (high - low) - 1, -1, 1), -1.0) for x in (image, truth)]
     slices = np.flatnonzero(mask.sum(axis=(1, 2)) >= 0.25 * mask.sum(axis=(1, 2)).max())
-    one, two = (x[slices] for x in scaled)
-    return float(np.abs(one - two).mean() * PAPER_PIXELS), ssim(one, two, None, 2.0), psnr(one, two, None, 2.0)
+    return scaled[0][slices], scaled[1][slices]

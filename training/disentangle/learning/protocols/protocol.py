@@ -15,9 +15,9 @@ from .settings import ProtocolSettings
 Scores = dict[str, dict[str, float]]
 """Table -> column -> value."""
 
-QUANTITIES = ("PSNR", "SSIM", "MAE", "L1", "Dice", "HD95")
+QUANTITIES = ("PSNR", "SSIM", "MAE", "L1", "FID", "Dice", "HD95")
 """Words of a column's name that tell what it holds."""
-LOWER_IS_BETTER = ("L1", "MAE", "HD95")
+LOWER_IS_BETTER = ("L1", "MAE", "FID", "HD95")
 
 
 @dataclass(frozen=True)
