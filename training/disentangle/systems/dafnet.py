@@ -255,6 +255,11 @@ class DAFNet(System):
             moved, shares, weights = [], [], []
             for source in (s for s in present if s != target):
                 anatomies, weight = self.deformed(partners[source], own[target])
+                if self.pairing is not None and batch.candidates is not None:
+                    # How soon the right partner, which the batch holds beside the candidates, is found (Fig. 6).
+                    right = (batch.candidates[source] == batch.images[source][:, None]).flatten(2).all(2)
+                    if bool(right.any()):
+                        self.diagnostics["right_pair_weight"] = weight.detach()[right].mean()
                 both = there * batch.available[source]
                 for n, anatomy in enumerate(anatomies):
                     views.append(View(target, "deformed", anatomy, both * weight[:, n], judged=n == 0))
