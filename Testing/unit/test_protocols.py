@@ -20,7 +20,7 @@ from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, save_checkpoint
 from disentangle.learning.config import load_config
 from disentangle.learning.data import Data
-from disentangle.learning.protocols import PROTOCOLS, cohort, create, e001, figures, published, run
+from disentangle.learning.protocols import PROTOCOLS, analyses, cohort, create, e001, figures, published, run
 from disentangle.learning.protocols.runs import Repetition, Runs
 from disentangle.learning.protocols.settings import load_protocol
 from disentangle.registry import create as create_system
@@ -138,6 +138,7 @@ ALIKE = {"e000-crossreconstruction", "e001-table2", "e001-table4", "e004-table1"
 ONLY = {
     "e000-analyses": ["CondConv+Sim"],
     "e001-analyses": ["FiLM"],
+    "e001-sizes": ["C = 4", "Z = 16"],
     "e001-table1": ["copy", "UNet-single", "Translation", "DAFNet, single input"],
 }
 """Methods that stand for the rest."""
@@ -145,6 +146,7 @@ COLUMNS = {
     "e000-missing": {"all Dice", "-T1 Dice"},
     "e000-missing-pet": {"all PSNR", "-FLAIR SSIM"},
     "e001-table1": {"LGE 0 %", "cine 0 %", "LGE 100 %", "cine 100 %"},
+    "e001-sizes": {"LGE", "cine", "least", "below 0.9"},
     "e001-table3": {"LGE 0 %", "LGE 100 %"},
     "e002-table1": {"L1", "PSNR", "FID"},
     "e002-table2": {"Dice"},
@@ -203,6 +205,45 @@ def test_every_protocol_file_scores_all_of_its_methods(name, tmp_path, monkeypat
         assert any("traversal" in f["file"] for f in report["figures"])
     if settings.compare:
         assert any(table["paper"] for table in report["tables"].values())
+
+
+def test_weights_of_the_right_partner_are_drawn_from_the_logs_of_a_training(tmp_path):
+    arguments = {"size": [48, 48], "spacing": [3.0, 3.0, 12.0], "slices": 5}
+    overrides = [
+        f"output={tmp_path / 'runs'}",
+        f"report={tmp_path}",
+        f"data.cache={tmp_path / 'cache'}",
+        f"data.phantoms.arguments={json.dumps(arguments)}",
+        "data.phantoms.subjects=2",
+        "data.phantoms.validation=1",
+        "test.phantoms=1",
+        "system.width=0.0625",
+        "system.size=[48,48]",
+        "sampling.sizes=[[48,48]]",
+        "sampling.batch=2",
+        "training.steps=2",
+        "training.log_every=1",
+        "training.validate_every=2",
+        'only=["learned pairs"]',
+        "conditions={}",
+    ]
+    run(CONFIGS / "e001-table3.yaml", overrides, say=lambda line: None)
+    report = json.loads((tmp_path / "e001-table3" / "report.json").read_text(encoding="utf-8"))
+    assert "pair-weights.png" in [f["file"] for f in report["figures"]]
+    steps, weights = analyses.logged(tmp_path / "runs" / "learned-pairs-s1", "right_pair_weight")
+    assert steps == [1, 2] and all(0 < w < 1 for w in weights)
+    assert analyses.draw_pair_weights({"unet": tmp_path}, tmp_path / "none.png") == []
+
+
+def test_a_style_that_tells_nothing_has_the_variance_of_its_prior():
+    settings = create(CONFIGS / "e001-sizes.yaml").settings
+    config = Runs(settings, print).config(settings.method("Z = 4"), settings.conditions[0], Repetition(1))
+    system = create_system(**config["system"]).eval()
+    subjects = organs(config).training
+    with torch.no_grad():
+        system.style_encoder.log_variance.weight.zero_()
+        system.style_encoder.log_variance.bias.copy_(torch.tensor([0.0, -1.0, -2.0, 0.0]))
+    assert analyses.style_variances(system, subjects) == pytest.approx(np.exp([0, -1, -2, 0]), rel=1e-5)
 
 
 def test_a_report_names_the_data_that_was_tested_on():

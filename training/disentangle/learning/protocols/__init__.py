@@ -27,6 +27,7 @@ PROTOCOLS = {
     "E001-III": ("e001", "PairMatching"),
     "E001-IV": ("e001", "Ablations"),
     "E001-factors": ("e001", "FactorAnalyses"),
+    "E001-sizes": ("e001", "FactorSizes"),
     "E002-1": ("e002", "AllTranslations"),
     "E002-2": ("e002", "CompletedSegmentation"),
     "E003": ("e003", "MultimodalDecomposition"),

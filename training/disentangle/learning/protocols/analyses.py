@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ...metrics.disentanglement import (
 )
 from ...systems.base import Factors, System
 from ..factors import chunks, unpadded
-from .figures import image_grid, scatter
+from .figures import curves, image_grid, scatter
 from .predictions import usable
 from .protocol import Picture
 
@@ -205,6 +206,43 @@ def draw_traversal(
     colours = ["gray"] * steps + ["RdBu_r", "RdBu_r"]
     image_grid(path, rows, [f"z {d + 1}" for d in range(len(rows))], columns, title, maps=colours, cell=0.9)
     return Picture(path.name, f"{title}: each dimension of z varied, and where the image follows it.")
+
+
+def style_variances(system: System, subjects: Sequence[Subject]) -> np.ndarray:
+    """(Z,) variance of each dimension of z under q(z | x, s), mean over all slices and sequences of subjects; for
+    systems whose style encoder is variational and sees the anatomy (method-spec 2f, sizes of the factors)."""
+    found = []
+    for subject in subjects:
+        for _, images, _, factors in chunks(system, subject, usable(system, subject)):
+            with torch.no_grad():
+                for sequence, image in images.items():
+                    log_variance = system.style_encoder(factors.anatomy[sequence], image)[1]
+                    found.append(log_variance.exp().float().cpu().numpy())
+    return np.concatenate(found).mean(axis=0)
+
+
+def draw_pair_weights(runs: Mapping[str, Path], path: Path) -> list[Picture]:
+    """The weight of the right one of the candidates, step by step, of the runs that logged it.
+
+    Args:
+        runs: label -> folder of a run.
+        path: PNG to write; nothing is written where no run learned weights.
+    """
+    found = {label: logged(folder, "right_pair_weight") for label, folder in runs.items()}
+    lines = {label: line for label, line in found.items() if len(line[0])}
+    if not lines:
+        return []
+    curves(path, lines, "training step", "weight of the right partner", "Learned pairing")
+    return [Picture(path.name, "Weight that learned pairing gives to the right one of the candidates, over training.")]
+
+
+def logged(run: Path, name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of what a run logged, all of its starts together."""
+    found: dict[int, float] = {}
+    for table in sorted((run / "logs" / "csv").glob("*/metrics.csv")):
+        with table.open(encoding="utf-8") as file:
+            found |= {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
+    return sorted(found), [found[step] for step in sorted(found)]
 
 
 def draw_artefact(

@@ -140,6 +140,26 @@ def box_plot(path: Path, groups: Mapping[str, Mapping[str, Sequence[float]]], la
     return _write(figure, path, title)
 
 
+def curves(
+    path: Path,
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x_label: str,
+    y_label: str,
+    title: str = "",
+) -> Path:
+    """Lines: label -> (x, y)."""
+    figure = Figure(figsize=(5.5, 3.4), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for label, (x, y) in lines.items():
+        axis.plot(x, y, label=label, linewidth=1.2)
+    axis.set_xlabel(x_label, fontsize=8)
+    axis.set_ylabel(y_label, fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=7, frameon=False)
+    return _write(figure, path, title)
+
+
 def labelled(image: np.ndarray, labels: np.ndarray, limits: tuple[float, float], count: int = 10) -> np.ndarray:
     """A grey image (H, W) with label values 1.. drawn over it in colour: (H, W, 3)."""
     low, high = limits

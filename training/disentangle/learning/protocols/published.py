@@ -137,6 +137,15 @@ TABLES: dict[str, Table] = {
         all: 74±04 82±03
         """,
     ),
+    "E001-sizes": _table(
+        "Chartsias et al. 2021 (DAFNet), section VI: joint Dice in % by the channels of the anatomy factor",
+        ("ERI LGE", "CHAOS T2SPIR"),
+        """
+        C = 4: 82±02 74±12
+        C = 8: - 85±05
+        C = 16: 82±02 85±05
+        """,
+    ),
     "E002-1": _table(
         "Liu et al. 2021, table 1: 12 translations (L1 most plausibly summed over 128 x 128 pixels in [-1, 1])",
         _columns("BraTS", "L1, SSIM, PSNR"),
