@@ -12,10 +12,14 @@ _SOURCES = Path(__file__).resolve().parents[1] / "training"
 if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an unbuilt source tree
     sys.path.insert(0, str(_SOURCES))
 
-from disentangle.mrml.layouts import cross_cells, factor_cells  # noqa: E402
+from disentangle.mrml.layouts import agnostic_cells, cross_cells, factor_cells, uncertainty_cells  # noqa: E402
+from disentangle.panel.edit_tools import EditTools  # noqa: E402
+from disentangle.panel.factor_page import FactorPage  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
 from disentangle.panel.runner import Wanted  # noqa: E402
+from disentangle.panel.segment_tools import SegmentTools  # noqa: E402
+from disentangle.panel.statistics_box import StatisticsBox  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
 
 
@@ -41,7 +45,13 @@ class DisentangleSeg(ScriptedLoadableModule):
         )
 
 
-SegParameters = make_parameters("SegParameters", factors=(bool, True), crossReconstructions=(bool, False))
+SegParameters = make_parameters(
+    "SegParameters",
+    factors=(bool, True),
+    crossReconstructions=(bool, False),
+    uncertainty=(bool, True),
+    keepEdited=(bool, True),
+)
 
 
 class DisentangleSegWidget(DisentangleWidget):
@@ -54,7 +64,12 @@ class DisentangleSegWidget(DisentangleWidget):
         return bool(bundle.classes)
 
     def viewButtons(self):
-        return {self.ui.factorsViewButton: factor_cells, self.ui.crossViewButton: cross_cells}
+        return {
+            self.ui.factorsViewButton: factor_cells,
+            self.ui.crossViewButton: cross_cells,
+            self.ui.uncertaintyViewButton: uncertainty_cells,
+            self.ui.agnosticViewButton: agnostic_cells,
+        }
 
     def wanted(self, bundle):
         return Wanted(
@@ -63,15 +78,31 @@ class DisentangleSegWidget(DisentangleWidget):
             segment=True,
             factors=self._parameterNode.factors,
             cross_reconstructions=self._parameterNode.crossReconstructions,
+            uncertainty=self._parameterNode.uncertainty,
         )
 
+    def extras(self):
+        """What the user has edited stays, where that is wanted."""
+        segmentation = self.outputs.segmentation if self.outputs is not None else None
+        change = self.logic.keepEdited(segmentation) if self._parameterNode.keepEdited else None
+        return {"change": change}
+
     def setupOwn(self):
+        self.statisticsBox = StatisticsBox(self.panelLayout, self.logic)
+
+    def setupEditing(self):
+        self.factorPage = FactorPage(self.panelLayout, self.logic)
+        section = self.ui.editCollapsibleButton
+        self.panelLayout.removeWidget(section)
+        self.panelLayout.insertWidget(self.panelLayout.count() - 1, section)
         self.editor = slicer.qMRMLSegmentEditorWidget()
         self.editor.objectName = "segmentEditor"
         self.editor.setMaximumNumberOfUndoStates(10)
         self._useSharedEditorNode()
         self.editor.setMRMLScene(slicer.mrmlScene)
         self.ui.editorArea.layout().addWidget(self.editor)
+        self.editTools = EditTools(self.ui.editorArea.layout(), self.logic, self.editor)
+        self.editTools.on_saved = self.modelBox.refresh
 
     def enter(self):
         self._useSharedEditorNode()
@@ -80,12 +111,14 @@ class DisentangleSegWidget(DisentangleWidget):
         DisentangleWidget.enter(self)
 
     def exit(self):
+        self.editTools.remove_mask()
         self.editor.setActiveEffect(None)
         self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
         DisentangleWidget.exit(self)
 
     def onSceneStartClose(self, caller, event):
+        self.editTools.remove_mask()
         self.editor.setSegmentationNode(None)
         self.editor.removeViewObservations()
         DisentangleWidget.onSceneStartClose(self, caller, event)
@@ -97,7 +130,11 @@ class DisentangleSegWidget(DisentangleWidget):
         DisentangleWidget.onSceneReplaced(self, caller, event)
 
     def showOutputs(self, outputs):
-        """Make the segmentation the one that the Segment Editor edits."""
+        """Make the segmentation the one that the Segment Editor edits, and list its volumes."""
+        self.statisticsBox.set_outputs(outputs)
+        self.editTools.set_outputs(outputs)
+        self.factorPage.forget()
+        self.factorPage.update(outputs is not None and bool(outputs.aligned) and self._isLastRun(outputs))
         if outputs is None or outputs.segmentation is None:
             return
         self.editor.setSegmentationNode(outputs.segmentation)
@@ -109,6 +146,11 @@ class DisentangleSegWidget(DisentangleWidget):
         self.resultViews.leave()
         self.grids.show_elsewhere(run.inputs.first)
         self.ui.editCollapsibleButton.collapsed = False
+
+    def _isLastRun(self, outputs):
+        """Whether the worker still has the factors of these results."""
+        run = self.logic.runner.run
+        return run is not None and run.outputs is outputs and bool(run.session)
 
     def _useSharedEditorNode(self):
         """Share the parameter set of the Segment Editor module, made here where it does not exist yet."""
@@ -123,7 +165,7 @@ class DisentangleSegWidget(DisentangleWidget):
             self.editor.setMRMLSegmentEditorNode(node)
 
 
-class DisentangleSegLogic(DisentangleLogic):
+class DisentangleSegLogic(SegmentTools, DisentangleLogic):
     """What the panel does, for the console and for other modules.
 
     Example::
@@ -133,6 +175,10 @@ class DisentangleSegLogic(DisentangleLogic):
     """
 
     Parameters = SegParameters
+
+    def __init__(self):
+        DisentangleLogic.__init__(self)
+        SegmentTools.__init__(self)
 
     def segment(self, nodes, model=None, device="auto", wait=True):
         """Fused segmentation of volumes.

@@ -14,6 +14,7 @@ if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an 
     sys.path.insert(0, str(_SOURCES))
 
 from disentangle.mrml.layouts import compare_cells, cross_cells  # noqa: E402
+from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
 from disentangle.panel.runner import Wanted  # noqa: E402
@@ -42,12 +43,20 @@ class DisentangleSynth(ScriptedLoadableModule):
 
 
 SynthParameters = make_parameters(
-    "SynthParameters", targets=(str, ""), targetsChosen=(bool, False), crossReconstructions=(bool, False)
+    "SynthParameters",
+    targets=(str, ""),
+    targetsChosen=(bool, False),
+    crossReconstructions=(bool, False),
+    factors=(bool, True),
+    source=(str, ""),
+    styleReference=(slicer.vtkMRMLScalarVolumeNode, None),
 )
 
 
 class DisentangleSynthWidget(DisentangleWidget):
     """The panel: the boxes of both modules, and a tick box per target."""
+
+    _showingSources = False
 
     def createLogic(self):
         return DisentangleSynthLogic()
@@ -59,7 +68,32 @@ class DisentangleSynthWidget(DisentangleWidget):
         return {self.ui.compareViewButton: compare_cells, self.ui.crossViewButton: cross_cells}
 
     def ownProblem(self):
-        return "" if self.targets() else _("Tick at least one sequence to make.")
+        if not self.targets():
+            return _("Tick at least one sequence to make.")
+        if self.source() and self.source() not in self.studyBox.nodes():
+            return _("Choose the volume of {source}, or make the targets from all.").format(source=self.source())
+        reference = self.ui.styleSelector.currentNode()
+        if reference is not None and reference.GetAttribute(SYNTHETIC) == "1":
+            return _("{name} is synthetic; choose an acquired volume as the look.").format(name=reference.GetName())
+        return ""
+
+    def source(self):
+        """The only sequence to make targets from; "" takes all."""
+        return self.ui.sourceComboBox.currentText if self.ui.sourceComboBox.currentIndex > 0 else ""
+
+    def inputs(self):
+        """All volumes; those beside the chosen source only where they are what a target is compared with."""
+        nodes = self.studyBox.nodes()
+        source = self.source()
+        return {name: nodes[name] for name in nodes if not source or name == source}
+
+    def extras(self):
+        """The volume whose look the targets take: that of its own sequence where it is ticked, else the first."""
+        reference = self.ui.styleSelector.currentNode()
+        if reference is None:
+            return {}
+        guess = guess_node(reference).sequence
+        return {"examples": {guess if guess in self.targets() else self.targets()[0]: reference}}
 
     def wanted(self, bundle):
         return Wanted(
@@ -67,16 +101,21 @@ class DisentangleSynthWidget(DisentangleWidget):
             device=self._parameterNode.device,
             synthesize=tuple(self.targets()),
             cross_reconstructions=self._parameterNode.crossReconstructions,
+            factors=self._parameterNode.factors,
+            leave_out_target=True,
         )
 
     def setupOwn(self):
         self.targetBoxes = {}
+        self.ui.sourceComboBox.connect("currentIndexChanged(int)", self.onSourceChanged)
+        self.ui.styleSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self.updateReadiness())
 
     def targets(self):
         """The ticked sequences."""
         return [name for name, box in self.targetBoxes.items() if box.checked]
 
     def showBundle(self, bundle):
+        self.showSources(bundle)
         names = list(bundle.targets) if bundle is not None else []
         if names != list(self.targetBoxes):
             for box in self.targetBoxes.values():
@@ -96,6 +135,24 @@ class DisentangleSynthWidget(DisentangleWidget):
                 box.checked = name in chosen
         else:
             self.tickMissing()
+
+    def showSources(self, bundle):
+        """The sequences that targets can be made from."""
+        wanted = [_("All that are given"), *(bundle.sequences if bundle is not None else ())]
+        combo = self.ui.sourceComboBox
+        if [combo.itemText(n) for n in range(combo.count)] != wanted:
+            self._showingSources = True
+            combo.clear()
+            combo.addItems(wanted)
+            self._showingSources = False
+        chosen = self._parameterNode.source if self._parameterNode is not None else ""
+        combo.setCurrentIndex(max(combo.findText(chosen), 0) if chosen else 0)
+
+    def onSourceChanged(self, _index=0):
+        """The user chose a source."""
+        if self._parameterNode is not None and not self._showingSources:
+            self._parameterNode.source = self.source()
+            self.updateReadiness()
 
     def onTargetClicked(self, _checked=False):
         """The user chose targets: from now on they are no longer chosen for them."""
@@ -132,12 +189,18 @@ class DisentangleSynthLogic(DisentangleLogic):
 
     Parameters = SynthParameters
 
-    def synthesize(self, nodes, targets, model=None, device="auto", wait=True):
-        """Make sequences from others.
+    def synthesize(self, nodes, targets, model=None, device="auto", wait=True, source=None, examples=None):
+        """Make sequences from others. A target that is among the volumes is made from the others and compared with it.
+
+        Example::
+
+            made = logic.synthesize({"T1": t1, "T2": t2}, ["FLAIR"], examples={"FLAIR": other_scanner})
 
         Args:
             nodes: {sequence: volume node}, or a list of volume nodes whose sequences are guessed.
             targets: sequences to make.
+            source: the one sequence to make them from; None takes all.
+            examples: {target: volume of any subject} whose appearance the target takes.
             model: name or folder of a bundle; None takes the default.
             wait: stay until it is done; else the run is returned at once.
 
@@ -147,7 +210,11 @@ class DisentangleSynthLogic(DisentangleLogic):
         Raises:
             InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
         """
-        done = self.compute(nodes, Wanted(self.modelFolder(model), device, synthesize=tuple(targets)), wait)
+        nodes = self.bySequence(nodes)
+        if source is not None:
+            nodes = {name: node for name, node in nodes.items() if name == source}
+        wanted = Wanted(self.modelFolder(model), device, synthesize=tuple(targets), leave_out_target=True)
+        done = self.compute(nodes, wanted, wait, examples=examples)
         return done.synthetic if wait else done
 
 

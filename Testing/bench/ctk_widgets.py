@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -164,8 +165,17 @@ class SliderWidget:
         self.decimals = value
 
 
+class PathFilter(enum.Enum):
+    """What a line for a path takes."""
+
+    Dirs = 0x001
+    Files = 0x002
+
+
 class PathLineEdit:
     """A line for a path, with a browse button."""
+
+    Dirs, Files = PathFilter.Dirs, PathFilter.Files
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)

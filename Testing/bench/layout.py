@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from .places import AREA, pixels, places
@@ -29,6 +30,21 @@ class SliceView:
         """There is no render window."""
 
     forceRender = scheduleRender = pauseRender = resumeRender = _nothing
+    _window: Any = None
+
+    def renderWindow(self) -> Any:
+        """A render window that never renders, with one renderer, so that actors can be added."""
+        if self._window is None:
+            self._window = vtk.vtkRenderWindow()
+            self._window.SetOffScreenRendering(True)
+            self._window.AddRenderer(vtk.vtkRenderer())
+            self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        return self._window
+
+    def interactor(self) -> Any:
+        """Hears of no mouse; tests invoke its events."""
+        self.renderWindow()
+        return self._interactor
 
 
 class SliceController:

@@ -16,8 +16,20 @@ from .standins import HasScene, Labelled, make
 class SegmentEditor(HasScene, Labelled):
     """The editor's state, which lives in its vtkMRMLSegmentEditorNode; its effects need the real Slicer."""
 
-    _EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Threshold", "Margin", "Smoothing",
-                "Scissors", "Islands", "Logical operators", "Mask volume")
+    _EFFECTS = (
+        "Paint",
+        "Draw",
+        "Erase",
+        "Level tracing",
+        "Grow from seeds",
+        "Threshold",
+        "Margin",
+        "Smoothing",
+        "Scissors",
+        "Islands",
+        "Logical operators",
+        "Mask volume",
+    )
     _editor: Any = None
     _effect: str = ""
 
@@ -189,6 +201,34 @@ class SegmentsTable(HasScene):
         self._list.clearSelection()
 
 
+class Show3DButton:
+    """Makes the surfaces of a segmentation, or hides them."""
+
+    _node: Any = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.setCheckable(True)
+        self.toggled.connect(self._on_toggled)
+
+    def segmentationNode(self) -> Any:
+        """The segmentation."""
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """Serve this segmentation; without one the button is disabled."""
+        self._node = node
+        self.setEnabled(node is not None)
+
+    def _on_toggled(self, on: bool) -> None:
+        if self._node is None:
+            return
+        if on:
+            self._node.CreateClosedSurfaceRepresentation()
+        else:
+            self._node.RemoveClosedSurfaceRepresentation()
+
+
 class SubjectHierarchyTree(HasScene):
     """The subject hierarchy, drawn as a tree."""
 
@@ -259,9 +299,7 @@ class SubjectHierarchyTree(HasScene):
 
     def setCurrentItem(self, item: int) -> None:
         """Select an item by ID."""
-        for entry in self.findItems(
-            "*", QtCore.Qt.MatchFlag.MatchWildcard | QtCore.Qt.MatchFlag.MatchRecursive, 0
-        ):
+        for entry in self.findItems("*", QtCore.Qt.MatchFlag.MatchWildcard | QtCore.Qt.MatchFlag.MatchRecursive, 0):
             if entry.data(0, QtCore.Qt.ItemDataRole.UserRole) == item:
                 QtWidgets.QTreeWidget.setCurrentItem(self, entry)
 
@@ -286,10 +324,18 @@ def register_all() -> None:
     make("slicer.qMRMLCollapsibleButton", QtWidgets.QAbstractButton, CollapsibleMRMLButton)
     make("slicer.qMRMLNodeComboBox", widget, NodeComboBox, **DEFAULTS)
     make("slicer.qMRMLCheckableNodeComboBox", widget, CheckableNodeComboBox, **DEFAULTS)
-    make("slicer.qMRMLSegmentEditorWidget", widget, SegmentEditor, effectColumnCount=2, undoEnabled=True,
-         segmentationNodeSelectorVisible=True, sourceVolumeNodeSelectorVisible=True,
-         switchToSegmentationsButtonVisible=True, maximumNumberOfUndoStates=0)
+    make(
+        "slicer.qMRMLSegmentEditorWidget",
+        widget,
+        SegmentEditor,
+        effectColumnCount=2,
+        undoEnabled=True,
+        segmentationNodeSelectorVisible=True,
+        sourceVolumeNodeSelectorVisible=True,
+        switchToSegmentationsButtonVisible=True,
+        maximumNumberOfUndoStates=0,
+    )
     make("slicer.qMRMLSegmentsTableView", widget, SegmentsTable)
     make("slicer.qMRMLSubjectHierarchyTreeView", QtWidgets.QTreeWidget, SubjectHierarchyTree)
-    make("slicer.qMRMLSegmentationShow3DButton", QtWidgets.QPushButton)
+    make("slicer.qMRMLSegmentationShow3DButton", QtWidgets.QPushButton, Show3DButton)
     make("slicer.qMRMLVolumeThresholdWidget", widget, SceneLabelled)

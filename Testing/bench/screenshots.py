@@ -146,3 +146,18 @@ def _paint_view(painter: QtGui.QPainter, layout_manager: Any, name: str, place: 
     background = logic.GetBackgroundLayer().GetVolumeNode() if logic.GetBackgroundLayer() is not None else None
     caption = f"{node.GetLayoutLabel() or name}: {background.GetName() if background is not None else '-'}"
     painter.drawText(place.x() + 4, place.y() + 13, f"{caption}  {node.GetSliceOffset():.1f} mm")
+    _paint_texts(painter, widget, place)
+
+
+def _paint_texts(painter: QtGui.QPainter, widget: Any, place: QtCore.QRect) -> None:
+    """The visible text actors of a view, where their normalised position says."""
+    props = widget.sliceView().renderWindow().GetRenderers().GetFirstRenderer().GetViewProps()
+    for number in range(props.GetNumberOfItems()):
+        actor = props.GetItemAsObject(number)
+        if not actor.IsA("vtkTextActor") or not actor.GetVisibility():
+            continue
+        painter.setPen(QtGui.QColor.fromRgbF(*actor.GetTextProperty().GetColor()))
+        x, y = actor.GetPosition()
+        area = QtCore.QRect(place.x(), place.y() + CAPTION, round(2 * x * place.width()), place.height())
+        area.setTop(area.top() + round((1 - y) * place.height()))
+        painter.drawText(area, QtCore.Qt.AlignmentFlag.AlignHCenter, actor.GetInput())

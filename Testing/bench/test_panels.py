@@ -73,20 +73,44 @@ def test_an_empty_scene_says_what_to_do(tiny_models: Any, load_module: Any) -> N
     assert "Choose the volume" in panel.ui.applyButton.toolTip
 
 
-def test_the_volumes_of_a_study_are_guessed_and_can_be_changed(seg: Any, study: Any, click: Any) -> None:
+def test_the_volumes_of_a_study_are_guessed_and_can_be_changed(
+    seg: Any, study: Any, click: Any, wait_until: Any
+) -> None:
     click(seg.ui.assignButton)
     assert {name: node.GetName() for name, node in seg.studyBox.nodes().items()} == {
         name: node.GetName() for name, node in study.items()
     }
     assert all("sure" in text for text in texts(seg).values()), texts(seg)
     assert seg.ui.applyButton.enabled
-    seg.studyBox.rows["FLAIR"].combo.setCurrentNode(study["T2"])
-    assert texts(seg)["FLAIR"] == "looks like T2"
-    assert not seg.ui.applyButton.enabled
-    assert "both as" in seg.ui.applyButton.toolTip
-    seg.studyBox.rows["T2"].combo.setCurrentNode(None)
-    assert texts(seg)["T2"] == "not given"
+    seg.studyBox.rows["FLAIR"].combo.setCurrentNode(study["T2"])  # the two change places
+    wait_until(lambda: seg.studyBox.nodes()["T2"] is study["FLAIR"], 5, "the swap")
+    assert (texts(seg)["FLAIR"], texts(seg)["T2"]) == ("✕ looks like T2", "✕ looks like FLAIR")
+    assert seg._parameterNode.inputT2 is study["FLAIR"]
     assert seg.ui.applyButton.enabled
+    seg.studyBox.rows["T2"].combo.setCurrentNode(None)
+    assert texts(seg)["T2"] == "○ not given"
+    assert "T2 is missing; the model card has no figures" in seg.ui.missingLabel.text
+    assert seg.ui.applyButton.enabled
+
+
+def test_what_is_no_input_is_refused_in_a_sentence(seg: Any, study: Any, slicer_bench: Any) -> None:
+    import slicer
+
+    study["T2"].SetAttribute("Disentangle.Synthetic", "1")
+    seg.updateReadiness()
+    assert "is synthetic" in seg.ui.applyButton.toolTip
+    study["T2"].RemoveAttribute("Disentangle.Synthetic")
+    tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    for name, sequences in (("Anna", ("T1", "T1Gd")), ("Bert", ("T2",))):
+        patient = tree.CreateSubjectItem(tree.GetSceneItemID(), name)
+        for sequence in sequences:
+            tree.SetItemParent(tree.GetItemByDataNode(study[sequence]), patient)
+    seg.updateReadiness()
+    assert not seg.ui.applyButton.enabled
+    assert "different patients" in seg.ui.applyButton.toolTip
+    assert "T2 of Bert" in seg.ui.applyButton.toolTip
+    seg.studyBox.assign()  # one patient's only
+    assert set(seg.studyBox.nodes()) <= {"T1", "T1Gd", "FLAIR"}
 
 
 def test_segmentation_factors_and_cross_reconstructions(

@@ -13,8 +13,9 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from disentangle.errors import Cancelled, InputError  # noqa: E402
 from disentangle.inference import Result  # noqa: E402
 from disentangle.mrml.studies import study_from_nodes  # noqa: E402
+from disentangle.panel import runner as runner_module  # noqa: E402
 from disentangle.panel.run_state import RunController, RunState  # noqa: E402
-from disentangle.panel.runner import Runner, Wanted  # noqa: E402
+from disentangle.panel.runner import Job, Runner, Wanted  # noqa: E402
 from disentangle.worker.codec import read_study, write_result  # noqa: E402
 
 
@@ -144,6 +145,30 @@ def worker(tmp_path):
     return PlayedWorker(tmp_path)
 
 
+class AtOnce:
+    """Stands where Background does; threads would make the tests wait."""
+
+    busy = False
+
+    def start(self, function, then, failed):
+        try:
+            value = function()
+        except Exception as error:
+            failed(error)
+        else:
+            then(value)
+
+    def poll(self):
+        pass
+
+    wait = poll
+
+
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch):
+    monkeypatch.setattr(runner_module, "Background", AtOnce)
+
+
 def make_runner(scene, worker, own=True):
     controller = RunController()
     runner = Runner(scene, controller, lambda python: worker, lambda: "python", lambda python: own)
@@ -172,7 +197,10 @@ class TestRunner:
             {"event": "progress", "id": "1", "stage": "network", "fraction": 0.5, "message": "computing"},
             {"event": "result", "id": "1", "output": str(request["output"])},
         ]
-        runner.poll()
+        runner.poll()  # takes the result
+        assert runner.busy
+        for _ in range(20):  # makes the nodes, a few at a time
+            runner.poll()
         assert ended == [run]
         assert run.result().synthetic["FLAIR"].GetName() == "FLAIR (synthetic)"
         assert runner.controller.state is RunState.FINISHED
@@ -250,3 +278,65 @@ class TestRunner:
         assert worker.closed
         assert run.done
         assert runner.controller.state is RunState.IDLE
+
+    def test_cancelling_while_nodes_are_made_takes_them_away(self, scene, inputs, worker, monkeypatch):
+        before = ids(scene)
+        monkeypatch.setattr(runner_module, "STEP_SECONDS", -1.0)  # one node at a poll
+        runner = make_runner(scene, worker)
+        run = runner.start(inputs, WANTED)
+        result = Result(synthesized={"FLAIR": inputs.study["T1"], "T2": inputs.study["T1"]}, report={"bundle": {}})
+        write_result(result, worker.requests[0]["output"])
+        worker.events = [{"event": "result", "id": "1", "output": str(worker.requests[0]["output"])}]
+        runner.poll()
+        runner.poll()
+        assert len(ids(scene)) > len(before)
+        runner.cancel()
+        assert run.done
+        assert ids(scene) == before
+
+    def test_the_slices_on_screen_are_shown_and_go_again(self, scene, inputs, worker, tmp_path, monkeypatch):
+        from types import SimpleNamespace as Some
+
+        from disentangle import bundles
+        from disentangle.bundles import ClassInfo
+        from disentangle.study import Image
+        from disentangle.worker.codec import write
+
+        classes = [ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "lesion", (255, 0, 0))]
+        monkeypatch.setattr(bundles, "find_bundle", lambda name: Some(classes=classes))
+        view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+        before = ids(scene)
+        runner = make_runner(scene, worker)
+        runner.start(inputs, WANTED)
+        slab = write(Image(np.ones((2, 5, 6), np.uint8), np.eye(4)), tmp_path / "slab")
+        worker.events = [{"event": "preview", "id": "1", "output": str(slab)}]
+        runner.poll()
+        shown = scene.GetNodeByID(view.GetLabelVolumeID())
+        assert shown.GetName() == "Disentangle preview"
+        assert not shown.GetSaveWithScene()
+        worker.events = [{"event": "cancelled", "id": "1"}]
+        runner.poll()
+        assert ids(scene) == before
+        assert not view.GetLabelVolumeID()
+
+    def test_a_job_brings_back_what_the_worker_wrote(self, scene, worker):
+        from disentangle.worker.codec import read, write
+
+        runner, ended = make_runner(scene, worker), []
+        job = runner.work(Job(request={"request": "compare"}, sends={"spacing": [1.0, 1.0, 2.0]}), ended.append)
+        request = worker.requests[0]
+        assert read(request["study"]) == {"spacing": [1.0, 1.0, 2.0]}
+        write({"dice": 0.5}, request["output"])
+        worker.events = [{"event": "result", "id": "1", "output": str(request["output"]), "more": 1}]
+        runner.poll()
+        assert ended == [job]
+        assert (job.result()["content"], job.result()["more"]) == ({"dice": 0.5}, 1)
+
+    def test_quick_questions_are_answered_beside_a_run(self, scene, inputs, worker):
+        runner, answers = make_runner(scene, worker), []
+        runner.start(inputs, WANTED)
+        runner.ask({"request": "draw"}, answers.append)
+        worker.events = [{"event": "result", "id": "2", "output": "slice.npy"}]
+        runner.poll()
+        assert [event["output"] for event in answers] == ["slice.npy"]
+        assert runner.busy

@@ -93,6 +93,14 @@ class Bundle:
         """
         licenses.agree(_agreements(), self.card)
 
+    def revoke(self) -> None:
+        """Take the agreement to the licence back.
+
+        Raises:
+            InputError: that cannot be stored.
+        """
+        licenses.revoke(_agreements(), self.card)
+
     def verify(self) -> None:
         """Check the weights against the card and the system, building nothing but an empty system.
 

@@ -44,3 +44,15 @@ def agree(path: Path, card: dict[str, Any]) -> None:
     entries[card["name"]] = _fingerprint(card)
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+
+
+def revoke(path: Path, card: dict[str, Any]) -> None:
+    """Forget the user's agreement.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    entries = _read(path)
+    if entries.pop(card["name"], None) is not None:
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")

@@ -72,8 +72,44 @@ def cross_cells(outputs: Outputs) -> list[list[Cell]]:
     ]
 
 
+def agnostic_cells(outputs: Outputs) -> list[list[Cell]]:
+    """A row: the domain-agnostic image of each sequence, above it the sequence itself."""
+    if not outputs.agnostic:
+        return [[]]
+    names = list(outputs.agnostic)
+    return [
+        [Cell(name, outputs.aligned.get(name)) for name in names],
+        [Cell(f"{name} agnostic", outputs.agnostic[name]) for name in names],
+    ]
+
+
+def uncertainty_cells(outputs: Outputs) -> list[list[Cell]]:
+    """The first input, the same with the uncertainty over it, and the uncertainty alone."""
+    if outputs.uncertainty is None:
+        return [[]]
+    first = next(iter(outputs.inputs.values()), None)
+    name = next(iter(outputs.inputs), "")
+    return [
+        [
+            Cell(name, first),
+            Cell(f"{name} + uncertainty", first, foreground=outputs.uncertainty, foreground_opacity=0.5),
+            Cell("uncertainty", outputs.uncertainty),
+        ]
+    ]
+
+
 def compare_cells(outputs: Outputs) -> list[list[Cell]]:
-    """The inputs in the first row, the synthetic volumes in the second; one row where four views hold them all."""
+    """Real, synthetic and their difference, a row per target that there is really; without such, the inputs in the
+    first row and the synthetic volumes in the second; one row where four views hold them all."""
+    if outputs.differences:
+        return [
+            [
+                Cell(f"{target} real", outputs.inputs.get(target)),
+                Cell(f"{target} syn", outputs.synthetic.get(target)),
+                Cell(f"{target} difference", outputs.differences.get(target)),
+            ]
+            for target in outputs.synthetic
+        ]
     real = [Cell(sequence, node) for sequence, node in outputs.inputs.items()]
     synthetic = [Cell(f"{target} syn", node) for target, node in outputs.synthetic.items()]
     if len(real) + len(synthetic) <= 4:
@@ -92,6 +128,11 @@ def layout_id(rows: int, columns: int) -> int:
 def is_grid(layout: int) -> bool:
     """Whether a layout number is one of the grids."""
     return _FIRST_LAYOUT <= layout <= layout_id(MAX_ROWS, MAX_COLUMNS)
+
+
+def is_grid_view(layout_name: str | None) -> bool:
+    """Whether a view, by its layout name, is one of the grids'."""
+    return (layout_name or "").startswith(_TAG)
 
 
 def view_tag(row: int, column: int) -> str:
@@ -171,11 +212,15 @@ class GridLayouts:
             self.fit(cells)
         return views
 
-    def fit(self, cells: Grid) -> None:
+    def fit(self, cells: Grid, in_plane: bool = False) -> None:
         """Show each view's volume in full, all of them at the same height, and link the views.
 
         Stacks of thick slices are shown slice by slice, as they were acquired, however they lie; all else axially.
+
+        Args:
+            in_plane: turn every view to the slices of the first volume.
         """
+        plane = next((c.volume for row in cells for c in row if c.volume is not None), None) if in_plane else None
         offset = None
         places = [(row, column) for row in range(len(cells)) for column in range(len(cells[row]))]
         for row, column in places:
@@ -183,9 +228,9 @@ class GridLayouts:
             if logic is None or cells[row][column].volume is None:
                 continue
             stack = _is_stack(cells[row][column].volume)
-            _turn(logic.GetSliceNode(), cells[row][column].volume if stack else None)
+            _turn(logic.GetSliceNode(), plane or (cells[row][column].volume if stack else None))
             logic.FitSliceToBackground()
-            if stack and offset is None:
+            if (stack or in_plane) and offset is None:
                 logic.SnapSliceOffsetToIJK()
             offset = logic.GetSliceOffset() if offset is None else offset
             logic.SetSliceOffset(offset)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 
+from ..sequences import SEQUENCES
 from ..study import Image
 from . import hierarchy
-from .display import GREY, channel_color, color_table, copy_window, show_volume, window_of
+from .display import (
+    GREY,
+    HEAT,
+    PET,
+    channel_color,
+    color_table,
+    copy_window,
+    difference_colors,
+    show_volume,
+    window_of,
+)
+from .segments import segment_id, tag_checksums
 from .studies import ROLE, SYNTHETIC, StudyNodes
 from .terminology import terminology_entry
 from .volumes import Placement, fill_volume, oriented_image
@@ -56,6 +68,9 @@ class Outputs:
         agnostic: sequence -> domain-agnostic image, of models that have such.
         cross: (anatomy, appearance) -> cross-reconstruction.
         synthetic: target sequence -> synthetic volume.
+        differences: target sequence -> synthetic minus real, where there was a real one.
+        uncertainty: entropy of the class probabilities; None where none was asked for.
+        subsets: sequence -> segmentation from it alone, where such were asked for afterwards.
     """
 
     run: str = ""
@@ -69,13 +84,30 @@ class Outputs:
     agnostic: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     cross: dict[tuple[str, str], slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     synthetic: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    differences: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
+    subsets: dict[str, slicer.vtkMRMLSegmentationNode] = field(default_factory=dict)
+
+    def mark(self, node: slicer.vtkMRMLNode, role: str, sequence: str = "") -> None:
+        """Make a node that was added afterwards one of this run: attributes, inputs, folder."""
+        node.SetAttribute(ROLE, role)
+        node.SetAttribute(RUN, self.run)
+        node.SetAttribute(SEQUENCE, sequence)
+        node.SetAttribute(INPUTS, " ".join(self.inputs))
+        for name, source in self.inputs.items():
+            node.SetNodeReferenceID(f"{INPUT_REFERENCE}{name}", source.GetID())
+        like = self.nodes()[0]
+        tree = hierarchy.tree(node.GetScene())
+        folder = self.folder or tree.GetItemParent(hierarchy.item_of(like))
+        hierarchy.put_into(folder, node)
 
     def nodes(self) -> list[slicer.vtkMRMLNode]:
         """Every node of the run."""
-        found: list[slicer.vtkMRMLNode] = [] if self.segmentation is None else [self.segmentation]
+        found: list[slicer.vtkMRMLNode] = [n for n in (self.segmentation, self.uncertainty) if n is not None]
         for channels in self.channels.values():
             found += channels
-        for group in (self.aligned, self.argmax, self.reconstructions, self.agnostic, self.cross, self.synthetic):
+        groups = (self.aligned, self.argmax, self.reconstructions, self.agnostic, self.cross, self.synthetic)
+        for group in (*groups, self.differences, self.subsets):
             found += group.values()
         return found
 
@@ -92,11 +124,22 @@ def results_to_nodes(
         inputs: the study that the result was computed from.
         title: name of the folder.
     """
-    return _Builder(scene, inputs, result).build(title)
+    builder = ResultBuilder(scene, inputs, result)
+    try:
+        for _step in builder.steps(title):
+            pass
+    except BaseException:
+        builder.discard()
+        raise
+    return builder.outputs
 
 
-class _Builder:
-    """Makes the nodes of one run and takes them away again when it fails."""
+class ResultBuilder:
+    """Makes the nodes of one run, one after the other, so that the application can work in between.
+
+    Attributes:
+        outputs: what there is so far.
+    """
 
     def __init__(self, scene: slicer.vtkMRMLScene, inputs: StudyNodes, result: Result) -> None:
         self.scene = scene
@@ -106,23 +149,27 @@ class _Builder:
         self.run = uuid.uuid4().hex
         self.bundle = result.report.get("bundle") or {}
         self.colors: slicer.vtkMRMLColorTableNode | None = None  # no item of the subject hierarchy
+        self.outputs = Outputs(run=self.run, inputs=dict(inputs.nodes))
 
-    def build(self, title: str) -> Outputs:
-        outputs = Outputs(run=self.run, inputs=dict(self.inputs.nodes))
+    def steps(self, title: str) -> Iterator[None]:
+        """Make the nodes; each step makes one. Where a step fails, or no more are taken, call :meth:`discard`."""
+        outputs = self.outputs
         outputs.folder = hierarchy.make_folder(self.scene, hierarchy.home_of(self.inputs.first), title)
-        try:
-            self._factors(outputs)
-            self._cross(outputs)
-            self._synthetic(outputs)
-            self._segmentation(outputs)
-        except BaseException:
-            hierarchy.remove_folder(self.scene, outputs.folder)
-            if self.colors is not None:
-                self.scene.RemoveNode(self.colors)
-            raise
-        return outputs
+        yield from self._factors(outputs)
+        yield from self._cross(outputs)
+        yield from self._synthetic(outputs)
+        yield from self._segmentation(outputs)
 
-    def _factors(self, outputs: Outputs) -> None:
+    def discard(self) -> None:
+        """Take away what was made; the scene is as it was before."""
+        if self.outputs.folder:
+            hierarchy.remove_folder(self.scene, self.outputs.folder)
+            self.outputs.folder = 0
+        if self.colors is not None:
+            self.scene.RemoveNode(self.colors)
+            self.colors = None
+
+    def _factors(self, outputs: Outputs) -> Iterator[None]:
         factors = self.result.factors or {}
         if not factors:
             return
@@ -133,13 +180,15 @@ class _Builder:
         for sequence, item in factors.items():
             folder = hierarchy.make_folder(self.scene, outputs.folder, f"{sequence} factors")
             outputs.aligned[sequence] = self._volume(f"{sequence} aligned", item.input, "aligned", folder, sequence)
-            outputs.channels[sequence] = [
-                self._volume(
-                    f"{sequence} channel {number}", image, "anatomy", folder, sequence, **{CHANNEL: str(number)}
-                )
-                for number, image in enumerate(item.anatomy, start=1)
-            ]
+            yield
+            outputs.channels[sequence] = []
+            for number, image in enumerate(item.anatomy, start=1):
+                name = f"{sequence} channel {number}"
+                attributes = {CHANNEL: str(number)}
+                outputs.channels[sequence].append(self._volume(name, image, "anatomy", folder, sequence, **attributes))
+                yield
             outputs.argmax[sequence] = self._argmax(sequence, item, folder)
+            yield
             drawn = (
                 ("reconstruction", item.reconstruction, outputs.reconstructions),
                 ("agnostic", item.agnostic, outputs.agnostic),
@@ -148,6 +197,7 @@ class _Builder:
                 if image is not None:
                     name = f"{sequence} {_NAMES[role]}"
                     nodes[sequence] = self._volume(name, image, role, folder, sequence, **{SYNTHETIC: "1"})
+                    yield
 
     def _argmax(self, sequence: str, item: SequenceFactors, folder: int) -> slicer.vtkMRMLLabelMapVolumeNode:
         node = self._node("vtkMRMLLabelMapVolumeNode", f"{sequence} anatomy map", "argmax", folder)
@@ -157,7 +207,7 @@ class _Builder:
         node.GetDisplayNode().SetAndObserveColorNodeID(self.colors.GetID())
         return node
 
-    def _cross(self, outputs: Outputs) -> None:
+    def _cross(self, outputs: Outputs) -> Iterator[None]:
         if not self.result.cross:
             return
         folder = hierarchy.make_folder(self.scene, outputs.folder, "Cross-reconstructions")
@@ -173,8 +223,9 @@ class _Builder:
                 **attributes,
             )
             outputs.cross[anatomy, appearance] = node
+            yield
 
-    def _synthetic(self, outputs: Outputs) -> None:
+    def _synthetic(self, outputs: Outputs) -> Iterator[None]:
         for target, image in self.result.synthesized.items():
             used = ", ".join(self.inputs.nodes)
             node = self._volume(
@@ -191,8 +242,25 @@ class _Builder:
                 f"{self.bundle.get('version', '')} from {used}; not acquired by a scanner."
             )
             outputs.synthetic[target] = node
+            if SEQUENCES[target].modality == "PT":
+                node.GetDisplayNode().SetAndObserveColorNodeID(PET)
+            yield
+        for target, image in self.result.differences.items():
+            name = f"{target} synthetic minus real"
+            reach = float(np.percentile(np.abs(image.array[image.array != 0][::7]), 99)) if image.array.any() else 1.0
+            node = self._volume(name, image, "difference", outputs.folder, target, window=(-reach, reach))
+            node.GetDisplayNode().SetAndObserveColorNodeID(difference_colors(self.scene).GetID())
+            outputs.differences[target] = node
+            yield
 
-    def _segmentation(self, outputs: Outputs) -> None:
+    def _segmentation(self, outputs: Outputs) -> Iterator[None]:
+        uncertain = self.result.uncertainty
+        if uncertain is not None:
+            node = self._volume("Uncertainty", uncertain, "uncertainty", outputs.folder, "", window=(0.0, 1.0))
+            node.GetDisplayNode().SetAndObserveColorNodeID(HEAT)
+            node.SetDescription("Entropy of the class probabilities: 0 certain, 1 all classes equally probable.")
+            outputs.uncertainty = node
+            yield
         image = self.result.segmentation
         if image is None:
             return
@@ -200,10 +268,13 @@ class _Builder:
         node = self._node("vtkMRMLSegmentationNode", name, "segmentation", outputs.folder)
         node.CreateDefaultDisplayNodes()
         fill_segmentation(node, image, self.result.classes, self.placement)
+        tag_checksums(node, {int(v): c for v, c in self.result.report.get("checksums", {}).items()})
+        yield
         if self.placement.transform is not None:
             node.SetAndObserveTransformNodeID(self.placement.transform.GetID())
         node.SetReferenceImageGeometryParameterFromVolumeNode(self.inputs.first)
         outputs.segmentation = node
+        yield
 
     def _window(self, sequence: str, image: Image, outputs: Outputs) -> tuple[float, float]:
         """Window of the real volume of that sequence where there is one with values alike, else by content."""
@@ -265,7 +336,7 @@ def fill_segmentation(
         segment.AddRepresentation(representation, labels)
         if info.terminology:
             segment.SetTerminology(terminology_entry(info.terminology))
-        segmentation.AddSegment(segment, f"Disentangle_{info.value}")
+        segmentation.AddSegment(segment, segment_id(info.value))
 
 
 def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
@@ -282,6 +353,9 @@ def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
         "agnostic": lambda node, sequence: outputs.agnostic.__setitem__(sequence, node),
         "cross": lambda node, sequence: outputs.cross.__setitem__((sequence, node.GetAttribute(APPEARANCE)), node),
         "synthetic": lambda node, sequence: outputs.synthetic.__setitem__(sequence, node),
+        "difference": lambda node, sequence: outputs.differences.__setitem__(sequence, node),
+        "subset": lambda node, sequence: outputs.subsets.__setitem__(sequence, node),
+        "uncertainty": lambda node, sequence: setattr(outputs, "uncertainty", node),
         "segmentation": lambda node, sequence: setattr(outputs, "segmentation", node),
     }
     nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
@@ -292,11 +366,11 @@ def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
         place[node.GetAttribute(ROLE)](node, node.GetAttribute(SEQUENCE))
     for channels in outputs.channels.values():
         channels.sort(key=lambda node: int(node.GetAttribute(CHANNEL)))
-    outputs.inputs = _inputs_of(found[0])
+    outputs.inputs = run_of(found[0])
     return outputs
 
 
-def _inputs_of(node: slicer.vtkMRMLNode) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+def run_of(node: slicer.vtkMRMLNode) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
     """The inputs that a result node refers to, the first input first."""
     inputs = {}
     for sequence in (node.GetAttribute(INPUTS) or "").split():

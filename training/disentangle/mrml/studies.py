@@ -140,6 +140,36 @@ def modality_conflict(node: slicer.vtkMRMLVolumeNode, sequence: str) -> str | No
     return f"The volume {node.GetName()!r} is {modality}, not {expected}; choose an {expected} volume as {sequence}."
 
 
+def objection(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str | None:
+    """Why volumes cannot be one study, as a sentence; None where they can.
+
+    Label maps, volumes of several components, volumes of another modality, made-up images (results of earlier runs
+    among them) and volumes of different patients are refused.
+    """
+    for sequence, node in nodes.items():
+        try:
+            check_node(node)
+        except InputError as error:
+            return str(error)
+        if node.GetAttribute(SYNTHETIC) == "1":
+            return f"The volume {node.GetName()!r}, chosen as {sequence}, is synthetic; choose an acquired one."
+        if node.GetAttribute(ROLE):
+            return (
+                f"The volume {node.GetName()!r}, chosen as {sequence}, is a result of Disentangle; choose the volume "
+                "that it was made from."
+            )
+        conflict = modality_conflict(node, sequence)
+        if conflict:
+            return conflict
+    owners = {sequence: hierarchy.patient_of(node) for sequence, node in nodes.items()}
+    known = {sequence: owner for sequence, owner in owners.items() if owner}
+    if len(set(known.values())) > 1:
+        tree = hierarchy.tree(next(iter(nodes.values())).GetScene())
+        names = ", ".join(f"{sequence} of {tree.GetItemName(owner)}" for sequence, owner in known.items())
+        return f"These volumes are of different patients ({names}); choose volumes of one patient."
+    return None
+
+
 def _is_image(node: slicer.vtkMRMLVolumeNode) -> bool:
     if node.GetAttribute(ROLE) or node.GetAttribute(SYNTHETIC) == "1" or node.GetHideFromEditors():
         return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import qt
 import slicer
@@ -11,20 +13,26 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from ..bundles import default_bundle_name, find_bundle
 from ..errors import InputError
+from ..mrml.live import point_in_view
 from ..mrml.results import Outputs
 from ..mrml.studies import guess_node, modality_conflict, study_from_nodes
+from ..mrml.volumes import image_from_node
 from . import dependencies
+from .appearance_tools import AppearanceTools
+from .batch_tools import Batch, studies_in, studies_of_scene
 from .run_state import RunController
-from .runner import Run, Runner, Wanted
+from .runner import Job, Run, Runner, Task, Wanted
 from .text import _
 
 POLL_MS = 50
+LIVE_POLL_MS = 15
+"""While a slice is drawn that the user waits for."""
 
 Nodes = Mapping[str, "slicer.vtkMRMLScalarVolumeNode"] | Iterable["slicer.vtkMRMLScalarVolumeNode"]
 """Volumes by sequence, or just volumes, whose sequences are then guessed."""
 
 
-class DisentangleLogic(ScriptedLoadableModuleLogic):
+class DisentangleLogic(AppearanceTools, ScriptedLoadableModuleLogic):
     """Starts, follows and stops runs. Panel and console share one, so that one run at a time is under way."""
 
     Parameters: type
@@ -32,6 +40,7 @@ class DisentangleLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
+        AppearanceTools.__init__(self)
         self.controller = RunController()
         self.runner = Runner(
             slicer.mrmlScene,
@@ -49,8 +58,19 @@ class DisentangleLogic(ScriptedLoadableModuleLogic):
         """The module's parameter node, wrapped."""
         return self.Parameters(ScriptedLoadableModuleLogic.getParameterNode(self))
 
-    def start(self, nodes: Nodes, wanted: Wanted, onDone: Callable[[Run], None] | None = None) -> Run:
+    def start(
+        self,
+        nodes: Nodes,
+        wanted: Wanted,
+        onDone: Callable[[Run], None] | None = None,
+        examples: Nodes | None = None,
+        change: Callable[[Any], None] | None = None,
+    ) -> Run:
         """Start a run and return at once; ``onDone`` is called when it is over.
+
+        Args:
+            examples: {target: volume of any subject}, whose appearance synthesised sequences take.
+            change: sees the result before its nodes are made; must touch neither Qt nor MRML.
 
         Raises:
             InputError: bad input, or something is missing that cannot be installed.
@@ -61,6 +81,7 @@ class DisentangleLogic(ScriptedLoadableModuleLogic):
         self.controller.begin_check()
         try:
             inputs = study_from_nodes(self.bySequence(nodes))
+            looks = {name: image_from_node(node, name) for name, node in dict(examples or {}).items()}
             for sequence, node in inputs.nodes.items():
                 conflict = modality_conflict(node, sequence)
                 if conflict:
@@ -69,24 +90,91 @@ class DisentangleLogic(ScriptedLoadableModuleLogic):
         except Exception as error:
             self.controller.fail(str(error))
             raise
-        run = self.runner.start(inputs, wanted, onDone)
+        wanted = replace(wanted, point=wanted.point or point_in_view(slicer.mrmlScene))
+        run = self.runner.start(inputs, wanted, onDone, looks, change)
         self._timer.start()
         return run
 
-    def compute(self, nodes: Nodes, wanted: Wanted, wait: bool) -> Run | Outputs:
+    def work(self, job: Job, wait: bool, onDone: Callable[[Job], None] | None = None) -> Job | dict[str, Any]:
+        """Have the worker do something else; with ``wait`` stay until it is done and return its answer.
+
+        Raises:
+            InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
+        """
+        if self.runner.busy:
+            raise InputError(_("A computation is under way; wait for it or cancel it."))
+        self.controller.begin_check()
+        try:
+            dependencies.ensure(dependencies.interpreter())
+        except Exception as error:
+            self.controller.fail(str(error))
+            raise
+        self.controller.log(job.title)
+        self.runner.work(job, onDone)
+        self._timer.start()
+        return self._result(job) if wait else job
+
+    def ask(self, request: Mapping[str, Any], onAnswer: Callable[[Mapping[str, Any]], None]) -> None:
+        """A question about the last run that the worker answers within milliseconds, beside whatever runs."""
+        self.runner.ask(request, onAnswer)
+        self._timer.start(LIVE_POLL_MS)
+
+    def session(self) -> str:
+        """By what the worker knows the last run.
+
+        Raises:
+            InputError: its factors are no longer in memory.
+        """
+        run = self.runner.run
+        if run is None or not run.session or run.error is not None:
+            raise InputError(_("The factors are no longer in memory; press Apply to compute them again."))
+        return run.session
+
+    def _result(self, task: Task) -> Any:
+        while not task.done:
+            self.runner.poll()
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        return task.result()
+
+    def compute(self, nodes: Nodes, wanted: Wanted, wait: bool, **more: Any) -> Run | Outputs:
         """Run, and with ``wait`` stay until the result is in the scene; Slicer keeps responding meanwhile.
 
         Raises:
             InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
         """
-        run = self.start(nodes, wanted)
-        if not wait:
-            return run
-        while not run.done:
+        run = self.start(nodes, wanted, **more)
+        return self._result(run) if wait else run
+
+    def batch(self, source, output=None, model=None, device="auto", resume=True, wait=True, onChange=None, **wanted):
+        """Run a model on many studies, one after the other; a study that fails is listed, and the others go on.
+
+        Example::
+
+            batch = logic.batch("/data/studies", "/data/results", segment=True)
+            print([(entry.name, entry.status, entry.message) for entry in batch.entries])
+
+        Args:
+            source: a folder that holds a folder per study; None takes the patients of the scene.
+            output: folder for the results of studies from files, and for ``batch.csv``.
+            resume: leave out studies whose results are there.
+            wanted: fields of :class:`Wanted`: ``segment=True``, ``synthesize=("FLAIR",)``, ...
+
+        Returns:
+            the :class:`Batch`.
+
+        Raises:
+            InputError: there are no studies, or no folder for the results.
+        """
+        folder = self.modelFolder(model)
+        entries = studies_in(source) if source else studies_of_scene(find_bundle(folder).sequences)
+        batch = Batch(self, entries, Wanted(folder, device, **wanted), output, resume, onChange)
+        batch.start()
+        while wait and not batch.done:
             self.runner.poll()
             slicer.app.processEvents()
             time.sleep(0.01)
-        return run.result()
+        return batch
 
     def cancel(self) -> None:
         """Stop the run; the scene stays as it was."""
@@ -133,5 +221,6 @@ class DisentangleLogic(ScriptedLoadableModuleLogic):
 
     def _poll(self) -> None:
         self.runner.poll()
-        if not self.runner.busy:
+        if not self.runner.waiting:
             self._timer.stop()
+            self._timer.interval = POLL_MS

@@ -1,14 +1,16 @@
-"""Choosing a bundle: what it does, its quality, its licence."""
+"""Choosing a bundle: what it does, its quality, its licence; adding, checking and removing bundles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import qt
 import slicer
 
-from ..bundles import Bundle, list_bundles
-from ..errors import Cancelled
+from ..bundles import Bundle, list_bundles, remove_bundle
+from ..errors import Cancelled, InputError
+from .model_facts import quality_lines
 from .text import _
 
 
@@ -16,27 +18,34 @@ class ModelBox:
     """The list of models and a description of the chosen one.
 
     Args:
-        combo: names of the models.
-        label: description and licence.
+        ui: the panel's widgets: ``bundleComboBox``, ``bundleLabel`` and the buttons below them.
         accepts: whether a model can do what the module is for.
         on_change: called when another model is chosen.
+        work: has the worker check or add a bundle: ``work(action, path, on_done)``.
     """
 
     def __init__(
         self,
-        combo: qt.QComboBox,
-        label: qt.QLabel,
+        ui: Any,
         accepts: Callable[[Bundle], bool],
         on_change: Callable[[], None],
+        work: Callable[[str, str, Callable[[Any], None]], None],
     ) -> None:
-        self.combo = combo
-        self.label = label
-        self.bundles = {bundle.name: bundle for bundle in list_bundles() if accepts(bundle)}
-        for name in self.bundles:
-            combo.addItem(name)
-        self._describe()
+        self.combo, self.label, self.ui = ui.bundleComboBox, ui.bundleLabel, ui
+        self._accepts, self._work = accepts, work
+        self._on_change: Callable[[], None] = lambda: None
+        self._filling = False
+        self.bundles: dict[str, Bundle] = {}
+        self.refresh()
         self._on_change = on_change
-        combo.connect("currentIndexChanged(int)", self._changed)
+        self.combo.connect("currentIndexChanged(int)", self._changed)
+        for widget, action in (
+            (ui.addModelButton, self.add),
+            (ui.verifyModelButton, self.verify),
+            (ui.removeModelButton, self.remove),
+            (ui.licenseButton, self.show_license),
+        ):
+            widget.connect("clicked(bool)", lambda _checked=False, action=action: action())
 
     @property
     def bundle(self) -> Bundle | None:
@@ -48,6 +57,19 @@ class ModelBox:
         index = self.combo.findText(name)
         if index >= 0:
             self.combo.currentIndex = index
+
+    def refresh(self, choose: str = "") -> None:
+        """Look for models on disk again."""
+        before = choose or self.combo.currentText
+        self.bundles = {bundle.name: bundle for bundle in list_bundles() if self._accepts(bundle)}
+        self._filling = True
+        self.combo.clear()
+        for name in self.bundles:
+            self.combo.addItem(name)
+        self.choose(before)
+        self._filling = False
+        self._describe()
+        self._on_change()
 
     def agree(self) -> None:
         """Have the user agree to a licence that is not permissive, once.
@@ -64,24 +86,108 @@ class ModelBox:
         if not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Licence of the model")):
             raise Cancelled(_("The licence of the model was not agreed to."))
         bundle.agree()
+        self._describe()
+
+    def show_license(self) -> None:
+        """Show the licence; one that was agreed to can be revoked, one that was not can be agreed to."""
+        bundle = self.bundle
+        if bundle is None:
+            return
+        text = "\n\n".join(part for part in (bundle.license["name"], bundle.license.get("text", "")) if part)
+        title = _("Licence of {name}").format(name=bundle.name)
+        if bundle.license["permissive"]:
+            slicer.util.infoDisplay(text, windowTitle=title)
+            return
+        try:
+            if bundle.needs_agreement:
+                self.agree()
+            elif slicer.util.confirmYesNoDisplay(
+                _("{text}\n\nYou have agreed to this licence. Take your agreement back?").format(text=text),
+                windowTitle=title,
+            ):
+                bundle.revoke()
+                self._describe()
+        except Cancelled:
+            pass
+        except InputError as error:
+            slicer.util.errorDisplay(str(error))
+
+    def add(self, path: str = "") -> None:
+        """Add a bundle, chosen by the user: a zip, or ``bundle.json`` in a bundle's folder."""
+        if not path:
+            path = qt.QFileDialog.getOpenFileName(
+                slicer.util.mainWindow(), _("Add a model"), "", _("Models (*.zip bundle.json);;All files (*)")
+            )
+        if not path:
+            return
+        self._work("add", str(path).removesuffix("bundle.json") or ".", self._added)
+
+    def verify(self) -> None:
+        """Check the weights of the chosen bundle."""
+        if self.bundle is not None:
+            self._work("verify", str(self.bundle.path), self._verified)
+
+    def remove(self) -> None:
+        """Delete the chosen bundle, where the user has added it."""
+        bundle = self.bundle
+        if bundle is None:
+            return
+        question = _("Delete the model {name} in {folder}?").format(name=bundle.name, folder=bundle.path)
+        if not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Remove a model")):
+            return
+        try:
+            remove_bundle(bundle.name)
+        except InputError as error:
+            slicer.util.errorDisplay(str(error))
+        self.refresh()
+
+    def _added(self, job: Any) -> None:
+        if job.error is None:
+            self.refresh(job.answer["name"])
+        elif not isinstance(job.error, Cancelled):
+            slicer.util.errorDisplay(str(job.error))
+
+    def _verified(self, job: Any) -> None:
+        if job.error is None:
+            slicer.util.infoDisplay(_("The model {name} is complete and unchanged.").format(name=job.answer["name"]))
+        elif not isinstance(job.error, Cancelled):
+            slicer.util.errorDisplay(str(job.error))
 
     def _changed(self, _index: int) -> None:
+        if self._filling:
+            return
         self._describe()
         self._on_change()
 
     def _describe(self) -> None:
         bundle = self.bundle
+        for widget in (self.ui.verifyModelButton, self.ui.removeModelButton, self.ui.licenseButton):
+            widget.enabled = bundle is not None
         if bundle is None:
-            self.label.text = _("No model is installed; reinstall the extension.")
+            self.label.text = _("No model is installed; reinstall the extension, or add one.")
             return
         classes = ", ".join(info.name for info in bundle.classes if info.value)
+        license_note = ""
+        if not bundle.license["permissive"]:
+            license_note = _("to be agreed to before the first run") if bundle.needs_agreement else _("agreed to")
         lines = [
             bundle.card.get("description", ""),
             _("Reads {sequences}.").format(sequences=", ".join(bundle.sequences)),
             _("Segments {classes}.").format(classes=classes) if classes else "",
             _("Synthesises {targets}.").format(targets=", ".join(bundle.targets)) if bundle.targets else "",
-            _("Version {version}, licence {license}.").format(version=bundle.version, license=bundle.license["name"]),
+            _("Version {version}, {size:.1f} MB, licence {license}{note}.").format(
+                version=bundle.version,
+                size=bundle.card["weights"]["bytes"] / 1e6,
+                license=bundle.license["name"],
+                note=f" ({license_note})" if license_note else "",
+            ),
         ]
         self.label.text = "\n".join(line for line in lines if line)
-        about = (bundle.card.get("intended_use", ""), bundle.card.get("citation", ""))
+        about = (
+            *quality_lines(bundle.card),
+            bundle.card.get("quality_note", ""),
+            bundle.card.get("limitations", ""),
+            bundle.card.get("intended_use", ""),
+            bundle.card.get("citation", ""),
+        )
         self.label.toolTip = "\n".join(line for line in about if line)

@@ -67,6 +67,11 @@ class RunController:
         """Whether a run is under way."""
         return self.state in BUSY
 
+    @property
+    def cancelling(self) -> bool:
+        """Whether the user wants it to stop."""
+        return self.state is RunState.CANCELLING
+
     def listen(self, on_change: Callable[[RunView], None], on_log: Callable[[str], None] | None = None) -> None:
         """Be told of every change, and of log lines."""
         self._listeners.append(on_change)

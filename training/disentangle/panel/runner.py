@@ -1,22 +1,37 @@
-"""One run at a time through the worker process: volume nodes in, result nodes out. No Qt; somebody has to poll."""
+"""One run at a time through the worker process: volume nodes in, result nodes out. No Qt; somebody has to poll.
+
+What takes long is done elsewhere: files are written and read in a thread, nodes are made a few at each poll, so that
+Slicer responds all the time.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
-from ..mrml.results import Outputs, results_to_nodes
+from ..mrml.preview import Preview
+from ..mrml.results import Outputs, ResultBuilder
+from ..mrml.segments import checksums
 from ..mrml.studies import StudyNodes
 from ..worker.client import FINAL, WorkerClient
+from .background import Background
 from .run_state import RunController
 from .text import _
 
 if TYPE_CHECKING:
     import slicer
+
+    from ..inference import Result
+    from ..study import Image
+
+STEP_SECONDS = 0.04
+"""Nodes are made for so long at a poll; then Slicer gets its turn."""
+Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,8 +41,10 @@ class Wanted:
     Attributes:
         bundle: name or folder of the model.
         device: "auto", "cpu", "cuda", "mps".
-        segment, factors, cross_reconstructions: which results.
+        segment, factors, cross_reconstructions, uncertainty: which results.
         synthesize: target sequences.
+        leave_out_target: a target that is there is made from the others and compared with the real one.
+        point: LPS mm; the slices around it are shown first.
     """
 
     bundle: str
@@ -36,25 +53,49 @@ class Wanted:
     factors: bool = False
     cross_reconstructions: bool = False
     synthesize: tuple[str, ...] = ()
+    uncertainty: bool = False
+    leave_out_target: bool = False
+    point: tuple[float, float, float] | None = None
 
 
 @dataclass(eq=False)
-class Run:
-    """A run and, once it is done, its outcome.
+class Task:
+    """What the worker is asked for, and its outcome.
 
     Attributes:
-        outputs: the nodes; None until it has finished.
-        error: why there are none.
-        report: the predictor's report.
+        error: why there is none.
         done: whether it is over.
     """
 
-    inputs: StudyNodes
-    wanted: Wanted
-    outputs: Outputs | None = None
     error: Exception | None = None
-    report: dict[str, Any] | None = None
     done: bool = False
+
+
+@dataclass(eq=False)
+class Run(Task):
+    """A run of a model on a study.
+
+    Attributes:
+        inputs: the study.
+        wanted: what was asked for.
+        examples: target -> image, of any subject, whose appearance it takes.
+        change: looks at the result before its nodes are made, and may change it (edited segments are kept so).
+        outputs: the nodes; None until it has finished.
+        report: the predictor's report.
+        session: by what the worker knows this run; "" once it has ended without result.
+        styles: target -> default modality factor.
+        learns: whether the model can learn from corrections.
+    """
+
+    inputs: StudyNodes = None
+    wanted: Wanted = None
+    examples: Mapping[str, Image] = field(default_factory=dict)
+    change: Callable[[Result], None] | None = None
+    outputs: Outputs | None = None
+    report: dict[str, Any] | None = None
+    session: str = ""
+    styles: dict[str, list[float]] = field(default_factory=dict)
+    learns: bool = False
 
     def result(self) -> Outputs:
         """The nodes.
@@ -69,10 +110,41 @@ class Run:
         return self.outputs
 
 
+@dataclass(eq=False)
+class Job(Task):
+    """Any other request that takes a while.
+
+    Attributes:
+        request: its fields; ``output`` and, with ``sends``, ``study`` are filled in.
+        sends: what the worker shall read (images, arrays, dictionaries of such); None sends nothing.
+        title: what the log says.
+        reads: whether ``answer["content"]`` shall hold what the worker wrote.
+        answer: the worker's result event.
+    """
+
+    request: dict[str, Any] = field(default_factory=dict)
+    sends: Any = None
+    title: str = ""
+    reads: bool = True
+    answer: dict[str, Any] | None = None
+
+    def result(self) -> dict[str, Any]:
+        """The worker's answer.
+
+        Raises:
+            InputError: bad input. Cancelled: the user stopped it. RuntimeError: the worker failed.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.answer is None:
+            raise RuntimeError("the job has not finished")
+        return self.answer
+
+
 class Runner:
     """Hands runs to the worker and turns what comes back into nodes.
 
-    The scene is touched once, when a result has arrived completely.
+    The scene is touched when a result has arrived completely, and put back where making its nodes fails.
 
     Args:
         scene: where the nodes of the results go.
@@ -100,101 +172,285 @@ class Runner:
         self._checked: set[str] = set()
         self._request: str | None = None
         self._folders: list[Path] = []
-        self._on_done: Callable[[Run], None] | None = None
+        self._on_done: Callable[[Any], None] | None = None
+        self._background = Background()
+        self._builder: ResultBuilder | None = None
+        self._building: Iterator[None] | None = None
+        self._preview: Preview | None = None
+        self._asked: dict[str, Callable[[Event], None]] = {}
+        self.task: Task | None = None
         self.run: Run | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether a run is under way."""
-        return self.run is not None and not self.run.done
+        """Whether a run or a job is under way."""
+        return self.task is not None and not self.task.done
 
-    def start(self, inputs: StudyNodes, wanted: Wanted, on_done: Callable[[Run], None] | None = None) -> Run:
+    @property
+    def waiting(self) -> bool:
+        """Whether anything may come from the worker."""
+        return self.busy or bool(self._asked) or self._background.busy
+
+    # -- what can be asked for -------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        inputs: StudyNodes,
+        wanted: Wanted,
+        on_done: Callable[[Run], None] | None = None,
+        examples: Mapping[str, Image] | None = None,
+        change: Callable[[Result], None] | None = None,
+    ) -> Run:
         """Start a run; ``on_done`` is called from :meth:`poll` when it is over, whatever the outcome.
 
         The controller has to be in its checking state.
         """
+        self.run = Run(inputs=inputs, wanted=wanted, examples=dict(examples or {}), change=change)
+        self._begin(self.run, on_done, self._predict)
+        return self.run
+
+    def work(self, job: Job, on_done: Callable[[Job], None] | None = None) -> Job:
+        """Start a job, as :meth:`start` starts a run."""
+        self._begin(job, on_done, self._send_job)
+        return job
+
+    def ask(self, request: Mapping[str, Any], on_answer: Callable[[Event], None]) -> None:
+        """A request that is answered at once, beside whatever runs; its final event goes to ``on_answer``."""
+        if self._client is None:
+            raise InputError(_("The factors are no longer in memory; press Apply to compute them again."))
+        self._asked[self._client.submit(request)] = on_answer
+
+    def folder(self) -> Path:
+        """A folder that worker and panel see, for the life of the worker."""
+        if self._client is None:
+            raise InputError(_("The factors are no longer in memory; press Apply to compute them again."))
+        return self._client.folder()
+
+    def cancel(self) -> None:
+        """Stop what is under way; it is over when :meth:`poll` says so."""
+        if not self.busy:
+            return
+        self.controller.cancel()
+        if self._building is not None:
+            self._stop_building()
+            self._stopped()
+        elif self._request is not None:
+            self._client.cancel(self._request)
+
+    def poll(self) -> None:
+        """Take what the worker has said since the last call, and go on with what is to be done here."""
+        self._background.poll()
+        if self._building is not None:
+            self._guarded(self._build)
+        if self._client is None:
+            return
+        for event in self._client.poll():
+            kind, name = event["event"], event.get("id")
+            if kind == "log":
+                self.controller.log(event["text"])
+            elif name in self._asked:
+                if kind in FINAL:
+                    self._asked.pop(name)(event)
+            elif self.busy and name is not None and name == self._request:
+                self._take_event(kind, event)
+
+    def close(self) -> None:
+        """End the worker; what is under way counts as cancelled."""
+        self._background.wait()
+        self._stop_building()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        self._asked.clear()
+        if self.run is not None:
+            self.run.session = ""
+        if self.busy:
+            self.controller.stopped()
+            self._end(error=Cancelled(_("The worker was closed.")))
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, task: Task, on_done: Callable[[Any], None] | None, send: Callable[[], None]) -> None:
         if self.busy:
             raise InputError(_("A computation is under way; wait for it or cancel it."))
         python = self._interpreter()
         if self._client is None or python != self._python:
             self.close()
             self._client, self._python = self._make_client(python), python
-        self.run = Run(inputs, wanted)
-        self._on_done = on_done
+        self.task, self._on_done, self._send = task, on_done, send
         if self._is_own(python) or python in self._checked:
-            self._guarded(self._predict)
+            self._guarded(send)
         else:
             self._request = self._client.submit({"request": "check", "devices": False})
-        return self.run
-
-    def cancel(self) -> None:
-        """Stop the run; it is over when :meth:`poll` says so."""
-        if self.busy and self._request is not None:
-            self.controller.cancel()
-            self._client.cancel(self._request)
-
-    def poll(self) -> None:
-        """Take what the worker has said since the last call."""
-        if self._client is None:
-            return
-        for event in self._client.poll():
-            kind = event["event"]
-            if kind == "log":
-                self.controller.log(event["text"])
-            elif self.busy and event.get("id") == self._request:
-                if kind == "progress":
-                    self.controller.progress(event["stage"], event["fraction"], event.get("message", ""))
-                elif kind in FINAL:
-                    self._request = None
-                    getattr(self, f"_on_{kind}")(event)
-
-    def close(self) -> None:
-        """End the worker; a run under way counts as cancelled."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-        if self.busy:
-            self.controller.stopped()
-            self._end(error=Cancelled(_("The worker was closed.")))
 
     def _predict(self) -> None:
+        from ..study import Study
         from ..worker.codec import write_study
 
         self.controller.begin_run()
-        wanted = self.run.wanted
-        study, output = self._folder() / "study", self._folder() / "result"
-        write_study(self.run.inputs.study, study)
-        fields = {name: getattr(wanted, name) for name in wanted.__dataclass_fields__}
-        fields["synthesize"] = list(wanted.synthesize)
-        self._request = self._client.submit({"request": "predict", "study": study, "output": output, **fields})
+        run = self.run
+        study, output, preview = (self._folder() / name for name in ("study", "result", "preview"))
+        fields = {name: getattr(run.wanted, name) for name in run.wanted.__dataclass_fields__}
+        fields.update(request="predict", study=study, output=output, synthesize=list(run.wanted.synthesize))
+        if run.wanted.point is None:
+            del fields["point"]
+        else:
+            fields.update(point=list(run.wanted.point), preview=preview)
+        if run.examples:
+            fields["examples"] = self._folder() / "examples"
+
+        def write() -> dict[str, Any]:
+            write_study(run.inputs.study, study)
+            if run.examples:
+                write_study(Study(dict(run.examples)), fields["examples"])
+            return fields
+
+        self._background.start(write, self._submit, self._failed)
+
+    def _send_job(self) -> None:
+        from ..worker.codec import write
+
+        self.controller.begin_run()
+        job = self.task
+        fields = dict(job.request)
+        if job.reads:
+            fields["output"] = self._folder() / "answer"
+        if job.sends is not None:
+            fields["study"] = self._folder() / "study"
+
+        def send() -> dict[str, Any]:
+            if job.sends is not None:
+                write(job.sends, fields["study"])
+            return fields
+
+        self._background.start(send, self._submit, self._failed)
+
+    def _submit(self, fields: Mapping[str, Any]) -> None:
+        if not self._gone():
+            self._request = self._client.submit(fields)
+
+    def _gone(self) -> bool:
+        """Whether nobody waits any more for what the thread did: it is over, or the user wants it to be."""
+        if self.busy and self.controller.cancelling:
+            self._stopped()
+        return not self.busy
 
     def _folder(self) -> Path:
         folder = self._client.folder()
         self._folders.append(folder)
         return folder
 
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def _take_event(self, kind: str, event: Event) -> None:
+        if kind == "progress":
+            self.controller.progress(event["stage"], event["fraction"], event.get("message", ""))
+        elif kind == "preview":
+            self._show_preview(event["output"])
+        elif kind in FINAL:
+            self._request = None
+            getattr(self, f"_on_{kind}")(event)
+
+    def _show_preview(self, folder: str) -> None:
+        """The slices on screen; a preview that cannot be shown must not cost the result."""
+        from ..bundles import find_bundle
+        from ..worker.codec import read
+
+        if self.controller.cancelling:
+            return
+        try:
+            self._drop_preview()
+            classes = find_bundle(self.run.wanted.bundle).classes
+            self._preview = Preview(self.scene, read(folder), classes, self.run.inputs.placement)
+            self.controller.log(_("The slices on screen are done; the volume follows."))
+        except Exception:
+            logging.exception("Disentangle could not show its preview")
+
+    def _drop_preview(self) -> None:
+        if self._preview is not None:
+            self._preview.remove()
+            self._preview = None
+
     def _on_result(self, event: dict[str, Any]) -> None:
         if "check" in event:
             if event["check"]["ok"]:
                 self._checked.add(self._python)
-                self._guarded(self._predict)
+                self._guarded(self._send)
             else:
                 self._fail(InputError(event["check"]["message"]))
+        elif self.task is self.run:
+            self._guarded(lambda: self._read_result(event))
         else:
-            self._guarded(lambda: self._take(event["output"]))
+            self._guarded(lambda: self._read_answer(event))
 
-    def _take(self, folder: str) -> None:
+    def _read_result(self, event: dict[str, Any]) -> None:
         from ..worker.codec import read_result
 
-        result = read_result(folder)
-        outputs = results_to_nodes(result, self.run.inputs, self.scene, _title(self.run.wanted))
-        self.run.report = result.report
-        for warning in result.report.get("warnings", ()):
+        run = self.run
+
+        def read() -> Result:
+            result = read_result(event["output"])
+            if result.segmentation is not None:
+                values = [info.value for info in result.classes if info.value]
+                result.report["checksums"] = checksums(result.segmentation.array, values)
+            if run.change is not None:
+                run.change(result)
+            return result
+
+        def build(result: Result) -> None:
+            if self._gone():
+                return
+            run.report = result.report
+            run.session, run.styles = event.get("session", ""), event.get("styles", {})
+            run.learns = bool(event.get("learns"))
+            self._builder = ResultBuilder(self.scene, run.inputs, result)
+            self._building = self._builder.steps(_title(run.wanted))
+
+        self._background.start(read, build, self._failed)
+
+    def _build(self) -> None:
+        """Make nodes for a moment; after the last one the run is over."""
+        end = time.monotonic() + STEP_SECONDS
+        try:
+            for _step in self._building:
+                if time.monotonic() > end:
+                    return
+        except BaseException:
+            self._stop_building()
+            raise
+        outputs, self._builder, self._building = self._builder.outputs, None, None
+        for warning in self.run.report.get("warnings", ()):
             self.controller.log(warning)
         self.controller.finish()
         self._end(outputs=outputs)
 
+    def _stop_building(self) -> None:
+        if self._building is not None:
+            self._building.close()
+            self._builder.discard()
+            self._builder = self._building = None
+
+    def _read_answer(self, event: dict[str, Any]) -> None:
+        from ..worker.codec import read
+
+        job = self.task
+
+        def content() -> Any:
+            return read(event["output"]) if job.reads and "output" in event else None
+
+        def take(value: Any) -> None:
+            if self._gone():
+                return
+            job.answer = {**event, "content": value}
+            self.controller.finish()
+            self._end()
+
+        self._background.start(content, take, self._failed)
+
     def _on_cancelled(self, event: dict[str, Any]) -> None:
+        self._stopped()
+
+    def _stopped(self) -> None:
         self.controller.stopped()
         self._end(error=Cancelled(_("The computation was cancelled.")))
 
@@ -209,26 +465,37 @@ class Runner:
         """Run a step whose failure is the failure of the run; the panel has to come back to life whatever it was."""
         try:
             step()
-        except InputError as error:
-            self._fail(error)
         except Exception as error:
-            logging.exception("Disentangle could not complete a run")
-            self._fail(RuntimeError(_("An unexpected error occurred ({error}); see the log.").format(error=error)))
+            if not self.busy:
+                raise  # the run was over: it is its listener that failed
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if not self.busy:
+            return
+        if isinstance(error, InputError):
+            self._fail(error)
+            return
+        logging.error("Disentangle could not complete a run", exc_info=error)
+        self._fail(RuntimeError(_("An unexpected error occurred ({error}); see the log.").format(error=error)))
 
     def _fail(self, error: Exception) -> None:
         self.controller.fail(str(error))
         self._end(error=error)
 
     def _end(self, outputs: Outputs | None = None, error: Exception | None = None) -> None:
-        run = self.run
-        run.outputs, run.error, run.done = outputs, error, True
+        task = self.task
+        self._drop_preview()
+        task.error, task.done = error, True
+        if task is self.run:
+            task.outputs = outputs
         self._request = None
         for folder in self._folders:
             if self._client is not None:
                 self._client.discard(folder)
         self._folders.clear()
         if self._on_done is not None:
-            self._on_done(run)
+            self._on_done(task)
 
 
 def _title(wanted: Wanted) -> str:

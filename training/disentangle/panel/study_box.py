@@ -1,22 +1,28 @@
-"""A row per sequence of the model: which volume it is, and how sure that is."""
+"""A row per sequence of the model: which volume it is, how sure that is, and what a missing one costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import qt
 import slicer
 
-from ..mrml.studies import assign_nodes, guess_node
-from ..sequences import SEQUENCES
+from ..mrml.studies import assign_nodes, guess_node, objection
+from ..sequences import SEQUENCES, SURE
+from .model_facts import cost_of_missing
 from .parameters import input_parameter
 from .text import _
+
+SURE_MARK, UNSURE_MARK, NO_MARK, WRONG_MARK = "●", "◐", "○", "✕"
+"""In front of each assignment: it looks so, perhaps, nothing given, it looks like something else."""
 
 
 class StudyRow:
     """The widgets of one sequence."""
 
-    def __init__(self, sequence: str, grid: qt.QGridLayout, row: int, on_change: Callable[[], None]) -> None:
+    def __init__(self, sequence: str, grid: qt.QGridLayout, row: int, on_change: Callable[[StudyRow], None]) -> None:
         self.sequence = sequence
         description = SEQUENCES[sequence].description
         self.label = qt.QLabel(sequence)
@@ -28,13 +34,15 @@ class StudyRow:
         self.combo.noneEnabled = True
         self.combo.addEnabled = False
         self.combo.removeEnabled = False
-        self.combo.toolTip = _("The {sequence} volume ({description}); leave it empty where there is none.").format(
-            sequence=sequence, description=description
-        )
+        self.combo.toolTip = _(
+            "The {sequence} volume ({description}); leave it empty where there is none. A volume that is in another "
+            "row changes places with this one."
+        ).format(sequence=sequence, description=description)
         self.combo.setMRMLScene(slicer.mrmlScene)
         self.label.setBuddy(self.combo)
         self.guess = qt.QLabel()
         self.guess.objectName = f"{input_parameter(sequence)}Guess"
+        self.before: slicer.vtkMRMLNode | None = None
         self._on_change = on_change
         for column, widget in enumerate((self.label, self.combo, self.guess)):
             grid.addWidget(widget, row, column)
@@ -43,23 +51,24 @@ class StudyRow:
 
     def _changed(self, _node: slicer.vtkMRMLNode | None) -> None:
         self.show_guess()
-        self._on_change()
+        self._on_change(self)
 
     def show_guess(self) -> None:
         """Say what the chosen volume itself looks like."""
         node = self.combo.currentNode()
         if node is None:
-            self.guess.text = _("not given")
+            self.guess.text = _("{mark} not given").format(mark=NO_MARK)
             self.guess.toolTip = _("The model works without it, less accurately.")
             return
         guess = guess_node(node)
         self.guess.toolTip = _("{name}: {reason}.").format(name=node.GetName(), reason=guess.reason)
         if guess.sequence is None:
-            self.guess.text = _("no idea")
+            self.guess.text = _("{mark} no idea").format(mark=UNSURE_MARK)
         elif guess.sequence == self.sequence:
-            self.guess.text = _("{percent} % sure").format(percent=round(100 * guess.confidence))
+            mark = SURE_MARK if guess.confidence >= SURE else UNSURE_MARK
+            self.guess.text = _("{mark} {percent} % sure").format(mark=mark, percent=round(100 * guess.confidence))
         else:
-            self.guess.text = _("looks like {sequence}").format(sequence=guess.sequence)
+            self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=guess.sequence)
 
     def remove(self) -> None:
         """Take the widgets away."""
@@ -77,22 +86,72 @@ class StudyBox:
         area: the widget whose grid layout takes the rows.
         button: "Assign from scene".
         on_change: called when a volume was chosen.
+        missing: label that says what is missing and what that costs.
     """
 
-    def __init__(self, area: qt.QWidget, button: qt.QPushButton, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, area: qt.QWidget, button: qt.QPushButton, on_change: Callable[[], None], missing: qt.QLabel
+    ) -> None:
         self.grid = area.layout()
         self.grid.setColumnStretch(1, 1)
         self.on_change = on_change
+        self.missing = missing
         self.rows: dict[str, StudyRow] = {}
+        self.card: Mapping[str, Any] = {}
+        self._swapping = False
         button.connect("clicked(bool)", lambda _checked=False: self.assign())
 
-    def show(self, sequences: Iterable[str]) -> None:
-        """Make a row per sequence; rows of other sequences go."""
+    @contextmanager
+    def as_stored(self) -> Iterator[None]:
+        """While the rows are filled from a parameter node: what is stored must not be swapped around."""
+        self._swapping = True
+        try:
+            yield
+        finally:
+            self._swapping = False
+            for row in self.rows.values():
+                row.before = row.combo.currentNode()
+            self.show_missing()
+
+    def show(self, sequences: Iterable[str], card: Mapping[str, Any] | None = None) -> None:
+        """Make a row per sequence; rows of other sequences go.
+
+        Args:
+            card: the model's, for what a missing sequence costs.
+        """
+        self.card = card or {}
         for row in self.rows.values():
             row.remove()
         self.rows = {
-            sequence: StudyRow(sequence, self.grid, number, self.on_change) for number, sequence in enumerate(sequences)
+            sequence: StudyRow(sequence, self.grid, number, self._changed) for number, sequence in enumerate(sequences)
         }
+        self.show_missing()
+
+    def _changed(self, row: StudyRow) -> None:
+        """A volume chosen in two rows changes places: the other row gets what this one had."""
+        node, before = row.combo.currentNode(), row.before
+        row.before = node
+        if self._swapping:
+            return
+        twin = next((r for r in self.rows.values() if r is not row and node and r.combo.currentNode() is node), None)
+        if twin is not None:
+            # Later: at this moment the parameter node has not heard of the first change, and would undo it.
+            qt.QTimer.singleShot(0, lambda: self._give(row, twin, node, before))
+        self.show_missing()
+        self.on_change()
+
+    def _give(self, row: StudyRow, twin: StudyRow, node: slicer.vtkMRMLNode, before: slicer.vtkMRMLNode | None) -> None:
+        """The second half of a swap, if both rows still have the volume."""
+        rows = self.rows.values()
+        if row in rows and twin in rows and row.combo.currentNode() is node and twin.combo.currentNode() is node:
+            twin.combo.setCurrentNode(before)
+
+    def show_missing(self) -> None:
+        """Say what is missing and what that costs."""
+        given = self.nodes()
+        missing = [name for name in self.rows if name not in given]
+        self.missing.text = "\n".join(cost_of_missing(self.card, missing)) if given else ""
+        self.missing.visible = bool(self.missing.text)
 
     def widgets(self) -> dict[str, slicer.qMRMLNodeComboBox]:
         """Parameter name -> combo box."""
@@ -111,6 +170,7 @@ class StudyBox:
         """
         taken = {node.GetID() for node in self.nodes().values()} if only_empty else set()
         proposals = assign_nodes(slicer.mrmlScene, self.rows)
+        self._swapping = True
         for sequence, row in self.rows.items():
             proposal = proposals.get(sequence)
             if only_empty and (row.combo.currentNode() is not None or proposal is None):
@@ -118,6 +178,10 @@ class StudyBox:
             if proposal is not None and proposal.node.GetID() in taken:
                 continue
             row.combo.setCurrentNode(proposal.node if proposal is not None else None)
+            row.before = row.combo.currentNode()
+        self._swapping = False
+        self.show_missing()
+        self.on_change()
 
     def problem(self) -> str:
         """Why the study cannot be used; "" where it can."""
@@ -131,4 +195,4 @@ class StudyBox:
                 return _("{name} is chosen both as {first} and as {second}; choose it for one of them.").format(
                     name=node.GetName(), first=other, second=sequence
                 )
-        return ""
+        return objection(nodes) or ""

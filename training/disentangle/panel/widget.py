@@ -13,12 +13,16 @@ from ..bundles import Bundle
 from ..errors import Cancelled, InputError
 from ..mrml.layouts import GridLayouts
 from ..mrml.results import Outputs, outputs_of
+from .appearance_box import AppearanceBox
+from .batch_box import BatchBox
 from .logic import DisentangleLogic
 from .model_box import ModelBox
+from .model_facts import estimate_mb, free_memory_mb, memory_sentence
 from .result_views import MakeCells, ResultViews
 from .run_box import RunBox
-from .runner import Run, Wanted
+from .runner import Job, Run, Wanted
 from .study_box import StudyBox
+from .synthetic_marks import mark_views, unmark_views
 from .text import _
 
 
@@ -44,8 +48,9 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
         self.logic = self.createLogic()
-        self.modelBox = ModelBox(self.ui.bundleComboBox, self.ui.bundleLabel, self.acceptsBundle, self.onModelChanged)
-        self.studyBox = StudyBox(self.ui.studyRows, self.ui.assignButton, self.onStudyChanged)
+        self.panelLayout = uiWidget.layout()
+        self.modelBox = ModelBox(self.ui, self.acceptsBundle, self.onModelChanged, self.onModelWork)
+        self.studyBox = StudyBox(self.ui.studyRows, self.ui.assignButton, self.onStudyChanged, self.ui.missingLabel)
         self.runBox = RunBox(
             self.logic.controller,
             self.ui.applyButton,
@@ -58,17 +63,28 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.grids = GridLayouts(slicer.mrmlScene, slicer.app.applicationLogic())
         self.resultViews = ResultViews(self.grids, self.viewButtons(), self.ui.previousLayoutButton)
         self.setupOwn()
+        self.appearanceBox = AppearanceBox(self.panelLayout, self.logic, self.grids, self.resultViews.update)
+        self.setupEditing()
+        self.batchBox = BatchBox(
+            self.panelLayout,
+            self.logic,
+            lambda: tuple(self.modelBox.bundle.sequences),
+            lambda: self.wanted(self.modelBox.bundle),
+            self.modelBox.agree,
+        )
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
+        mark_views()
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when the module is unloaded or the application closes."""
         self.setParameterNode(None)
         self.removeObservers()
+        unmark_views()
         self.logic.close()
 
     def enter(self) -> None:
@@ -77,6 +93,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Called each time the user opens another module: the layout of before comes back."""
+        self.appearanceBox.stop()
         self.resultViews.leave()
         self.setParameterNode(None)
 
@@ -111,13 +128,14 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateReadiness()
 
     def _connectRows(self) -> None:
-        self._rowsTag = self._parameterNode.connectParametersToGui(self.studyBox.widgets())
+        with self.studyBox.as_stored():
+            self._rowsTag = self._parameterNode.connectParametersToGui(self.studyBox.widgets())
 
     def _showModel(self) -> None:
         bundle = self.modelBox.bundle
         sequences = list(bundle.sequences) if bundle is not None else []
         if sequences != list(self.studyBox.rows):
-            self.studyBox.show(sequences)
+            self.studyBox.show(sequences, bundle.card if bundle is not None else None)
         self.showBundle(bundle)
 
     def onModelChanged(self) -> None:
@@ -131,6 +149,16 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._connectRows()
         self.studyBox.assign(only_empty=True)
         self.updateReadiness()
+
+    def onModelWork(self, action: str, path: str, onDone: Any) -> None:
+        """The user wants a model to be added or checked; that takes libraries that only the worker has."""
+        job = Job(request={"request": "model", "action": action, "path": path}, title=f"{action}: {path}", reads=False)
+        try:
+            self.logic.work(job, False, onDone)
+        except InputError as error:
+            slicer.util.errorDisplay(str(error))
+        except Cancelled:
+            pass
 
     def onStudyChanged(self) -> None:
         """The user, or an action, chose another volume."""
@@ -162,6 +190,22 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             reason = self.studyBox.problem() or self.ownProblem()
         self.logic.controller.block(reason)
+        self.showMemory()
+
+    def showMemory(self) -> None:
+        """Say how much memory the run will need."""
+        bundle, nodes = self.modelBox.bundle, list(self.studyBox.nodes().values())
+        images = [node.GetImageData() for node in nodes]
+        if bundle is None or not nodes or None in images:
+            self.ui.memoryLabel.text = ""
+            return
+        wanted = self.wanted(bundle)
+        extent = [n * s for n, s in zip(images[0].GetDimensions(), nodes[0].GetSpacing(), strict=True)]
+        voxels = [image.GetNumberOfPoints() for image in images]
+        needed = estimate_mb(
+            bundle, extent, voxels, wanted.factors, wanted.cross_reconstructions, len(wanted.synthesize)
+        )
+        self.ui.memoryLabel.text = memory_sentence(needed, free_memory_mb())
 
     # --- run -----------------------------------------------------------------------------------------------------
 
@@ -169,7 +213,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user pressed Apply."""
         try:
             self.modelBox.agree()
-            self.logic.start(self.studyBox.nodes(), self.wanted(self.modelBox.bundle), self.onDone)
+            self.logic.start(self.inputs(), self.wanted(self.modelBox.bundle), self.onDone, **self.extras())
         except Cancelled as error:
             self.logic.controller.fail(str(error))
         except InputError as error:
@@ -197,6 +241,8 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         before = self.outputs.run if self.outputs is not None else ""
         self.outputs = outputs
         self.resultViews.set_outputs(outputs)
+        if outputs is None or before != outputs.run:
+            self.appearanceBox.set_outputs(outputs)
         known = outputs is not None and self._parameterNode is not None
         self.ui.resultsLabel.text = self._parameterNode.summary if known else _("No results yet.")
         if before != (outputs.run if outputs is not None else ""):
@@ -224,8 +270,19 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """What Apply computes."""
         raise NotImplementedError
 
+    def inputs(self) -> dict[str, Any]:
+        """The volumes that Apply reads."""
+        return self.studyBox.nodes()
+
+    def extras(self) -> dict[str, Any]:
+        """Further arguments of the logic's ``start``."""
+        return {}
+
     def setupOwn(self) -> None:
         """Set up what only this module has."""
+
+    def setupEditing(self) -> None:
+        """Set up what comes below the appearance: looking first, then editing."""
 
     def showBundle(self, bundle: Bundle | None) -> None:
         """Another model was chosen."""
@@ -245,6 +302,16 @@ def summarize(report: dict[str, Any] | None) -> str:
         _("{name}: {volume:.1f} ml").format(name=name, volume=volume)
         for name, volume in (report.get("volumes_ml") or {}).items()
     ]
+    for target, scores in ((report.get("quality") or {}).get("synthesis") or {}).items():
+        line = _("{target}: PSNR {psnr:.1f} dB, SSIM {ssim:.2f}, MAE {mae:.3g}").format(
+            target=target, **{key: scores.get(key) or 0.0 for key in ("psnr", "ssim", "mae")}
+        )
+        nearest = scores.get("nearest_input")
+        if nearest and nearest.get("psnr") is not None:
+            line += _(" (the nearest input, {name}: {psnr:.1f} dB)").format(
+                name=nearest["sequence"], psnr=nearest["psnr"]
+            )
+        lines.append(line)
     bundle = report.get("bundle") or {}
     seconds = sum((report.get("timings_s") or {}).values())
     lines.append(

@@ -28,6 +28,8 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "save", "id", "session",         store the adapted model among the user's own
 "name"}``
 ``{"request": "compare", "id", "study"}``      scores of masks: a folder with ``pairs`` and ``spacing``
+``{"request": "model", "id", "action",         "add" (copy a bundle, a folder or a zip, among the user's own after
+"path"}``                                      checking it) or "verify" (check everything about one)
 ``{"request": "batch", "id", ...}``            a study from files to files: ``folder``, ``output``, ``resume``, and
                                                the fields of "predict"
 ``{"request": "cancel", "id"}``                stop that request, queued or running

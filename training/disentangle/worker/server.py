@@ -111,6 +111,7 @@ class Server:
             if stop.is_set():
                 raise Cancelled("Stopped before it began.")
             own = {"check": self._check, "predict": self._predict, "batch": self._batch, "compare": self._compare}
+            own["model"] = self._model
             handler = {**own, **dict.fromkeys(self._live.handlers, self._live.answer)}.get(request["request"])
             if handler is None:
                 raise InputError(f"The worker does not know the request {request['request']!r}; update it.")
@@ -172,6 +173,12 @@ class Server:
         result = predictor.run(study, progress=progress, **wanted)
         result.write(folder)
         return {"output": str(folder), "report": result.report, "skipped": False}
+
+    def _model(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        from ..bundles import add_bundle, verify_bundle
+
+        action = {"add": add_bundle, "verify": verify_bundle}[request["action"]]
+        return {"name": action(request["path"]).name}
 
     def _compare(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         from .codec import read

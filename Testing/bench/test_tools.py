@@ -1,0 +1,363 @@
+"""What can be done with the results of a run, by clicks: statistics, sliders, learning, batches, marks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import dialogs
+
+RUN_SECONDS = 300.0
+
+
+def wait_idle(panel: Any, wait_until: Any) -> None:
+    wait_until(lambda: not panel.logic.runner.busy, RUN_SECONDS, "the end of the computation")
+
+
+@pytest.fixture
+def ran(tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any) -> Any:
+    """DisentangleSeg after a run."""
+    panel = load_module("DisentangleSeg")
+    click(panel.ui.applyButton)
+    wait_idle(panel, wait_until)
+    assert dialogs.shown == []
+    return panel
+
+
+def open_section(section: Any) -> None:
+    section.collapsed = False
+
+
+def rows(table: Any) -> dict[str, list[str]]:
+    return {row[0]: row[1:] for row in table.texts()}
+
+
+def paint(segmentation: Any, volume: Any, name: str, box: tuple[slice, slice, slice]) -> None:
+    """Stands for the Segment Editor: give a box of voxels to a segment, and take it from the others."""
+    import slicer
+
+    content = segmentation.GetSegmentation()
+    for segment in content.GetSegmentIDs():
+        array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment, volume)
+        array[box] = content.GetSegment(segment).GetName() == name
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, segmentation, segment, volume)
+
+
+def test_volumes_are_listed_updated_compared_and_shown_as_a_table(
+    ran: Any, study: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    import slicer
+
+    box, segmentation = ran.statisticsBox, ran.outputs.segmentation
+    open_section(box.section)
+    before = rows(box.table)
+    white = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "Disentangle_3", study["T1"]).sum()
+    voxel = np.prod(study["T1"].GetSpacing())
+    assert float(before["white matter"][1]) == pytest.approx(white * voxel, abs=1)
+    assert float(before["white matter"][0]) == pytest.approx(white * voxel / 1000, abs=0.01)
+    assert float(before["brain tissue"][0]) == pytest.approx(
+        float(before["grey matter"][0]) + float(before["white matter"][0]), abs=0.02
+    )
+
+    reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
+    reference.GetSegmentation().DeepCopy(segmentation.GetSegmentation())
+    reference.CreateDefaultDisplayNodes()
+    paint(segmentation, study["T1"], "white-matter lesion", (slice(10, 20), slice(20, 30), slice(15, 25)))
+    click(box.updateButton)
+    assert float(rows(box.table)["white-matter lesion"][1]) > float(before["white-matter lesion"][1])
+    assert not box.compareButton.enabled
+    box.reference.setCurrentNode(reference)
+    click(box.compareButton)
+    wait_idle(ran, wait_until)
+    compared = rows(box.table)
+    assert 0.5 < float(compared["white matter"][2]) < 1.0
+    assert float(compared["white matter"][3]) >= 0.0
+    screenshot("seg-statistics", box.section)
+    click(box.tableButton)
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
+    assert box.node.GetTable().GetNumberOfColumns() == 7
+    assert box.node.GetCellText(0, 0) == "cerebrospinal fluid"
+
+
+def test_single_sequences_are_segmented_from_the_factors_at_hand(
+    ran: Any, click: Any, wait_until: Any, slicer_bench: Any
+) -> None:
+    import slicer
+
+    open_section(ran.statisticsBox.section)
+    click(ran.statisticsBox.aloneButton)
+    wait_idle(ran, wait_until)
+    subsets = ran.outputs.subsets
+    assert set(subsets) == {"T1", "T1Gd", "T2", "FLAIR"}
+    assert "SCT" in subsets["T2"].GetSegmentation().GetNthSegment(0).GetTerminology()
+    assert not subsets["T2"].GetDisplayNode().GetVisibility()
+    assert slicer.util.getSubjectHierarchyItemChildren(ran.outputs.folder)
+
+
+def test_sliders_redraw_the_slice_on_screen(
+    ran: Any, study: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    import slicer
+
+    box = ran.appearanceBox
+    open_section(box.section)
+    box.anatomy.setCurrentText("T1")
+    click(box.startButton)
+    wait_until(lambda: not box.logic._drawing, 30, "the first slice")
+    live = box.live.node
+    first = slicer.util.arrayFromVolume(live).copy()
+    box.blend.value = 0.5
+    wait_until(lambda: not box.logic._drawing, 30, "the blend")
+    blended = slicer.util.arrayFromVolume(live).copy()
+    changed = np.flatnonzero((blended != first).any(axis=(1, 2)))
+    assert len(changed) == 1  # the slice on screen, and only that one
+    box.group.collapsed = False
+    box.sliders[2].value = box.sliders[2].maximum
+    wait_until(lambda: not box.logic._drawing, 30, "the dimension")
+    assert not np.array_equal(slicer.util.arrayFromVolume(live)[changed[0]], blended[changed[0]])
+    view = slicer_bench.layout_manager.sliceWidget("Disentangle1-2").sliceLogic()
+    view.SetSliceOffset(view.GetSliceOffset() + 8.0)
+    wait_until(lambda: box.logic._waiting is None and not box.logic._drawing, 30, "the next slice")
+    now = np.flatnonzero((slicer.util.arrayFromVolume(live) != first).any(axis=(1, 2)))
+    assert len(now) == 2
+    screenshot("seg-live")
+    screenshot("seg-appearance", box.section)
+    click(box.volumeButton)
+    wait_idle(ran, wait_until)
+    assert len(np.flatnonzero((slicer.util.arrayFromVolume(live) != first).any(axis=(1, 2)))) > 10
+    assert live.GetAttribute("Disentangle.Synthetic") == "1"
+    click(ran.ui.previousLayoutButton)
+
+
+def test_the_factors_are_scored_and_plotted(
+    ran: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    import slicer
+
+    page = ran.factorPage
+    open_section(page.section)
+    click(page.computeButton)
+    wait_idle(ran, wait_until)
+    assert "distance correlation" in rows(page.table)
+    assert rows(page.matrix)["T1"][0] == "1.00 / 1.00"
+    screenshot("seg-disentanglement", page.section)
+    click(page.plotButton)
+    chart = page.page["plots"]["components"]
+    assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
+    assert chart.GetNumberOfPlotSeriesNodes() == 4
+    series = chart.GetNthPlotSeriesNode(0)
+    assert series.GetTableNode().GetTable().GetNumberOfRows() > 4
+
+
+def test_drawing_inside_a_factor(ran: Any, study: Any, click: Any, slicer_bench: Any) -> None:
+    import slicer
+
+    tools = ran.editTools
+    ran.ui.editCollapsibleButton.collapsed = False
+    node = ran.editor.mrmlSegmentEditorNode()
+    argmax = slicer.util.arrayFromVolume(ran.outputs.argmax["T1"])
+    k, j, i = np.argwhere(argmax == argmax[argmax > 0][0])[0]
+    matrix = slicer.vtkMatrix4x4() if hasattr(slicer, "vtkMatrix4x4") else __import__("vtk").vtkMatrix4x4()
+    ran.outputs.argmax["T1"].GetIJKToRASMatrix(matrix)
+    ras = matrix.MultiplyPoint([float(i), float(j), float(k), 1.0])[:3]
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is None:
+        crosshair = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCursorPositionRAS(list(ras))
+    click(tools.pick)
+    slicer.app.layoutManager().sliceWidget("Red").sliceView().interactor().InvokeEvent("LeftButtonPressEvent")
+    assert tools.chosen() == [int(argmax[k, j, i])]
+    assert node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
+    assert node.GetMaskSegmentID() == "DisentangleFactor"
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(ran.outputs.segmentation, "DisentangleFactor", study["T1"])
+    assert mask.any()
+    assert not mask.all()
+    assert "edit inside" not in " ".join(rows(ran.statisticsBox.table))
+    assert not ran.outputs.segmentation.GetDisplayNode().GetSegmentVisibility("DisentangleFactor")
+    slicer.util.selectModule("Volumes")
+    assert node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
+    assert ran.outputs.segmentation.GetSegmentation().GetSegment("DisentangleFactor") is None
+
+
+def test_edits_are_learnt_undone_saved_and_kept_by_the_next_run(
+    ran: Any,
+    study: Any,
+    click: Any,
+    wait_until: Any,
+    slicer_bench: Any,
+    screenshot: Any,
+    monkeypatch: Any,
+    tmp_path: Path,
+) -> None:
+    import slicer
+
+    tools, segmentation = ran.editTools, ran.outputs.segmentation
+    ran.ui.editCollapsibleButton.collapsed = False
+    volume = study["T1"]
+    click(tools.learnButton)
+    wait_idle(ran, wait_until)
+    assert "Nothing was corrected" in dialogs.shown.pop().text
+    box = (slice(12, 16), slice(20, 28), slice(14, 22))
+    paint(segmentation, volume, "white-matter lesion", box)
+    assert "white-matter lesion" in ran.logic.editedSegments(segmentation)
+    lesion = "Disentangle_4"
+    drawn = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, lesion, volume).copy()
+    click(tools.learnButton)
+    wait_idle(ran, wait_until)
+    assert "Learnt from" in tools.status.text
+    learnt = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, lesion, volume)
+    assert learnt[box].all()
+    screenshot("seg-edit", ran.ui.editCollapsibleButton)
+    click(tools.undoButton)
+    wait_idle(ran, wait_until)
+    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, lesion, volume), drawn)
+    assert not tools.undoButton.enabled
+    assert "white-matter lesion" in ran.logic.editedSegments(segmentation)
+
+    click(ran.ui.applyButton)  # again: what was edited stays
+    wait_idle(ran, wait_until)
+    assert ran.outputs.segmentation is not segmentation
+    again = slicer.util.arrayFromSegmentBinaryLabelmap(ran.outputs.segmentation, lesion, volume)
+    assert np.array_equal(again, drawn)
+    assert "Kept as you edited it" in ran.ui.resultsLabel.text
+
+
+def test_a_folder_of_studies_with_a_broken_one_then_resumed(
+    tiny_models: Any, study_folder: Path, slicer_bench: Any, load_module: Any, click: Any, wait_until: Any,
+    tmp_path: Path, screenshot: Any,
+) -> None:  # fmt: skip
+    import shutil
+
+    for name in ("anna", "bert"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for sequence in ("T1", "FLAIR"):
+            shutil.copy(study_folder / f"{sequence}.nii.gz", tmp_path / "in" / name)
+    (tmp_path / "in" / "broken").mkdir()
+    (tmp_path / "in" / "broken" / "T1.nii.gz").write_bytes(b"no image")
+    panel = load_module("DisentangleSeg")
+    box = panel.batchBox
+    open_section(box.section)
+    box.input.currentPath = str(tmp_path / "in")
+    click(box.runButton)
+    assert "folder for the results" in dialogs.shown.pop().text
+    box.output.currentPath = str(tmp_path / "out")
+    click(box.runButton)
+    wait_until(lambda: box.batch.done, RUN_SECONDS, "the end of the batch")
+    states = {row[0]: row[1] for row in box.table.texts()}
+    assert states == {"anna": "done", "bert": "done", "broken": "failed"}
+    assert "2 of 3" in box.status.text
+    assert (tmp_path / "out" / "bert" / "segmentation.nii.gz").is_file()
+    assert "failed" in (tmp_path / "out" / "batch.csv").read_text(encoding="utf-8")
+    screenshot("seg-batch", box.section)
+    click(box.runButton)
+    wait_until(lambda: box.batch.done, RUN_SECONDS, "the end of the second batch")
+    states = {row[0]: row[1] for row in box.table.texts()}
+    assert states == {"anna": "done before", "bert": "done before", "broken": "failed"}
+
+
+def test_patients_of_the_scene_are_run_one_after_the_other(
+    tiny_models: Any, study: Any, study_folder: Path, slicer_bench: Any, load_module: Any
+) -> None:
+    import slicer
+
+    panel = load_module("DisentangleSeg")
+    tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    other = slicer.util.loadVolume(str(study_folder / "T2.nii.gz"))
+    for name, nodes in (("Anna", list(study.values())), ("Bert", [other])):
+        patient = tree.CreateSubjectItem(tree.GetSceneItemID(), name)
+        for node in nodes:
+            tree.SetItemParent(tree.GetItemByDataNode(node), patient)
+    batch = panel.logic.batch(None, model="tiny", segment=True)
+    assert [(entry.name, entry.status) for entry in batch.entries] == [("Anna", "done"), ("Bert", "done")]
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+
+
+def test_models_are_added_verified_and_removed(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any, tmp_path: Path, monkeypatch: Any,
+    worker: Any, slicer_bench: Any, screenshot: Any,
+) -> None:  # fmt: skip
+    import qt
+
+    from tiny_bundle import tiny_bundle
+
+    monkeypatch.setenv("DISENTANGLE_HOME", str(tmp_path / "home"))
+    worker.end()  # the next one learns of the new home
+    worker._client = None
+    tiny_bundle(tmp_path / "mine", name="mine", license={"name": "Some-NC", "permissive": False, "text": "Do no harm."})
+    panel = load_module("DisentangleSeg")
+    panel.modelBox.add(str(tmp_path / "mine" / "bundle.json"))
+    wait_idle(panel, wait_until)
+    assert panel.modelBox.bundle.name == "mine"
+    assert "to be agreed to" in panel.ui.bundleLabel.text
+    dialogs.answer(qt.QMessageBox.No)
+    click(panel.ui.applyButton)
+    assert "not agreed to" in panel.ui.statusLabel.text
+    assert "Do no harm." in dialogs.shown.pop().text
+    dialogs.answer(qt.QMessageBox.Yes)
+    click(panel.ui.licenseButton)
+    assert "(agreed to)" in panel.ui.bundleLabel.text
+    dialogs.answer(qt.QMessageBox.Yes)
+    click(panel.ui.licenseButton)
+    assert "to be agreed to" in panel.ui.bundleLabel.text
+    click(panel.ui.verifyModelButton)
+    wait_idle(panel, wait_until)
+    assert "complete and unchanged" in dialogs.shown.pop().text
+    (tmp_path / "home" / "Models" / "mine" / "model.safetensors").write_bytes(b"0")
+    click(panel.ui.verifyModelButton)
+    wait_idle(panel, wait_until)
+    assert "damaged" in dialogs.shown.pop().text
+    dialogs.answer(qt.QMessageBox.Yes)
+    click(panel.ui.removeModelButton)
+    assert "mine" not in panel.modelBox.bundles
+    worker.end()
+    worker._client = None
+
+
+def test_a_real_target_is_compared_with_the_synthetic_one(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    import slicer
+
+    panel = load_module("DisentangleSynth")
+    assert panel.targets() == []
+    click(panel.targetBoxes["FLAIR"])
+    panel.ui.styleSelector.setCurrentNode(study["FLAIR"])
+    click(panel.ui.applyButton)
+    wait_idle(panel, wait_until)
+    assert dialogs.shown == []
+    outputs = panel.outputs
+    assert "FLAIR: PSNR" in panel.ui.resultsLabel.text
+    assert outputs.differences["FLAIR"].GetDisplayNode().GetColorNode().GetName() == "Difference (blue - orange)"
+    click(panel.ui.compareViewButton)
+    marks = __import__("sys").modules["disentangle.panel.synthetic_marks"].current_marks()
+    assert marks.shown_in("Disentangle1-2")
+    assert not marks.shown_in("Disentangle1-1")
+    screenshot("synth-difference")
+    click(panel.ui.previousLayoutButton)
+    panel.ui.sourceComboBox.setCurrentIndex(panel.ui.sourceComboBox.findText("T2"))
+    click(panel.ui.applyButton)
+    wait_idle(panel, wait_until)
+    assert list(panel.outputs.inputs) == ["T2"]
+    synthetic = panel.outputs.synthetic["FLAIR"]
+    assert "T2" in synthetic.GetDescription()
+    panel.studyBox.rows["FLAIR"].combo.setCurrentNode(synthetic)
+    slicer_bench.application.processEvents()
+    assert "is synthetic" in panel.ui.applyButton.toolTip
+    assert slicer.mrmlScene.GetSubjectHierarchyNode() is not None
+
+
+def test_the_first_slices_come_before_the_volume(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any, slicer_bench: Any
+) -> None:
+    panel = load_module("DisentangleSeg")
+    assert "GB of memory" in panel.ui.memoryLabel.text
+    seen: list[str] = []
+    panel.logic.controller.listen(lambda _view: None, seen.append)
+    click(panel.ui.applyButton)
+    wait_idle(panel, wait_until)
+    assert any("slices on screen" in line for line in seen)
+    names = [slicer_bench.scene.GetNthNode(n).GetName() for n in range(slicer_bench.scene.GetNumberOfNodes())]
+    assert not any("preview" in (name or "") for name in names)

@@ -1,0 +1,251 @@
+"""Sliders for the modality factor that redraw the visible slice while they are dragged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ctk
+import numpy as np
+import qt
+import slicer
+
+from ..errors import InputError
+from ..mrml.layouts import Cell, GridLayouts, view_tag
+from ..mrml.live import LiveVolume, point_in_view
+from ..mrml.results import Outputs
+from . import parts
+from .appearance_tools import FUSED, blended, units_of
+from .statistics_box import tell
+from .text import _
+
+_MARGIN = 0.5
+"""Sliders reach beyond the models' own appearances by this part of their range."""
+
+
+class AppearanceBox:
+    """The section "Appearance" of both modules.
+
+    Args:
+        layout: the panel's.
+        logic: with the methods of ``appearance_tools.py``.
+        grids: the layouts.
+        on_layout: called when a grid was shown here.
+    """
+
+    def __init__(self, layout: qt.QVBoxLayout, logic: Any, grids: GridLayouts, on_layout: Callable[[], None]) -> None:
+        self.logic, self.grids, self._on_layout = logic, grids, on_layout
+        self.outputs: Outputs | None = None
+        self.live: LiveVolume | None = None
+        self._updating = False
+        self._observed: tuple[Any, int] | None = None
+        self.section, inner = parts.section(layout, "appearanceCollapsibleButton", _("Appearance"))
+        self.anatomy = self._combo("anatomyComboBox", _("Whose anatomy is drawn; fused is that of all sequences."))
+        self.first = self._combo("firstAppearanceComboBox", _("The appearance at the left end of the blend."))
+        self.second = self._combo("secondAppearanceComboBox", _("The appearance at the right end of the blend."))
+        parts.row(inner, _titled(_("Anatomy:"), self.anatomy), self.anatomy)
+        parts.row(inner, _titled(_("From:"), self.first), self.first, _titled(_("to:"), self.second), self.second)
+        self.blend = self._slider("blendSlider", _("Between the two appearances; the slice on screen follows."))
+        self.blend.minimum, self.blend.maximum, self.blend.singleStep = 0.0, 1.0, 0.05
+        self.blend.connect("valueChanged(double)", lambda _value: self._blend())
+        inner.addWidget(self.blend)
+        self.group = ctk.ctkCollapsibleGroupBox()
+        self.group.title = _("Dimensions of the modality factor")
+        self.group.objectName = "dimensionsGroupBox"
+        self.group.toolTip = _("Each number of the modality factor by itself.")
+        self.dimensions = qt.QGridLayout(self.group)
+        self.group.collapsed = True
+        inner.addWidget(self.group)
+        self.sliders: list[Any] = []
+        self.startButton = parts.button(
+            "liveButton",
+            _("Show live"),
+            _("Show the drawn slice between the two real sequences, and draw it anew at every change."),
+            self.start,
+            False,
+        )
+        self.volumeButton = parts.button(
+            "drawVolumeButton", _("Draw whole volume"), _("Draw every slice in this appearance."), self.draw_all, False
+        )
+        self.resetButton = parts.button(
+            "resetAppearanceButton", _("Reset"), _("Back to the appearance of the blend."), self._blend, False
+        )
+        parts.row(inner, self.startButton, self.volumeButton, self.resetButton)
+        self.status = parts.text_label("appearanceLabel", _("Press Apply with 'Anatomy factors' ticked first."))
+        inner.addWidget(self.status)
+
+    def set_outputs(self, outputs: Outputs | None) -> None:
+        """The run whose factors are drawn; only the last run of this session can be."""
+        self.stop()
+        self.outputs = outputs
+        styles = self._styles()
+        self._updating = True
+        for combo in (self.anatomy, self.first, self.second):
+            combo.clear()
+        if styles:
+            self.anatomy.addItems([*outputs.aligned, FUSED])
+            targets = list(self.logic.modelOfRun().targets)
+            self.first.addItems(targets)
+            self.second.addItems(targets)
+            self.second.setCurrentIndex(len(targets) - 1)
+            self._make_sliders(styles)
+        self._updating = False
+        usable = bool(styles)
+        self.startButton.enabled = self.volumeButton.enabled = self.resetButton.enabled = usable
+        for widget in (self.blend, self.group, self.anatomy, self.first, self.second):
+            widget.enabled = usable
+        self.status.text = (
+            _("Drag a slider: the slice on screen is drawn in that appearance.")
+            if usable
+            else _("Press Apply with 'Anatomy factors' ticked first.")
+        )
+        if usable:
+            self._blend()
+
+    def start(self) -> None:
+        """Show the live slice beside the real ones."""
+        try:
+            if self.live is None or not self.live.there:
+                self.live = self.logic.liveVolume()
+        except InputError as error:
+            tell(error)
+            return
+        cells = [
+            [
+                Cell(self.first.currentText, self.outputs.aligned.get(self.first.currentText)),
+                Cell(_("live (synthetic)"), self.live.node),
+                Cell(self.second.currentText, self.outputs.aligned.get(self.second.currentText)),
+            ]
+        ]
+        with slicer.util.WaitCursor(), slicer.util.RenderBlocker():
+            if self.outputs.segmentation is not None:
+                self.grids.keep_out(self.outputs.segmentation)
+            self.grids.show(cells, fit=False)
+            slicer.app.processEvents()
+            self.grids.fit(cells, in_plane=True)
+        self._observe(slicer.mrmlScene.GetSingletonNode(view_tag(0, 1), "vtkMRMLSliceNode"))
+        self._on_layout()
+        self.draw()
+
+    def stop(self) -> None:
+        """Stop following the view."""
+        if self._observed is not None:
+            node, tag = self._observed
+            node.RemoveObserver(tag)
+            self._observed = None
+        self.logic.stopDrawing()
+        self.live = None
+
+    def style(self) -> list[float]:
+        """The modality factor that the sliders say."""
+        return [slider.value for slider in self.sliders]
+
+    def units(self) -> dict[str, float]:
+        """In whose intensities it is drawn."""
+        return units_of(self.first.currentText, self.second.currentText, self.blend.value)
+
+    def draw(self) -> None:
+        """Draw the slice on screen anew."""
+        if self.live is None or not self.live.there:
+            return
+        tag = view_tag(0, 1) if self.grids.active else "Red"
+        try:
+            point = point_in_view(slicer.mrmlScene, tag)
+            self.logic.drawSlice(self.live, self.anatomy.currentText, self.style(), self.units(), point)
+        except InputError as error:
+            self.status.text = str(error)
+
+    def draw_all(self) -> None:
+        """Draw every slice."""
+
+        def done(job: Any) -> None:
+            if job.error is not None:
+                tell(job.error)
+
+        try:
+            if self.live is None or not self.live.there:
+                self.live = self.logic.liveVolume()
+            self.logic.drawVolume(self.anatomy.currentText, self.style(), self.units(), self.live, False, done)
+        except InputError as error:
+            tell(error)
+
+    def _styles(self) -> dict[str, list[float]]:
+        run = self.logic.runner.run
+        same = run is not None and run.outputs is self.outputs and run.session and self.outputs is not None
+        if not same or not self.outputs.aligned or not run.styles:
+            return {}
+        return self.logic.styles()
+
+    def _make_sliders(self, styles: dict[str, list[float]]) -> None:
+        for slider in self.sliders:
+            slider.hide()
+            slider.deleteLater()
+        values = np.array(list(styles.values()), float)
+        low, high = values.min(axis=0), values.max(axis=0)
+        reach = np.maximum(high - low, 1.0) * _MARGIN
+        self.sliders = []
+        for number in range(values.shape[1]):
+            slider = self._slider(
+                f"dimension{number + 1}Slider", _("Number {n} of the modality factor.").format(n=number + 1)
+            )
+            slider.prefix = f"z{number + 1} "
+            slider.minimum, slider.maximum = float(low[number] - reach[number]), float(high[number] + reach[number])
+            slider.singleStep = float((slider.maximum - slider.minimum) / 40.0)
+            slider.connect("valueChanged(double)", lambda _value: self._slid())
+            self.dimensions.addWidget(slider, number // 2, number % 2)
+            self.sliders.append(slider)
+        self.group.collapsed = self.group.collapsed  # new children follow the group
+
+    def _blend(self) -> None:
+        """Set the sliders to the blend and draw."""
+        if self._updating or not self.sliders:
+            return
+        styles = self._styles()
+        if not styles:
+            return
+        style = blended(styles, self.first.currentText, self.second.currentText, self.blend.value)
+        self._updating = True
+        for slider, value in zip(self.sliders, style, strict=True):
+            slider.value = value
+        self._updating = False
+        self.draw()
+
+    def _slid(self) -> None:
+        if not self._updating:
+            self.draw()
+
+    def _observe(self, view: Any) -> None:
+        if self._observed is not None:
+            self._observed[0].RemoveObserver(self._observed[1])
+        tag = view.AddObserver("ModifiedEvent", lambda *_args: self._moved())
+        self._observed = (view, tag)
+        self._last_point = point_in_view(slicer.mrmlScene, view_tag(0, 1))
+
+    def _moved(self) -> None:
+        """The user scrolled: that slice is drawn, too."""
+        point = point_in_view(slicer.mrmlScene, view_tag(0, 1))
+        if self.grids.active and point != self._last_point:
+            self._last_point = point
+            self.draw()
+
+    def _combo(self, name: str, tooltip: str) -> qt.QComboBox:
+        combo = qt.QComboBox()
+        combo.objectName = name
+        combo.toolTip = tooltip
+        combo.connect("currentIndexChanged(int)", lambda _index: self._blend())
+        return combo
+
+    @staticmethod
+    def _slider(name: str, tooltip: str) -> Any:
+        slider = ctk.ctkSliderWidget()
+        slider.objectName = name
+        slider.toolTip = tooltip
+        slider.decimals = 2
+        slider.tracking = True
+        return slider
+
+
+def _titled(text: str, buddy: qt.QWidget) -> qt.QLabel:
+    label = qt.QLabel(text)
+    label.setBuddy(buddy)
+    return label

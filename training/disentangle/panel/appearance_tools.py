@@ -1,0 +1,194 @@
+"""What the logic of both modules does with modality factors: slices and volumes drawn in any appearance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import slicer
+
+from ..bundles import find_bundle
+from ..errors import InputError
+from ..mrml.live import LiveVolume
+from ..mrml.plots import factor_plots, score_tables
+from .runner import Job
+from .text import _
+
+FUSED = "fused"
+"""The consensus of all sequences' anatomies."""
+
+
+def blended(styles: Mapping[str, Sequence[float]], first: str, second: str, amount: float) -> list[float]:
+    """A modality factor between those of two sequences: ``amount`` 0 is the first, 1 the second."""
+    a, b = (np.asarray(styles[name], float) for name in (first, second))
+    return ((1.0 - amount) * a + amount * b).tolist()
+
+
+def units_of(first: str, second: str, amount: float) -> dict[str, float]:
+    """The intensities of a blend: those of both sequences, mixed as their appearances are."""
+    if first == second or amount <= 0.0:
+        return {first: 1.0}
+    return {second: 1.0} if amount >= 1.0 else {first: 1.0 - amount, second: amount}
+
+
+class AppearanceTools:
+    """Part of a logic; the rest of it offers ``work``, ``ask``, ``session``, ``runner``."""
+
+    def __init__(self) -> None:
+        self._waiting: dict | None = None
+        self._drawing = False
+        self._place: str = ""
+
+    def styles(self) -> dict[str, list[float]]:
+        """Modality factor of each sequence of the last run (its mean), and the model's own for the others.
+
+        Example::
+
+            z = logic.styles()["FLAIR"]
+        """
+        run = self.runner.run
+        if run is None or not run.styles:
+            raise InputError(_("There are no factors yet; press Apply first."))
+        return {**run.styles, **(run.report.get("modality") or {})}
+
+    def drawSlice(self, live, anatomy, style, units, point=None):
+        """Draw one slice of a live volume anew, as soon as the worker is free; of several waiting ones, the last.
+
+        Args:
+            live: the :class:`LiveVolume`.
+            anatomy: a sequence of the last run, or "fused".
+            style: modality factor, as many numbers as the model has.
+            units: {sequence: weight}, see :func:`units_of`.
+            point: LPS mm; None takes the middle of the last view that showed the volume.
+        """
+        wanted = {
+            "request": "draw",
+            "session": self.session(),
+            "anatomy": anatomy,
+            "style": [float(v) for v in style],
+            "units": dict(units),
+            "point": [float(v) for v in point],
+        }
+        self._waiting = {"request": wanted, "live": live}
+        self._next_slice()
+
+    def _next_slice(self) -> None:
+        if self._drawing or self._waiting is None:
+            return
+        item, self._waiting = self._waiting, None
+        if not self._place:
+            self._place = str(self.runner.folder() / "slice.npy")
+        self._drawing = True
+
+        def show(event) -> None:
+            self._drawing = False
+            if event["event"] == "result" and item["live"].there:
+                item["live"].show_slice(event["slice"], np.load(event["output"], allow_pickle=False))
+            elif event["event"] == "error":
+                self.controller.log(event["message"])
+            self._next_slice()
+
+        try:
+            self.ask({**item["request"], "output": self._place}, show)
+        except InputError:
+            self._drawing = False
+            raise
+
+    def stopDrawing(self) -> None:
+        """Forget what waits to be drawn; the worker's folder has gone or goes."""
+        self._waiting, self._drawing, self._place = None, False, ""
+
+    def drawVolume(self, anatomy, style, units, live=None, wait=True, onDone=None):
+        """An anatomy of the last run in any appearance, as a synthetic volume.
+
+        Example::
+
+            z = logic.styles()["FLAIR"]
+            node = logic.drawVolume("T1", z, {"FLAIR": 1.0})
+
+        Args:
+            anatomy: a sequence of the last run, or "fused".
+            style: modality factor.
+            units: {sequence: weight}: in whose intensities.
+            live: a live volume to fill; None makes a new one.
+
+        Returns:
+            the volume node (with ``wait=False`` the job).
+        """
+        run = self.runner.run
+        request = {"request": "redraw", "session": self.session(), "anatomy": anatomy}
+        request.update(style=[float(v) for v in style], units=dict(units))
+
+        def done(job: Job) -> None:
+            if job.error is None:
+                target = live if live is not None and live.there else self.liveVolume()
+                target.show_volume(job.answer["content"].array)
+                target.window_like("", run.outputs.aligned.get(max(units, key=units.get)))
+                job.answer["node"] = target.node
+            if onDone is not None:
+                onDone(job)
+
+        job = self.work(Job(request=request, title=_("Drawing the volume")), False, done)
+        return self._result(job)["node"] if wait else job
+
+    def liveVolume(self) -> LiveVolume:
+        """A new volume for :meth:`drawSlice`, on the grid of the last run's factors.
+
+        Raises:
+            InputError: the last run kept no factors.
+        """
+        outputs = self.runner.run.outputs if self.runner.run is not None else None
+        if outputs is None or not outputs.aligned:
+            raise InputError(_("Tick 'Anatomy factors' and press Apply first."))
+        name, like = next(iter(outputs.aligned.items()))
+        live = LiveVolume(slicer.mrmlScene, like, outputs.reconstructions.get(name))
+        outputs.mark(live.node, "live", name)
+        return live
+
+    def disentanglement(self, wait=True, onDone=None):
+        """How well the factors of the last run are disentangled: tables and plots in the scene.
+
+        Example::
+
+            page = logic.disentanglement()
+            logic.showPlot(page["plots"]["t-SNE of z"])
+
+        Returns:
+            {"tables": {name: table node}, "plots": {name: chart node}, "figures": {name: value}} (with ``wait=False``
+            the job, whose answer holds it as "page").
+        """
+        outputs = self.runner.run.outputs if self.runner.run is not None else None
+        request = {"request": "scores", "session": self.session()}
+
+        def done(job: Job) -> None:
+            if job.error is None:
+                scores = job.answer["content"]
+                folder = outputs.folder if outputs is not None else 0
+                job.answer["page"] = {
+                    "tables": score_tables(slicer.mrmlScene, scores, folder),
+                    "plots": factor_plots(slicer.mrmlScene, scores, folder),
+                    "figures": {name: value for name, (value, _meaning) in scores.table.items()},
+                }
+            if onDone is not None:
+                onDone(job)
+
+        job = self.work(Job(request=request, title=_("Scoring the factors")), False, done)
+        return self._result(job)["page"] if wait else job
+
+    @staticmethod
+    def showPlot(chart) -> None:
+        """Put a chart into the plot view, in a layout that has one."""
+        slicer.modules.plots.logic().ShowChartInLayout(chart)
+
+    @staticmethod
+    def showTable(table) -> None:
+        """Put a table into the table view, in a layout that has one."""
+        manager = slicer.app.layoutManager()
+        manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        selection.SetActiveTableID(table.GetID())
+        slicer.app.applicationLogic().PropagateTableSelection()
+
+    def modelOfRun(self):
+        """The bundle of the last run."""
+        return find_bundle(self.runner.run.wanted.bundle)

@@ -1,0 +1,190 @@
+"""Many studies, one after the other: folders on disk, or the patients of the scene. Failures are listed, not fatal."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ..errors import Cancelled, InputError
+from ..mrml import hierarchy
+from ..mrml.studies import assign_nodes
+from ..study import IMAGE_SUFFIXES, write_atomically
+from .runner import Job, Task, Wanted
+from .text import _
+
+SUMMARY = "batch.csv"
+
+
+@dataclass(eq=False)
+class Entry:
+    """A study of a batch.
+
+    Attributes:
+        name: of the study, and of its folder of results.
+        folder: where its files are; None where its volumes are in the scene.
+        nodes: sequence -> volume, where they are in the scene.
+        status: "waiting", "running", "done", "skipped", "failed".
+        message: why it failed, or what the run noted.
+        volumes: structure -> ml.
+    """
+
+    name: str
+    folder: Path | None = None
+    nodes: dict[str, Any] = field(default_factory=dict)
+    status: str = "waiting"
+    message: str = ""
+    seconds: float = 0.0
+    volumes: dict[str, float] = field(default_factory=dict)
+
+
+def studies_in(folder: str | Path) -> list[Entry]:
+    """The studies of a folder: each folder in it that holds images or further folders (DICOM), or the folder itself.
+
+    Raises:
+        InputError: there is no such folder, or nothing in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(_("{folder} is not a folder; choose one that holds a folder per study.").format(folder=root))
+    children = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = [Entry(p.name, p) for p in children if any(p.iterdir())]
+    if not found and any(p.name.lower().endswith(tuple(IMAGE_SUFFIXES)) for p in root.iterdir()):
+        found = [Entry(root.name, root)]
+    if not found:
+        raise InputError(
+            _("There are no studies in {folder}; choose a folder with a folder per study.").format(folder=root)
+        )
+    return found
+
+
+def studies_of_scene(sequences: tuple[str, ...]) -> list[Entry]:
+    """The patients of the scene that have a volume of one of the sequences.
+
+    Raises:
+        InputError: there are none.
+    """
+    tree = hierarchy.tree(slicer.mrmlScene)
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    volumes = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]
+    patients = list(dict.fromkeys(hierarchy.patient_of(node) for node in volumes))
+    found = []
+    for patient in patients:
+        nodes = {name: a.node for name, a in assign_nodes(slicer.mrmlScene, sequences, patient).items()}
+        if nodes:
+            found.append(Entry(tree.GetItemName(patient) if patient else _("Scene"), None, nodes))
+    if not found:
+        raise InputError(_("No volume of the scene looks like one of {names}.").format(names=", ".join(sequences)))
+    return found
+
+
+class Batch:
+    """Runs entries one after the other.
+
+    Args:
+        logic: starts the runs.
+        entries: the studies.
+        wanted: what to compute for each.
+        output: folder for results of studies from files; ``batch.csv`` there lists them.
+        resume: leave out studies whose results are there.
+        onChange: called whenever an entry changes.
+        onDone: called when all are over.
+    """
+
+    def __init__(
+        self,
+        logic: Any,
+        entries: list[Entry],
+        wanted: Wanted,
+        output: str | Path | None = None,
+        resume: bool = True,
+        onChange: Callable[[Entry], None] | None = None,
+        onDone: Callable[[Batch], None] | None = None,
+    ) -> None:
+        self.logic, self.entries, self.wanted = logic, entries, wanted
+        self.output = Path(output) if output else None
+        self.resume = resume
+        self._on_change, self._on_done = onChange or (lambda entry: None), onDone or (lambda batch: None)
+        self._current: Entry | None = None
+        self.done = False
+        if self.output is None and any(entry.folder is not None for entry in entries):
+            raise InputError(_("Choose a folder for the results."))
+
+    def start(self) -> None:
+        """Start with the first study."""
+        self._next()
+
+    def _next(self) -> None:
+        self._current = next((entry for entry in self.entries if entry.status == "waiting"), None)
+        if self._current is None:
+            self._finish()
+            return
+        entry = self._current
+        entry.status = "running"
+        self._on_change(entry)
+        try:
+            if entry.folder is None:
+                self.logic.start(entry.nodes, self.wanted, self._ended)
+            else:
+                request = {name: getattr(self.wanted, name) for name in self.wanted.__dataclass_fields__}
+                request.update(request="batch", folder=str(entry.folder), output=str(self.output / entry.name))
+                request.update(synthesize=list(self.wanted.synthesize), resume=self.resume)
+                request.pop("point")
+                self.logic.work(Job(request=request, title=entry.name, reads=False), False, self._ended)
+        except InputError as error:
+            self._failed(entry, str(error))
+            self._next()
+        except Cancelled as error:
+            self._stop(entry, str(error))
+
+    def _ended(self, task: Task) -> None:
+        entry = self._current
+        if isinstance(task.error, Cancelled):
+            self._stop(entry, _("stopped by you"))
+            return
+        if task.error is not None:
+            self._failed(entry, str(task.error))
+        else:
+            job = isinstance(task, Job)
+            report = task.answer["report"] if job else task.report
+            entry.status = "skipped" if job and task.answer.get("skipped") else "done"
+            entry.seconds = sum((report.get("timings_s") or {}).values())
+            entry.volumes = report.get("volumes_ml") or {}
+            entry.message = "; ".join(report.get("warnings") or ())
+            self._on_change(entry)
+            self._write()
+        self._next()
+
+    def _failed(self, entry: Entry, message: str) -> None:
+        entry.status, entry.message = "failed", message
+        self._on_change(entry)
+        self._write()
+
+    def _stop(self, entry: Entry, message: str) -> None:
+        """The user stopped: the studies that wait keep waiting for another start."""
+        entry.status, entry.message = "waiting", message
+        self._on_change(entry)
+        self._finish()
+
+    def _finish(self) -> None:
+        self.done, self._current = True, None
+        self._write()
+        self._on_done(self)
+
+    def _write(self) -> None:
+        if self.output is None or not self.output.is_dir():
+            return
+        names = list(dict.fromkeys(name for entry in self.entries for name in entry.volumes))
+        rows = [["name", "status", "seconds", "message", *(f"{name} (ml)" for name in names)]]
+        for entry in self.entries:
+            figures = [entry.volumes.get(name, "") for name in names]
+            rows.append([entry.name, entry.status, f"{entry.seconds:.1f}", entry.message, *figures])
+        with (
+            write_atomically(self.output / SUMMARY) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as f,
+        ):
+            csv.writer(f).writerows(rows)

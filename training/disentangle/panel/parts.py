@@ -1,0 +1,107 @@
+"""Widgets that the boxes are made of, with name, tooltip and what they do in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ctk
+import qt
+
+_ROW = 22
+"""Height of a table's rows, pixels."""
+
+
+def section(layout: qt.QVBoxLayout, name: str, text: str, collapsed: bool = True) -> tuple[Any, qt.QVBoxLayout]:
+    """A collapsible section before the stretch at the end of a panel's layout, and its layout."""
+    box = ctk.ctkCollapsibleButton()
+    box.objectName = name
+    box.text = text
+    inner = qt.QVBoxLayout(box)
+    layout.insertWidget(layout.count() - 1, box)
+    box.collapsed = collapsed
+    return box, inner
+
+
+def button(name: str, text: str, tooltip: str, on_click: Callable[[], None], enabled: bool = True) -> qt.QPushButton:
+    """A push button."""
+    made = qt.QPushButton(text)
+    made.objectName = name
+    made.toolTip = tooltip
+    made.enabled = enabled
+    made.connect("clicked(bool)", lambda _checked=False: on_click())
+    return made
+
+
+def check_box(
+    name: str, text: str, tooltip: str, checked: bool, on_click: Callable[[bool], None] | None = None
+) -> qt.QCheckBox:
+    """A check box; ``on_click`` hears of what the user does, not of what programs do."""
+    made = qt.QCheckBox(text)
+    made.objectName = name
+    made.toolTip = tooltip
+    made.checked = checked
+    if on_click is not None:
+        made.connect("clicked(bool)", lambda value=False: on_click(value))
+    return made
+
+
+def text_label(name: str, text: str = "") -> qt.QLabel:
+    """A label of several lines."""
+    made = qt.QLabel(text)
+    made.objectName = name
+    made.wordWrap = True
+    return made
+
+
+def row(layout: qt.QVBoxLayout, *widgets: qt.QWidget) -> qt.QHBoxLayout:
+    """Widgets side by side."""
+    line = qt.QHBoxLayout()
+    layout.addLayout(line)
+    for widget in widgets:
+        line.addWidget(widget)
+    return line
+
+
+class Table:
+    """A small read-only table of texts.
+
+    Args:
+        name: of the widget.
+        titles: of the columns.
+        tooltip: of the widget.
+    """
+
+    def __init__(self, name: str, titles: Sequence[str], tooltip: str) -> None:
+        self.widget = qt.QTableWidget()
+        self.widget.objectName = name
+        self.widget.toolTip = tooltip
+        self.widget.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+        self.widget.verticalHeader().visible = False
+        self.widget.verticalHeader().setDefaultSectionSize(_ROW)
+        self.widget.setMinimumHeight(140)
+        self._items: list[Any] = []  # Qt takes them over; Python must not let go of them before
+        self.titles: list[str] = []
+        self.fill(titles, [])
+
+    def fill(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show rows of texts."""
+        self.titles = list(titles)
+        self.widget.clear()
+        self.widget.setColumnCount(len(titles))
+        self.widget.setRowCount(len(rows))
+        self.widget.setHorizontalHeaderLabels(list(titles))
+        self._items = []
+        for number, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(str(text))
+                item.setToolTip(str(text))
+                self._items.append(item)
+                self.widget.setItem(number, column, item)
+        self.widget.resizeColumnsToContents()
+
+    def texts(self) -> list[list[str]]:
+        """What it shows, row by row."""
+        columns = len(self.titles)
+        values = [item.text() for item in self._items]
+        return [values[n : n + columns] for n in range(0, len(values), columns)]

@@ -1,0 +1,303 @@
+"""What DisentangleSeg's logic does with a segmentation: tables, scores, other subsets, learning from corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import slicer
+
+from ..bundles import Bundle, find_bundle
+from ..errors import InputError
+from ..mrml.results import Outputs, fill_segmentation, run_of
+from ..mrml.segments import checksums, edited, kept, labels_of, mask_of, replace_labels, tag_checksums, tags_of
+from ..mrml.tables import statistics_table, structures_of
+from ..mrml.volumes import RAS_LPS, ijk_to_ras, placement_of
+from ..study import Image
+from .runner import Job
+from .text import _
+
+if TYPE_CHECKING:
+    from ..inference import Result
+
+
+class SegmentTools:
+    """Part of a logic; the rest of it offers ``work``, ``session``, ``runner``."""
+
+    def __init__(self) -> None:
+        self._before_learning: list[tuple] = []
+
+    def statistics(self, segmentation, table=None):
+        """Volume of every segment and region (whole tumour, tumour core) as it is now, edits included.
+
+        Example::
+
+            table = logic.statistics(segmentation)
+            print(slicer.util.arrayFromTableColumn(table, "Volume (mm3)"))
+
+        Args:
+            table: table node to fill again; None makes a new one.
+
+        Returns:
+            the table node: Structure, Voxels, Volume (mm3), Volume (ml).
+        """
+        return statistics_table(slicer.mrmlScene, segmentation, structures_of(segmentation), None, table)
+
+    def compareSegmentations(self, segmentation, reference, wait=True, onDone=None):
+        """Dice, HD95 (mm) and mean surface distance (mm) against a reference segmentation, by the segments' names.
+
+        Regions (whole tumour, ...) are compared where the reference has all of their segments. Without any name in
+        common, everything is compared with everything.
+
+        Example::
+
+            scores = logic.compareSegmentations(segmentation, slicer.util.getNode("by hand"))
+            print(scores["whole tumour"]["dice"])
+
+        Returns:
+            {structure: {"dice", "hd95_mm", "asd_mm"}} (with ``wait=False`` the job).
+
+        Raises:
+            InputError: the reference has no segments, or lies elsewhere. RuntimeError: the worker failed.
+        """
+        volume = self._grid_of(segmentation)
+        masks = _masks_by_structure(segmentation, reference, volume)
+        job = Job(
+            request={"request": "compare"},
+            sends={"pairs": masks, "spacing": [float(v) for v in volume.GetSpacing()]},
+            title=_("Comparing with {name}").format(name=reference.GetName()),
+            reads=False,
+        )
+        done = self.work(job, wait, onDone)
+        return done["scores"] if wait else done
+
+    def singleSequences(self, run=None, sequences=None, wait=True, onDone=None):
+        """The segmentation that each sequence alone would have given, from the factors of the last run.
+
+        Example::
+
+            alone = logic.singleSequences()
+            print({name: node.GetName() for name, node in alone.items()})
+
+        Args:
+            run: outputs of the last run; None takes them.
+            sequences: those to show; None takes all.
+
+        Returns:
+            {sequence: segmentation node} (with ``wait=False`` the job, whose ``answer["nodes"]`` they are).
+        """
+        outputs = run or self._last_outputs()
+        names = list(sequences or outputs.inputs)
+        session = self.session()
+        bundle = find_bundle(self.runner.run.wanted.bundle)
+
+        def done(job: Job) -> None:
+            if job.error is None:
+                job.answer["nodes"] = _nodes_of_subsets(job.answer["content"], outputs, bundle)
+            if onDone is not None:
+                onDone(job)
+
+        request = {"request": "subset", "session": session, "subsets": [[name] for name in names]}
+        job = self.work(Job(request=request, title=_("Segmenting from single sequences")), False, done)
+        return self._result(job)["nodes"] if wait else job
+
+    def editedSegments(self, segmentation) -> list[str]:
+        """Names of the segments that are no longer what the model gave.
+
+        Example::
+
+            print(logic.editedSegments(segmentation))
+        """
+        labels, values = labels_of(segmentation, self._grid_of(segmentation))
+        content = segmentation.GetSegmentation()
+        return [content.GetSegment(f"Disentangle_{v}").GetName() for v in edited(segmentation, labels, values)]
+
+    def keepEdited(self, segmentation) -> Callable[[Result], None] | None:
+        """For :meth:`start`: a change of the next result that leaves the edited segments as they are now; None where
+        nothing was edited."""
+        if segmentation is None:
+            return None
+        volume = self._grid_of(segmentation)
+        labels, values = labels_of(segmentation, volume)
+        changed = edited(segmentation, labels, values)
+        if not changed:
+            return None
+        affine = RAS_LPS @ ijk_to_ras(volume)
+
+        def change(result: Result) -> None:
+            image = result.segmentation
+            if image is not None and image.array.shape == labels.shape and _same_place(image.affine, affine, volume):
+                result.segmentation = Image(kept(image.array, labels, changed), image.affine, source=image.source)
+                names = ", ".join(info.name for info in result.classes if info.value in changed)
+                result.report.setdefault("warnings", []).append(
+                    _("Kept as you edited it: {names}.").format(names=names)
+                )
+                # They still count as edited, in the run after this one too.
+                for value in changed:
+                    result.report["checksums"][value] = "edited"
+
+        return change
+
+    def learn(self, segmentation, wait=True, onDone=None):
+        """Teach the model's segmentation head what was corrected in the run's segmentation; some seconds.
+
+        The model answers anew with what it learnt; what you drew stays. :meth:`undoLearning` forgets it,
+        :meth:`saveModel` makes a model of it.
+
+        Example::
+
+            figures = logic.learn(segmentation)
+            print(figures["agreement"])
+
+        Returns:
+            figures: ``slices``, ``voxels``, ``loss``, ``agreement`` (before, after), ``seconds`` (with ``wait=False``
+            the job).
+
+        Raises:
+            InputError: nothing was corrected, or the factors are no longer in memory.
+        """
+        session = self.session()
+        volume = self._grid_of(segmentation)
+        labels, _values = labels_of(segmentation, volume)
+        run = self.runner.run
+        bundle = find_bundle(run.wanted.bundle)
+        before = (segmentation, labels, tags_of(segmentation))
+
+        def done(job: Job) -> None:
+            if job.error is None:
+                array = job.answer["content"].array
+                self._before_learning.append(before)
+                replace_labels(segmentation, array, bundle.classes, volume)
+                values = [info.value for info in bundle.classes if info.value]
+                tag_checksums(segmentation, checksums(array, values))
+            if onDone is not None:
+                onDone(job)
+
+        corrected = Image(labels, run.inputs.study[next(iter(run.inputs.nodes))].affine)
+        request = {"request": "adapt", "session": session}
+        job = self.work(
+            Job(request=request, sends={"corrected": corrected}, title=_("Learning from edits")), False, done
+        )
+        return self._result(job)["figures"] if wait else job
+
+    def undoLearning(self, wait=True, onDone=None):
+        """Forget the last :meth:`learn`; the segmentation becomes what it was just before, your corrections included.
+
+        Example::
+
+            logic.undoLearning()
+
+        Returns:
+            how many adaptations are left in force.
+        """
+        bundle = find_bundle(self.runner.run.wanted.bundle) if self.runner.run is not None else None
+
+        def done(job: Job) -> None:
+            if job.error is None and self._before_learning:
+                segmentation, labels, tags = self._before_learning.pop()
+                if slicer.mrmlScene.IsNodePresent(segmentation):
+                    replace_labels(segmentation, labels, bundle.classes, self._grid_of(segmentation))
+                    tag_checksums(segmentation, tags)
+            if onDone is not None:
+                onDone(job)
+
+        request = {"request": "undo", "session": self.session()}
+        job = self.work(Job(request=request, title=_("Undoing"), reads=False), False, done)
+        return self._result(job)["learnt"] if wait else job
+
+    def saveModel(self, name, wait=True, onDone=None):
+        """Store the adapted model among your own, as a bundle.
+
+        Example::
+
+            folder = logic.saveModel("brain-mr-corrected")
+
+        Returns:
+            the bundle's folder.
+
+        Raises:
+            InputError: nothing was learnt, or there is a model of that name.
+        """
+        request = {"request": "save", "session": self.session(), "name": str(name)}
+        done = self.work(Job(request=request, title=_("Storing the model"), reads=False), wait, onDone)
+        return done["bundle"] if wait else done
+
+    def _last_outputs(self) -> Outputs:
+        run = self.runner.run
+        if run is None or run.outputs is None:
+            raise InputError(_("There are no results yet; press Apply first."))
+        return run.outputs
+
+    @staticmethod
+    def _grid_of(segmentation) -> slicer.vtkMRMLScalarVolumeNode:
+        """The volume on whose grid a segmentation of a run lies: the run's first input."""
+        inputs = run_of(segmentation)
+        if not inputs:
+            raise InputError(
+                _("{name} was not made by Disentangle, or its first input is gone.").format(name=segmentation.GetName())
+            )
+        return next(iter(inputs.values()))
+
+
+def _same_place(affine: np.ndarray, local: np.ndarray, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether an LPS affine of the world is that of a volume, as far as its parent transform lets us know."""
+    return volume.GetParentTransformNode() is not None or np.allclose(affine, local, atol=1e-3)
+
+
+def _masks_by_structure(segmentation, reference, volume) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Structure -> its voxels in both, uint8; segments are matched by name, whatever its case."""
+    theirs = {}
+    content = reference.GetSegmentation()
+    for name in content.GetSegmentIDs():
+        theirs[content.GetSegment(name).GetName().strip().lower()] = name
+    if not theirs:
+        raise InputError(_("{name} has no segments to compare with.").format(name=reference.GetName()))
+    own = {
+        segmentation.GetSegmentation().GetSegment(n).GetName(): n
+        for n in segmentation.GetSegmentation().GetSegmentIDs()
+    }
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    structures = structures_of(segmentation)
+    for structure in structures:
+        key = structure.name.lower()
+        wanted = [theirs[key]] if key in theirs else [theirs.get(m.lower()) for m in structure.segments]
+        if None in wanted:
+            continue
+        found = _union([mask_of(segmentation, own[m], volume) for m in structure.segments])
+        pairs[structure.name] = (found, _union([mask_of(reference, m, volume) for m in wanted]))
+    if not pairs:
+        everything = [mask_of(segmentation, own[s.name], volume) for s in structures if not s.region]
+        pairs[_("everything")] = (_union(everything), _union([mask_of(reference, n, volume) for n in theirs.values()]))
+    return pairs
+
+
+def _union(masks: Iterable[np.ndarray]) -> np.ndarray:
+    masks = list(masks)
+    result = masks[0].astype(np.uint8)
+    for mask in masks[1:]:
+        result |= mask.astype(np.uint8)
+    return result
+
+
+def _nodes_of_subsets(
+    images: Mapping[str, Image], outputs: Outputs, bundle: Bundle
+) -> dict[str, slicer.vtkMRMLSegmentationNode]:
+    """A segmentation node per subset, beside the fused one and hidden, so that one is looked at at a time."""
+    scene = slicer.mrmlScene
+    made = {}
+    for name, image in images.items():
+        title = _("{name} alone").format(name=name)
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(title))
+        outputs.mark(node, "subset", name)
+        node.CreateDefaultDisplayNodes()
+        first = next(iter(outputs.inputs.values()))
+        placement = placement_of(first)
+        fill_segmentation(node, image, bundle.classes, placement)
+        if placement.transform is not None:
+            node.SetAndObserveTransformNodeID(placement.transform.GetID())
+        node.SetReferenceImageGeometryParameterFromVolumeNode(first)
+        node.GetDisplayNode().SetVisibility(False)
+        outputs.subsets[name] = node
+        made[name] = node
+    return made

@@ -1,0 +1,155 @@
+"""Volumes of the segments and regions, and their agreement with a reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+
+from ..errors import Cancelled, InputError
+from ..mrml.results import Outputs
+from ..mrml.tables import statistics_table, structures_of, text_of
+from . import parts
+from .text import _
+
+
+class StatisticsBox:
+    """The section "Volumes and comparison" of DisentangleSeg.
+
+    Args:
+        layout: the panel's.
+        logic: with the methods of ``segment_tools.py``.
+    """
+
+    def __init__(self, layout: qt.QVBoxLayout, logic: Any) -> None:
+        self.logic = logic
+        self.outputs: Outputs | None = None
+        self.scores: dict[str, dict[str, float | None]] = {}
+        self.node: slicer.vtkMRMLTableNode | None = None
+        self.section, inner = parts.section(layout, "statisticsCollapsibleButton", _("Volumes and comparison"))
+        self.table = parts.Table(
+            "statisticsTable",
+            [_("Structure"), _("ml")],
+            _("Volumes of the segments as they are now, and of regions made of several."),
+        )
+        inner.addWidget(self.table.widget)
+        self.reference = slicer.qMRMLNodeComboBox()
+        self.reference.objectName = "referenceSelector"
+        self.reference.nodeTypes = ["vtkMRMLSegmentationNode"]
+        self.reference.noneEnabled = True
+        self.reference.addEnabled = False
+        self.reference.removeEnabled = False
+        self.reference.toolTip = _("A segmentation to compare with, by hand for example; segments match by name.")
+        self.reference.setMRMLScene(slicer.mrmlScene)
+        label = qt.QLabel(_("Reference:"))
+        label.setBuddy(self.reference)
+        parts.row(inner, label, self.reference)
+        self.reference.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self.update())
+        self.updateButton = parts.button(
+            "updateStatisticsButton",
+            _("Update volumes"),
+            _("Count the voxels again, after editing."),
+            self.refresh,
+        )
+        self.compareButton = parts.button(
+            "compareButton",
+            _("Compare"),
+            _("Dice, 95 % Hausdorff distance and mean surface distance against the reference."),
+            self.compare,
+        )
+        self.tableButton = parts.button(
+            "showTableButton", _("Show as table"), _("Put the figures into a table node and show it."), self.show_table
+        )
+        parts.row(inner, self.updateButton, self.compareButton, self.tableButton)
+        self.aloneButton = parts.button(
+            "singleSequencesButton",
+            _("From single sequences"),
+            _("Also show what each sequence alone would have given, as hidden segmentations to compare."),
+            self.single_sequences,
+        )
+        self.show3DButton = slicer.qMRMLSegmentationShow3DButton()
+        self.show3DButton.objectName = "show3DButton"
+        self.show3DButton.text = _("Show 3D")
+        self.show3DButton.toolTip = _("Show the surfaces of the segments in the 3D view.")
+        parts.row(inner, self.aloneButton, self.show3DButton)
+        self.update()
+
+    def set_outputs(self, outputs: Outputs | None) -> None:
+        """The run whose segmentation is listed."""
+        self.outputs, self.scores, self.node = outputs, {}, None
+        self.show3DButton.setSegmentationNode(outputs.segmentation if outputs is not None else None)
+        self.refresh()
+
+    @property
+    def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation that is listed."""
+        return self.outputs.segmentation if self.outputs is not None else None
+
+    def refresh(self) -> None:
+        """Count again and show."""
+        titles = [_("Structure"), _("ml"), _("mm³")]
+        rows = []
+        if self.scores:
+            titles += [_("Dice"), _("HD95 mm"), _("ASD mm")]
+        for structure in structures_of(self.segmentation) if self.segmentation is not None else []:
+            row = [structure.name, f"{structure.ml:.2f}", f"{structure.mm3:.0f}"]
+            if self.scores:
+                found = self.scores.get(structure.name, {})
+                row += [text_of(found.get(key)) for key in ("dice", "hd95_mm", "asd_mm")]
+            rows.append(row)
+        if "everything" in self.scores:
+            found = self.scores["everything"]
+            rows.append([_("everything"), "", "", *(text_of(found.get(k)) for k in ("dice", "hd95_mm", "asd_mm"))])
+        self.table.fill(titles, rows)
+        self.update()
+
+    def update(self) -> None:
+        """Enable what can be done."""
+        there = self.segmentation is not None
+        for widget in (self.updateButton, self.tableButton, self.aloneButton, self.show3DButton):
+            widget.enabled = there
+        reference = self.reference.currentNode()
+        self.compareButton.enabled = there and reference is not None and reference is not self.segmentation
+
+    def compare(self) -> None:
+        """Have the worker compare with the reference."""
+
+        def done(job: Any) -> None:
+            if job.error is None:
+                self.scores = job.answer["scores"]
+                self.refresh()
+            else:
+                tell(job.error)
+
+        reference = self.reference.currentNode()
+        self._start(lambda: self.logic.compareSegmentations(self.segmentation, reference, False, done))
+
+    def single_sequences(self) -> None:
+        """Have the worker segment from each sequence alone."""
+        self._start(
+            lambda: self.logic.singleSequences(
+                self.outputs, wait=False, onDone=lambda job: tell(job.error) if job.error is not None else None
+            )
+        )
+
+    def show_table(self) -> None:
+        """Put the figures into a table node and show it."""
+        if self.node is not None and not slicer.mrmlScene.IsNodePresent(self.node):
+            self.node = None
+        structures = structures_of(self.segmentation)
+        self.node = statistics_table(slicer.mrmlScene, self.segmentation, structures, self.scores, self.node)
+        self.logic.showTable(self.node)
+
+    def _start(self, start: Any) -> None:
+        try:
+            start()
+        except InputError as error:
+            tell(error)
+        except Cancelled:
+            pass
+
+
+def tell(error: Exception) -> None:
+    if not isinstance(error, Cancelled):
+        slicer.util.errorDisplay(str(error))
