@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
+from disentangle.baselines import registration
 from disentangle.baselines.active_contour import refined
 from disentangle.baselines.copying import copied, propagate
 from disentangle.baselines.registration import registered
@@ -53,6 +55,21 @@ def test_the_dense_stage_follows_what_no_affine_map_can():
     target, truth = ndimage.map_coordinates(image, bent, order=1), ndimage.map_coordinates(truth, bent, order=0)
     affine = joint_dice(registered(source, labels, target, deformable=False), truth)
     assert joint_dice(registered(source, labels, target), truth) > affine + 0.02
+
+
+def test_the_dense_stage_moves_both_images_and_folds_nothing():
+    random = np.random.default_rng(2)
+    source, _ = heart("cine", size=64)
+    noisy = source + random.normal(0, 0.2, source.shape)
+    target, _ = heart("LGE", angle=8, shift=(2, 1), size=64)
+    fixed, moving = (sitk.GetImageFromArray(registration._scaled(x)) for x in (target, noisy))
+    there = registration._dense(fixed, moving, registration._affine(fixed, moving))
+    _, *fields = (there.GetNthTransform(n) for n in range(3))
+    for field in fields:
+        field = sitk.DisplacementFieldTransform(field).GetDisplacementField()
+        moved = np.linalg.norm(sitk.GetArrayFromImage(field), axis=-1)
+        assert moved.max() > 0.3
+        assert sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field)).min() > 0
 
 
 def test_registration_gives_the_same_labels_every_time_and_copies_where_there_is_nothing_to_see():
