@@ -16,6 +16,7 @@ from disentangle.inference.framing import Frame
 from disentangle.losses import UNLABELLED
 from disentangle.phantoms import create_phantom
 from disentangle.preprocessing import PreprocessingConfig, prepare
+from disentangle.preprocessing.bias import bias_field
 from disentangle.preprocessing.resampling import slice_axes
 from disentangle.study import Image, Study
 
@@ -126,6 +127,45 @@ def test_inference_reads_the_pixels_that_training_reads(old, new, shape, size):
     assert back.grid.same_as(image.grid)
     inner = np.s_[:, 4:-4, 4:-4]
     assert np.corrcoef(back.array[inner].ravel(), image.array[inner].ravel())[0, 1] > 0.9
+
+
+def body(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """An ellipse of three tissues in air, and a field that doubles from one corner to the other."""
+    k, j, i = np.mgrid[:5, :40, :48]
+    organs = 300 + 60 * (np.hypot(j - 20, i - 18) < 6) - 80 * (np.hypot(j - 16, i - 32) < 5)
+    noise = np.random.default_rng(seed).normal(0, 8, organs.shape)
+    image = np.where(np.hypot((j - 20) / 15, (i - 24) / 19) < 1, organs, 12) + noise
+    return np.abs(image).astype(np.float32), np.exp(0.7 * (j / 40 + i / 48 + k / 50 - 1)).astype(np.float32)
+
+
+def test_the_bias_field_of_whole_slices_is_that_of_what_they_show():
+    image, field = body()
+    whole = np.ones(image.shape, bool)
+    found, without = (np.log(bias_field(x, whole, (4.0, 4.0, 8.0), True))[image > 100] for x in (image * field, image))
+    slope, _ = np.polyfit(np.log(field)[image > 100], found - without, 1)
+    assert 0.8 < slope < 1.2
+    assert np.allclose(bias_field(np.full_like(image, 7), whole, (4.0, 4.0, 8.0), True), 1, atol=1e-3)
+
+
+def test_training_and_inference_correct_the_same_field_of_mr_and_none_of_ct():
+    image, field = body()
+    settings = config(4.0, "percentile", bias_field=True)
+    fields = {}
+    for sequence in ("T1in", "CT"):
+        given = Image(np.rint(image * field), np.diag([4.0, 4.0, 8.0, 1.0]), sequence)
+        subject = stack_subject("a", "a", {sequence: given.array}, {}, tuple(given.spacing), settings)
+        prepared = prepare(Study({sequence: given}, "a"), settings)
+        assert np.abs(prepared.images[sequence] - subject.images[sequence].astype(np.float32)).max() <= HALF + 1e-5
+        fields[sequence] = prepared.bias.get(sequence)
+    assert fields["CT"] is None and np.ptp(np.log(fields["T1in"])) > 0.5
+
+
+def test_bias_fields_of_phantom_stacks_are_corrected_where_the_model_will_be_used_so(tmp_path):
+    arguments = {"size": [32, 32], "spacing": [6.0, 6.0, 12.0], "slices": 3}
+    plain = preprocessing_of("heart", arguments)
+    both = [PreprocessingConfig.from_dict(plain | {"bias_field": wanted}) for wanted in (False, True)]
+    one, two = (load_phantoms([3], arguments, [], settings, tmp_path, kind="heart")[0] for settings in both)
+    assert not np.array_equal(one.images["LGE"], two.images["LGE"])
 
 
 def test_phantoms_smaller_than_a_network_reads_get_the_border_of_inference(tmp_path):

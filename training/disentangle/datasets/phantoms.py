@@ -78,8 +78,8 @@ def load_phantoms(
         seeds: one per subject.
         phantom: arguments of the kind's configuration common to all.
         variants: further arguments, taken in turn by seed; may be empty.
-        config: preprocessing; registration and bias-field correction are left out, since phantoms are made on the
-            canonical grid.
+        config: preprocessing; registration is left out, since phantoms are made on the canonical grid, and so is the
+            bias-field correction of brains.
         cache: folder of cached subjects.
         workers: processes that generate missing ones.
         progress: reports subject by subject.
@@ -94,7 +94,8 @@ def load_phantoms(
             f'There are no phantoms of kind "{kind}"; set data.phantoms.kind to one of {", ".join(phantom_kinds())}.'
         )
     progress = progress or Progress()
-    plain = replace(config, registration="none", pose="reference", bias_field=False)
+    stacks = kind in _STACKS
+    plain = replace(config, registration="none", pose="reference", bias_field=config.bias_field and stacks)
     jobs = []
     for seed in seeds:
         arguments = dict(phantom) | dict(variants[seed % len(variants)] if variants else {})
@@ -107,7 +108,7 @@ def load_phantoms(
     subjects = []
     for index, job in enumerate(jobs):
         progress("phantoms", index / len(jobs), f"{index + 1} of {len(jobs)}")
-        subjects.append(_bordered(_load(job), size, config.background) if kind in _STACKS and size else _load(job))
+        subjects.append(_bordered(_load(job), size, config.background) if stacks and size else _load(job))
     progress("phantoms", 1.0)
     return subjects
 

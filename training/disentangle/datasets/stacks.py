@@ -122,7 +122,7 @@ def _normalised(image: Image, grid: Grid, config: PreprocessingConfig) -> np.nda
     inside = coverage(image.grid, grid, np.eye(4))
     values = image.array.astype(np.float32) if grid.same_as(image.grid) else resample(image.to_sitk(), grid)
     if config.bias_field and image.sequence != "CT":
-        values = values / bias_field(values, inside, tuple(float(v) for v in grid.spacing))
+        values = values / bias_field(values, inside, tuple(float(v) for v in grid.spacing), config.mask == "none")
     levels = measure(values, inside, config, image.sequence or "")
     return np.where(inside, apply(values, *levels, config.clip), np.float32(config.background))
 

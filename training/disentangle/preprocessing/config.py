@@ -30,7 +30,7 @@ class PreprocessingConfig:
             register; "none" trusts the headers.
         pose: "atlas" turns the working grid to the axes of the MNI152 atlas, so that its slices are canonical axial;
             "reference" takes the axes of the reference sequence, permuted and flipped to the nearest patient axes.
-        bias_field: divide by the N4 bias field.
+        bias_field: divide by the N4 bias field, CT left out.
         mask: "auto" is a given mask, the foreground of skull-stripped input, or the brain found with the atlas;
             "head" is a given mask or the whole foreground; "none" is everything that the reference covers.
         normalization: "zscore_mask" (mean and standard deviation inside the mask), "percentile" (1st and 99th

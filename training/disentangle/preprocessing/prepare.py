@@ -303,7 +303,8 @@ class _Preparation:
             started = time.perf_counter()
             progress("normalize", number / len(raw), sequence)
             if config.bias_field and sequence != "CT":
-                fields[sequence] = bias_field(array, seen[sequence], tuple(float(v) for v in grid.spacing))
+                spacing, whole = tuple(float(v) for v in grid.spacing), config.mask == "none"
+                fields[sequence] = bias_field(array, seen[sequence], spacing, whole)
                 array = array / fields[sequence]
                 self.record("bias field", started, sequence, method="N4")
                 started = time.perf_counter()
