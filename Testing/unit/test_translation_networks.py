@@ -10,6 +10,7 @@ from disentangle.adversarial_losses import discriminator_loss, generator_loss, g
 from disentangle.errors import InputError
 from disentangle.networks.ac_discriminator import ACDiscriminator
 from disentangle.networks.blocks import InstanceNorm
+from disentangle.networks.histogram import EDGES, HistogramContext
 from disentangle.networks.stack_segmentor import StackSegmentor
 from disentangle.networks.translation import ResNetTranslator
 from disentangle.networks.unet128 import UNet128
@@ -85,6 +86,26 @@ def test_packs_of_maps_lose_nothing_and_mix_linearly(levels):
         assert torch.equal(found, expected)
     for found, a, b in zip(net.unpack((packed + net.pack(other)) / 2), one, other, strict=True):
         torch.testing.assert_close(found, (a + b) / 2)
+
+
+def test_a_histogram_counts_what_is_inside_the_mask():
+    context = HistogramContext([4, 8])
+    image = torch.tensor([-0.25, 0.25, 1.25, 1.25, 0.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 4)
+    found = context.histogram(image)
+    assert found.shape == (1, len(EDGES) - 1) and found.sum().item() == pytest.approx(12, abs=0.01)
+    assert (found > 2).nonzero()[:, 1].tolist() == [4, 5, 7], "two bins with a quarter each, one with half"
+    maps = [torch.randn(1, 4, 2, 2), torch.randn(1, 8, 1, 1)]
+    assert [x.shape for x in context(maps, image)] == [x.shape for x in maps]
+
+
+def test_the_context_of_a_map_is_the_whole_image():
+    torch.manual_seed(0)
+    net = UNet128(1, 1, 3, "all", "linear", 1 / 16, levels=5, context=True)
+    image = torch.randn(1, 1, 64, 64)
+    other = image.clone()
+    other[..., 32:] += 1.0
+    near, far = (net.encode(x)[0][..., :8, :8] for x in (image, other))
+    assert (near - far).abs().max() > 1e-3, "the finest map sees 4 x 4 pixels by itself"
 
 
 def test_small_maps_are_normalised_in_the_published_net_only():

@@ -280,7 +280,7 @@ def test_training_on_one_batch_tells_the_sequences_apart(changes):
         {"fidelity": "paper", "backbone": "resnet", **LABELLED},
         {"backbone": "unet128", "levels": 5, "code_at": "bottleneck", "slices": 3},
         {"code_at": "bottleneck"},
-        {"backbone": "unet128", "levels": 6, "conditional": True, "gan": "wasserstein"},
+        {"backbone": "unet128", "levels": 6, "conditional": True, "gan": "wasserstein", "context": True},
         {"disen_on": "fake", "normalize_disen": True, "dis_cls_on_fake": True, "gan": "hinge", "sources": 2},
         {"l1_scale": 16384.0, "gan": "lsgan", "weights": {"disentanglement": 0.0}},
         {**LABELLED, "completion": "one", "class_weights": (1.0, 1.0, 5.0)},
@@ -395,6 +395,19 @@ def test_the_bounds_of_the_segmentation_are_the_same_segmentor_on_real_sequences
         sum(step.loss(batch).values()).backward()
         assert touched(bound, 1) == {"task"}
         assert bound.segment(bound.fuse(bound.encode(batch.images, batch.mask))).shape == (3, 3, 64, 64)
+
+
+def test_a_frozen_translator_takes_a_checkpoint_without_segmentor_and_trains_the_segmentor_alone():
+    translator, system = tiny(), tiny(**LABELLED, frozen=True)
+    own = {k: v.clone() for k, v in system.segmentor.state_dict().items()}
+    system.adopt(translator)
+    for name, value in translator.translator.state_dict().items():
+        assert torch.equal(system.translator.state_dict()[name], value)
+    for name, value in own.items():
+        assert torch.equal(system.segmentor.state_dict()[name], value)
+    assert [step.name for step in system.training_steps()] == ["segmentor"]
+    with pytest.raises(InputError, match="nothing to learn"):
+        tiny(frozen=True)
 
 
 def test_without_labels_the_segmentor_stays_as_it_is():

@@ -27,7 +27,7 @@ class Pix2Pix(PairwiseTranslation):
 
     Args:
         sequences, classes, healthy, fidelity, width, slices, levels, discriminator_levels, value_range, completion,
-            class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
+            frozen, class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
         pairs: ordered pairs [source, target] to learn, without classes; None = all.
         pairs_per_step: pairs, drawn at random, that a training step updates; with 1, all pairs together take as many
             updates as one UCD. None = all pairs.
@@ -52,6 +52,7 @@ class Pix2Pix(PairwiseTranslation):
         l1_weight: float | None = None,
         value_range: Sequence[float] = (-4.0, 6.0),
         completion: str = "subset",
+        frozen: bool = False,
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 2e-4,
         segmentor_rate: float = 1e-3,
@@ -81,12 +82,11 @@ class Pix2Pix(PairwiseTranslation):
             raise InputError(f"This model does not translate {names[0]} to {names[1]}; add the pair to system.pairs.")
         return self.generators[_key(source, target)](image)
 
-    def training_steps(self) -> Sequence[TrainingStep]:
+    def translator_steps(self) -> list[TrainingStep]:
         adam = {"lr": self.config["learning_rate"], "betas": (0.5, 0.999)}
         return [
             TrainingStep("generator", list(self.generators.parameters()), self.generator_loss, adam, None),
             TrainingStep("discriminator", list(self.discriminators.parameters()), self.discriminator_loss, adam, None),
-            *self.segmentor_steps(),
         ]
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:

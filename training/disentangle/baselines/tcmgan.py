@@ -38,7 +38,7 @@ class TCMGAN(PairwiseTranslation):
 
     Args:
         sequences, classes, healthy, fidelity, width, slices, levels, discriminator_levels, value_range, completion,
-            class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
+            frozen, class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
         translate_from: sources to learn, without classes; None = all. A single one is the published network.
         sources_per_step: sources, drawn at random, that a training step updates; None = all.
         tumour_values: class indices whose union is the tumour; None = all but background and ``healthy``. Without
@@ -65,6 +65,7 @@ class TCMGAN(PairwiseTranslation):
         weights: dict[str, float] | None = None,
         value_range: Sequence[float] = (-4.0, 6.0),
         completion: str = "subset",
+        frozen: bool = False,
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 2e-4,
         segmentor_rate: float = 1e-3,
@@ -102,15 +103,14 @@ class TCMGAN(PairwiseTranslation):
         """Codes (B, n - 1) of targets (B,) among the sequences that are not the source."""
         return F.one_hot(targets - (targets > source).long(), len(self.sequences) - 1).to(like.dtype)
 
-    def training_steps(self) -> Sequence[TrainingStep]:
+    def translator_steps(self) -> list[TrainingStep]:
         adam = {"lr": self.config["learning_rate"]}
         networks = [
             ("critic", self.critics, self.critic_loss),
             ("generator", self.generators, self.generator_loss),
             ("tumour network", self.tumour_networks, self.tumour_loss),
         ]
-        steps = [TrainingStep(n, list(m.parameters()), loss, adam, None) for n, m, loss in networks if len(m)]
-        return steps + self.segmentor_steps()
+        return [TrainingStep(n, list(m.parameters()), loss, adam, None) for n, m, loss in networks if len(m)]
 
     def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
         """WGAN-GP on patch scores summed per image, and the class of real images; draws what the other steps use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,16 +27,18 @@ class TranslationSystem(System):
     outside. They answer in the same range. A decoded image means something inside the mask only.
 
     Segmentation (method-spec 3d): the sequences at hand are completed by translations of them, the stack, in the
-    order of ``sequences``, goes through :class:`StackSegmentor`. Its step trains nothing else.
+    order of ``sequences``, goes through :class:`StackSegmentor`. Its step trains nothing else. As published, a
+    translator and its segmentor learn on different subjects (method-spec 3c): train without classes first, then, on
+    others, with classes, ``frozen`` and ``training.init_from`` the translator's checkpoint.
 
     Args:
         config: of the subclass; "sequences", "classes", "healthy", "fidelity", "slices", "width", "value_range",
-            "completion", "class_weights" and "segmentor_rate" are used here.
+            "completion", "frozen", "class_weights" and "segmentor_rate" are used here.
         size_multiple: of the networks that translate.
         anatomy_channels: of the subclass's anatomy; no more than :data:`SHOWN` maps of it are shown.
 
     Raises:
-        InputError: sequences that are not distinct, or an unknown choice.
+        InputError: sequences that are not distinct, an unknown choice, or nothing that would learn.
     """
 
     def __init__(self, config: dict[str, Any], size_multiple: int, anatomy_channels: int) -> None:
@@ -46,6 +49,8 @@ class TranslationSystem(System):
             raise InputError("A translation needs at least two sequences, each named once.")
         check_choice("fidelity", config["fidelity"], FIDELITIES)
         check_choice("completion", config["completion"], COMPLETIONS)
+        if config["frozen"] and not classes:
+            raise InputError("A frozen translator without a segmentor has nothing to learn; set system.classes.")
         self.sequences, self.paper = names, config["fidelity"] == "paper"
         self.low, self.high = (float(v) for v in config["value_range"])
         self.capabilities = Capabilities(
@@ -124,7 +129,21 @@ class TranslationSystem(System):
         outside[:, 0] = 10.0
         return self.segmentor(fused) * inside + outside * (1 - inside)
 
+    def adopt(self, other: System) -> None:
+        """See :meth:`System.adopt`; a translator without a segmentor leaves this one's as it is."""
+        weights = other.state_dict()
+        if self.segmentor is not None and not other.capabilities.segments:
+            weights |= {name: value for name, value in self.state_dict().items() if name.startswith("segmentor.")}
+        self.load_state_dict(weights)
+
     # -- the segmentor's step --------------------------------------------------------------------------------------
+
+    def training_steps(self) -> Sequence[TrainingStep]:
+        return [*([] if self.config["frozen"] else self.translator_steps()), *self.segmentor_steps()]
+
+    def translator_steps(self) -> list[TrainingStep]:
+        """The updates of the networks that translate, in order."""
+        raise NotImplementedError
 
     def segmentor_steps(self) -> list[TrainingStep]:
         """The update of the segmentor, none without classes."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..adversarial_losses import KINDS, discriminator_loss, generator_loss, gradient_penalty
+from ..errors import InputError
 from ..networks.ac_discriminator import ACDiscriminator
 from ..networks.translation import ResNetTranslator
 from ..networks.unet128 import UNet128
@@ -70,6 +71,8 @@ class UCD(TranslationSystem):
         fidelity: "recommended", or "paper": images of [-1, 1], tanh, norms on all maps, and :data:`PRESETS`.
         backbone: "resnet" (no skips) or "unet128"; None = by ``fidelity``, as for all that follow with None.
         code_at: where the code enters: "bottleneck" (as printed), or "all" steps of the decoder.
+        context: unet128 also shows its maps the histogram of the image (:class:`.HistogramContext`), which tells the
+            contrast without being told the sequence; not with ``fidelity="paper"``.
         levels: halvings of unet128; images are multiples of ``2 ** levels``.
         width: multiplier of all published channel counts.
         slices: adjacent slices per image.
@@ -86,6 +89,7 @@ class UCD(TranslationSystem):
         sources: source slices per sample and step, as often of one sequence as of another.
         value_range: normalised intensities that become -1 and 1 with ``fidelity="paper"``.
         completion: stacks on which the segmentor learns, see :class:`TranslationSystem`.
+        frozen: the segmentor alone learns, see there.
         class_weights: of the segmentor's cross-entropy.
         learning_rate, discriminator_rate, segmentor_rate: of Adam.
     """
@@ -104,6 +108,7 @@ class UCD(TranslationSystem):
         fidelity: str = "recommended",
         backbone: str | None = None,
         code_at: str | None = None,
+        context: bool = False,
         levels: int = 7,
         width: float = 1.0,
         slices: int = 1,
@@ -118,6 +123,7 @@ class UCD(TranslationSystem):
         sources: int = 1,
         value_range: Sequence[float] = (-4.0, 6.0),
         completion: str = "subset",
+        frozen: bool = False,
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 1e-3,
         discriminator_rate: float = 1e-4,
@@ -130,13 +136,20 @@ class UCD(TranslationSystem):
         check_choice("backbone", chosen["backbone"], ("resnet", "unet128"))
         check_choice("code_at", chosen["code_at"], ("bottleneck", "all"))
         check_choice("disen_on", chosen["disen_on"], ("fake", "real", "both"))
+        if context and (fidelity == "paper" or chosen["backbone"] != "unet128"):
+            raise InputError("system.context needs system.backbone=unet128 and z-scored images; leave it out.")
 
         paper = fidelity == "paper"
         shape = {"width": width, "output": "tanh" if paper else "linear"}
         if chosen["backbone"] == "resnet":
             translator = ResNetTranslator(slices, len(sequences), chosen["code_at"], **shape)
         else:
-            place = {"code_dim": len(sequences), "code_at": chosen["code_at"], "norm_deepest": paper}
+            place = {
+                "code_dim": len(sequences),
+                "code_at": chosen["code_at"],
+                "norm_deepest": paper,
+                "context": context,
+            }
             translator = UNet128(slices, slices, levels=levels, **place, **shape)
         super().__init__(config, translator.size_multiple, translator.packed_channels)
         self.chosen = chosen
@@ -157,19 +170,18 @@ class UCD(TranslationSystem):
         return torch.stack(list(factors.anatomy.values())).mean(0)
 
     def merged(self, images: Tensor, keep: Tensor, mask: Tensor) -> Tensor:
-        found = [
-            self.anatomy_of(x, n, mask) * kept[:, None, None, None]
-            for n, (x, kept) in enumerate(zip(images, keep, strict=True))
-            if bool(kept.any())
-        ]
-        return torch.stack(found).sum(0) / keep.sum(0)[:, None, None, None]
+        # One call for all images that count, however they are spread over sequences and samples.
+        sequence, sample = keep.nonzero(as_tuple=True)
+        found = self.translator.pack(self.translator.encode(self.to_network(images[sequence, sample], mask[sample])))
+        total = found.new_zeros(len(mask), *found.shape[1:]).index_add(0, sample, found)
+        return total / keep.sum(0)[:, None, None, None]
 
     def decode(self, anatomy: Tensor, style: Tensor | str) -> Tensor:
         """See :meth:`System.decode`. A style is a sequence's name, its one-hot code (B, n), or a blend of codes."""
         maps = self.translator.unpack(anatomy)
         return self.from_network(self.translator.decode(maps, self.code(style, len(anatomy))))
 
-    def training_steps(self) -> Sequence[TrainingStep]:
+    def translator_steps(self) -> list[TrainingStep]:
         rates = {"generator": self.config["learning_rate"], "discriminator": self.config["discriminator_rate"]}
         adam = {name: {"lr": rate, "betas": (0.5, 0.999)} for name, rate in rates.items()}
         networks = list(self.translator.parameters())
@@ -177,7 +189,7 @@ class UCD(TranslationSystem):
         if self.discriminator is not None:
             judge = list(self.discriminator.parameters())
             steps.append(TrainingStep("discriminator", judge, self.discriminator_loss, adam["discriminator"], None))
-        return steps + self.segmentor_steps()
+        return steps
 
     # -- training --------------------------------------------------------------------------------------------------
 
