@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..networks.unet import UNetDecoder, UNetEncoder
 from ..systems.base import TrainingStep
 from ..systems.settings import arguments
-from .slicewise import SlicewiseSegmenter
+from .slicewise import CROSS_ENTROPY, SlicewiseSegmenter
 
 
 class DualStream(SlicewiseSegmenter):
@@ -32,6 +32,7 @@ class DualStream(SlicewiseSegmenter):
         slices: adjacent slices per image.
         norm: "instance" or "batch".
         learning_rate: of Adam.
+        cross_entropy: weight beta of the cross-entropy within L_sup.
     """
 
     name = "dualstream"
@@ -46,6 +47,7 @@ class DualStream(SlicewiseSegmenter):
         slices: int = 1,
         norm: str = "instance",
         learning_rate: float = 1e-4,
+        cross_entropy: float = CROSS_ENTROPY,
     ) -> None:
         super().__init__(arguments(locals()))
         self.streams = tuple(sequences if annotated is None else annotated)

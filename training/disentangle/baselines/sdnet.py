@@ -23,7 +23,7 @@ from ..systems.adversaries import Adversaries
 from ..systems.base import Batch, Capabilities, Factors, System, TrainingStep
 from ..systems.settings import arguments, loss_weights
 from ..systems.views import View, total
-from .slicewise import check_names, supervision
+from .slicewise import CROSS_ENTROPY, check_names, supervision
 
 WEIGHTS = {
     "segmentation": 10.0,
@@ -53,6 +53,7 @@ class SDNet(System):
         pooled_discriminator: independent of the image size.
         weights: changes to :data:`WEIGHTS`.
         learning_rate: of Adam, with beta_1 = 0.5.
+        cross_entropy: weight beta of the cross-entropy within L_sup.
     """
 
     name = "sdnet"
@@ -72,6 +73,7 @@ class SDNet(System):
         pooled_discriminator: bool = False,
         weights: dict[str, float] | None = None,
         learning_rate: float = 1e-4,
+        cross_entropy: float = CROSS_ENTROPY,
     ) -> None:
         super().__init__()
         self.config, self.diagnostics = arguments(locals()), {}
@@ -149,7 +151,7 @@ class SDNet(System):
         differences = [(y - batch.images[v.target]).abs().mean((1, 2, 3)) for v, y in zip(views, images, strict=True)]
         terms = {"reconstruction": total(views, differences)}
         if batch.labels is not None or batch.sequence_labels:
-            terms["segmentation"] = supervision(logits, batch, self.capabilities.healthy)
+            terms["segmentation"] = supervision(logits, batch, self.capabilities.healthy, self.config["cross_entropy"])
         if self.weights["kl"]:
             terms["kl"] = total(views, [losses.kl_standard_normal(*p) for p in posteriors])
         if self.weights["style_regression"]:

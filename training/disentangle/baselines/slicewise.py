@@ -13,7 +13,7 @@ from ..systems.base import Batch, Capabilities, Factors, System, TrainingStep
 from ..systems.settings import check_sequences
 
 CROSS_ENTROPY = 0.01
-"""Weight beta of the cross-entropy within L_sup (method-spec 2b)."""
+"""Published weight beta of the cross-entropy within L_sup (method-spec 2b)."""
 
 
 class SlicewiseSegmenter(System):
@@ -22,7 +22,8 @@ class SlicewiseSegmenter(System):
     Several sequences are fused by the mean of their probabilities, which only makes sense where they are registered.
 
     Args:
-        config: of the subclass; "sequences", "classes", "healthy", "slices" and "learning_rate" are used here.
+        config: of the subclass; "sequences", "classes", "healthy", "slices", "learning_rate"
+            and "cross_entropy" (weight of it within L_sup) are used here.
 
     Raises:
         InputError: sequences that are not distinct, or no classes.
@@ -69,10 +70,13 @@ class SlicewiseSegmenter(System):
         """L_sup of the annotated samples of all sequences, or of some."""
         names = [s for s in sequences or self.capabilities.sequences if s in batch.images]
         logits = {s: self.logits(batch.images[s], s) for s in names}
-        return {"segmentation": supervision(logits, batch, self.capabilities.healthy)}
+        beta = self.config["cross_entropy"]
+        return {"segmentation": supervision(logits, batch, self.capabilities.healthy, beta)}
 
 
-def supervision(logits: Mapping[str, Tensor], batch: Batch, healthy: Sequence[int]) -> Tensor:
+def supervision(
+    logits: Mapping[str, Tensor], batch: Batch, healthy: Sequence[int], beta: float = CROSS_ENTROPY
+) -> Tensor:
     """L_sup (method-spec 2b): joint Dice and a little balanced cross-entropy, over the samples that are annotated.
 
     Args:
@@ -80,6 +84,7 @@ def supervision(logits: Mapping[str, Tensor], batch: Batch, healthy: Sequence[in
         batch: its labels may be those of each sequence or common to all; a sample that lacks a sequence does not
             count for it.
         healthy: class indices that HEALTHY pixels may carry.
+        beta: weight of the cross-entropy.
 
     Raises:
         InputError: the batch has no labels for these sequences, annotated or not.
@@ -89,7 +94,7 @@ def supervision(logits: Mapping[str, Tensor], batch: Batch, healthy: Sequence[in
         labels = batch.labels_of(sequence)
         if labels is not None:
             cross_entropy = losses.balanced_cross_entropy(x, labels)
-            values.append(losses.joint_dice(x, labels, healthy) + CROSS_ENTROPY * cross_entropy)
+            values.append(losses.joint_dice(x, labels, healthy) + beta * cross_entropy)
             weights.append(losses.annotated(labels) & batch.available[sequence])
     if not values:
         raise InputError("A training batch has neither an image nor labels of a sequence of this system.")

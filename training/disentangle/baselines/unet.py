@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..networks.unet import UNet
 from ..systems.settings import arguments
-from .slicewise import SlicewiseSegmenter
+from .slicewise import CROSS_ENTROPY, SlicewiseSegmenter
 
 
 class UNetBaseline(SlicewiseSegmenter):
@@ -24,6 +24,7 @@ class UNetBaseline(SlicewiseSegmenter):
         slices: adjacent slices per image.
         norm: "instance" or "batch" (published).
         learning_rate: of Adam.
+        cross_entropy: weight beta of the cross-entropy within L_sup.
     """
 
     name = "unet"
@@ -37,6 +38,7 @@ class UNetBaseline(SlicewiseSegmenter):
         slices: int = 1,
         norm: str = "instance",
         learning_rate: float = 1e-4,
+        cross_entropy: float = CROSS_ENTROPY,
     ) -> None:
         super().__init__(arguments(locals()))
         self.network = UNet(slices, len(self.capabilities.classes), width, norm)

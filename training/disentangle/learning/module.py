@@ -49,7 +49,8 @@ class Learner(lightning.LightningModule):
         self.recent: dict[str, list[float]] = {}
         self.steps: Sequence[TrainingStep] = system.training_steps()
         self.average = Average(system, settings["ema"]) if settings["ema"] else None
-        self._optimizers = [torch.optim.Adam(step.parameters, **step.optimizer) for step in self.steps]
+        # Several hundred small tensors: one at a time, updating them takes longer than their convolutions.
+        self._optimizers = [torch.optim.Adam(step.parameters, foreach=True, **step.optimizer) for step in self.steps]
         self._plateau = 1.0
         self._patience = 0
         self._validated: list[dict[str, float]] = []
@@ -200,12 +201,15 @@ class Average:
     @torch.no_grad()
     def update(self, system: System, iteration: int) -> None:
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
+        means, values = [], []
         for name, value in system.state_dict().items():
             mean = self.weights[name] = self.weights[name].to(value.device)
             if value.is_floating_point():
-                mean.lerp_(value, 1 - decay)
+                means.append(mean)
+                values.append(value)
             else:
                 mean.copy_(value)
+        torch._foreach_lerp_(means, values, 1 - decay)
 
     def swap_in(self, system: System) -> dict[str, Tensor]:
         """Load the averages into the system; returns what was there."""

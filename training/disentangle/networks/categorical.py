@@ -34,6 +34,6 @@ def categorical(logits: Tensor, kind: str = "argmax", training: bool = False) ->
     if kind == "round":
         hard = (soft > 0.5).to(soft.dtype)
     else:
-        hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
+        hard = torch.zeros_like(soft).scatter_(1, soft.max(1, keepdim=True).indices, 1.0)
     # The difference is exactly 0 in the forward pass, so the result is binary to the last bit.
     return hard + (soft - soft.detach())

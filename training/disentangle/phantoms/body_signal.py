@@ -95,7 +95,9 @@ def draw_tissues(rng: np.random.Generator) -> dict[str, BodyTissue]:
     result = {}
     for name, (t1, t2, t2star, pd, fat, hu, arterial, portal, delayed, late, gain) in _TABLE.items():
         own = np.exp(rng.normal(0, 1, 7) * [0.05, 0.07, 0.1, 0.02, 0.12, 0.18, 0.15])
-        gd = dict(zip((*PHASES, "LGE"), np.array([arterial, portal, delayed, late]) * own[5], strict=True))
+        gd = dict(zip(PHASES, np.array([arterial, portal, delayed]) * own[5], strict=True))
+        # After ten minutes blood and tissue are in equilibrium: they vary together, with the dose.
+        gd["LGE"] = late * own[5] ** 0.3
         shift = float(rng.normal(0, 4)) if abs(hu) < 200 else 0.0
         times = {"t1": t1 * own[0], "t2": t2 * own[1], "t2star": t2star * own[2]}
         result[name] = BodyTissue(
@@ -126,8 +128,14 @@ def after_contrast(t1: float, mmol: float) -> float:
     return 1 / (1 / t1 + _R1_PER_MMOL * mmol)
 
 
-def draw_body_protocol(rng: np.random.Generator, sequence: str, tissues: Mapping[str, BodyTissue]) -> dict[str, Any]:
+def draw_body_protocol(
+    rng: np.random.Generator, sequence: str, tissues: Mapping[str, BodyTissue], dark_blood: float = 0.0
+) -> dict[str, Any]:
     """Random acquisition parameters of a sequence, times in ms.
+
+    Args:
+        tissues: of the person.
+        dark_blood: probability that an LGE nulls blood in place of healthy myocardium.
 
     Raises:
         InputError: neither a cardiac nor an abdominal sequence.
@@ -142,10 +150,13 @@ def draw_body_protocol(rng: np.random.Generator, sequence: str, tissues: Mapping
         return {"method": "prepared balanced", "flip_deg": u(55, 80), "te": u(22, 38)}
     if sequence == "LGE":
         tr = u(1300, 2000)
-        healthy = tissues["myocardium"]
-        # The operator sets the time that nulls healthy myocardium, and misses it by a little.
-        ti = nulling_time(after_contrast(healthy.t1, healthy.gd["LGE"]), tr) * u(0.93, 1.08)
-        return {"method": "inversion recovery", "tr": tr, "ti": ti}
+        nulled = "blood" if rng.random() < dark_blood else "myocardium"
+        tissue = tissues[nulled]
+        # The operator sets the time that nulls it, and misses it by a little; dark blood takes a scout in steps of
+        # 10 ms, since myocardium is nulled soon after it.
+        missed = u(0.95, 1.03) if nulled == "blood" else u(0.93, 1.08)
+        ti = nulling_time(after_contrast(tissue.t1, tissue.gd["LGE"]), tr) * missed
+        return {"method": "inversion recovery", "tr": tr, "ti": ti, "nulled": nulled, "fat_left": u(0.05, 0.25)}
     if sequence in ("T1in", "T1out"):
         return {
             "method": "dual echo",
@@ -183,7 +194,8 @@ def body_signal(tissue: BodyTissue, sequence: str, protocol: Mapping[str, Any]) 
         signal = balanced(t1, tissue.t2, tissue.pd, protocol["flip_deg"])
         return float(signal * np.exp(-protocol.get("te", 0.0) / tissue.t2star))
     if method == "inversion recovery":
-        return float(tissue.pd * (1 - 2 * np.exp(-protocol["ti"] / t1) + np.exp(-protocol["tr"] / t1)))
+        signal = tissue.pd * (1 - 2 * np.exp(-protocol["ti"] / t1) + np.exp(-protocol["tr"] / t1))
+        return float(signal * (1 - tissue.fat * (1 - protocol["fat_left"])))
     if method == "spin echo":
         signal = tissue.pd * (1 - np.exp(-protocol["tr"] / t1)) * np.exp(-protocol["te"] / tissue.t2)
         return float(signal * tissue.flow * (1 - tissue.fat * (1 - protocol["fat_left"])))

@@ -66,6 +66,10 @@ class HeartPhantomConfig:
         contraction: phase of LGE against the cine at end diastole (0); 1 is end systole.
         right_ventricle: label the right ventricle too (:data:`HEART_CLASSES_RV`).
         infarct: probability of an infarct.
+        dark_blood: probability that the LGE's inversion time nulls the blood in place of healthy myocardium ("dark-blood
+            LGE", Holtackers et al., JCMR 2017, as a magnitude image): blood is black inside grey myocardium, where the
+            usual LGE and the cine have grey to bright blood inside dark myocardium. A network that is taught cine alone
+            then fails on LGE as the published one does (method-spec 2f, Table I).
         bias: standard deviation of the logarithm of the bias field.
         noise: standard deviation of the noise relative to blood.
         blur_mm: standard deviation of the in-plane point spread.
@@ -84,6 +88,7 @@ class HeartPhantomConfig:
     contraction: Range = (0.0, 0.3)
     right_ventricle: bool = False
     infarct: float = 0.7
+    dark_blood: float = 0.0
     bias: Range = (0.05, 0.2)
     noise: Range = (0.02, 0.07)
     blur_mm: Range = (0.5, 0.9)
@@ -155,7 +160,7 @@ def heart_phantom(seed: int, config: HeartPhantomConfig | None = None, **changes
         truths[sequence] = _tissues(trunk, heart, points, motion)
         labels[sequence] = class_labels(truths[sequence], members)
         rng = stream(seed, 10 + number)
-        protocol = draw_body_protocol(rng, sequence, properties)
+        protocol = draw_body_protocol(rng, sequence, properties, config.dark_blood)
         drawn = {
             "noise": draw(rng, config.noise),
             "bias": draw(rng, config.bias),
@@ -164,7 +169,8 @@ def heart_phantom(seed: int, config: HeartPhantomConfig | None = None, **changes
             "texture": draw(rng, config.texture),
             "gain": float(np.exp(rng.uniform(np.log(80), np.log(1500)))),
         }
-        array = scan_stack(rng, truths[sequence], grid, sequence, protocol, properties, drawn, bright="blood")
+        bright = "myocardium" if protocol.get("nulled") == "blood" else "blood"
+        array = scan_stack(rng, truths[sequence], grid, sequence, protocol, properties, drawn, bright)
         images[sequence] = Image(array, grid.affine, sequence, f"heart phantom {sequence}")
         records[sequence] = protocol | drawn | {"motion": motion}
     first = next(iter(images))

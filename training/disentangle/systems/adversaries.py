@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .. import losses
 from ..adversarial_losses import discriminator_loss, generator_loss
 from ..networks.discriminators import DenseDiscriminator
-from .views import View, total
+from .views import View, together, total
 
 
 class Adversaries(nn.Module):
@@ -47,12 +47,13 @@ class Adversaries(nn.Module):
 
     def masks_pass(self, views: Sequence[View], masks: Sequence[Tensor]) -> Tensor:
         """L_adv^M of the generator: soft masks (B, L, H, W), one per view, should pass for real ones."""
-        return self._pass(views, [self.masks(m) for v, m in zip(views, masks, strict=True) if v.judged])
+        return self._pass(views, together(self.masks, [m for v, m in zip(views, masks, strict=True) if v.judged]))
 
     def images_pass(self, views: Sequence[View], images: Sequence[Tensor]) -> Tensor:
         """L_adv^I of the generator: reconstructions (B, 1, H, W), one per view, each judged by its target's D_I."""
-        scores = [self.of_images(v.target)(x) for v, x in zip(views, images, strict=True) if v.judged]
-        return self._pass(views, scores)
+        judged = [(v.target, x) for v, x in zip(views, images, strict=True) if v.judged]
+        scores = {t: together(self.of_images(t), [x for to, x in judged if to == t]) for t in dict(judged)}
+        return self._pass(views, [scores[target].pop(0) for target, _ in judged])
 
     def mask_loss(self, real: Sequence[tuple[Tensor, Tensor]], fake: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Objective of D_M: mean over all real masks plus mean over all fake ones.
@@ -61,9 +62,10 @@ class Adversaries(nn.Module):
             real, fake: per sequence, masks (B, L, H, W) and which samples count (B,).
         """
         sides = torch.zeros((), device=fake[0][0].device)
-        for pairs, is_real in ((real, True), (fake, False)):
+        scores = together(self.masks, [m for m, _ in (*real, *fake)])
+        for pairs, found, is_real in ((real, scores[: len(real)], True), (fake, scores[len(real) :], False)):
             if pairs:
-                values = [discriminator_loss(self.masks(m), is_real, self.kind) for m, _ in pairs]
+                values = [discriminator_loss(score, is_real, self.kind) for score in found]
                 sides = sides + losses.weighted_mean(values, [share for _, share in pairs])
         return sides
 
@@ -71,9 +73,8 @@ class Adversaries(nn.Module):
         """Objective of all D_I,i: the sum over sequences; ``available`` says which samples count (B,)."""
         values = []
         for sequence, images in fake.items():
-            judge = self.of_images(sequence)
-            value = discriminator_loss(judge(real[sequence]), True, self.kind)
-            value = value + discriminator_loss(judge(images), False, self.kind)
+            true, false = together(self.of_images(sequence), [real[sequence], images])
+            value = discriminator_loss(true, True, self.kind) + discriminator_loss(false, False, self.kind)
             values.append(losses.weighted_mean([value], [available[sequence]]))
         return torch.stack(values).sum()
 

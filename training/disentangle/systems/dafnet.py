@@ -29,7 +29,7 @@ from ..networks.unet import UNetDecoder, UNetEncoder
 from .adversaries import Adversaries
 from .base import Batch, Capabilities, Factors, System, TrainingStep
 from .settings import arguments, check_choice, check_sequences, loss_weights
-from .views import View, draw, select, total
+from .views import View, draw, select, together, total
 
 FIDELITY = {
     "recommended": {"binarise": "argmax", "norm": "instance", "regression_anatomy": "same"},
@@ -54,6 +54,10 @@ class DAFNet(System):
         spatial_transformer: False leaves anatomies where they are (ablation).
         displacement_scale: of the displacements of its control points, 1 as published; a learning rate above the
             published one asks for a lower scale.
+        segmentor_norm: of the segmentor, "instance", "batch" (published) or "none": a short training gets on
+            faster without.
+        cross_entropy: weight beta of the cross-entropy within L_sup, None as published. In a short training with the
+            joint Dice alone, a class may never appear.
         pair_weighting: weigh the candidates of ``Batch.candidates`` instead of taking the partner for granted.
         binarise: "argmax", "round", "gumbel" or "softmax"; norm: "instance", "batch" or "batch_per_sequence", of the
             anatomy encoders; regression_anatomy: whether L_rec^z re-encodes the style with the "same" anatomy or with
@@ -77,10 +81,14 @@ class DAFNet(System):
         "reconstruction": 1.0,
         "image_adversarial": 1.0,
         "style_regression": 1.0,
+        "displacement": 0.0,
     }
-    """Published weights of the terms L_KL, L_sup, L_adv^M, L_rec, L_adv^I and L_rec^z."""
+    """Published weights of the terms L_KL, L_sup, L_adv^M, L_rec, L_adv^I and L_rec^z. "displacement" is not
+    published: the mean square by which the transformer moves its control points, in units of the image's extent. Where
+    a sequence has no labels, its anatomies may lie anywhere as long as the transformer brings them back to those of the
+    others: a short training ends there, unless moving costs a little."""
     CROSS_ENTROPY = 0.01
-    """Weight beta of the cross-entropy within L_sup."""
+    """Published weight beta of the cross-entropy within L_sup."""
     BRANCHES = ("own", "deformed")
     """Branches that the losses see; the fused one is left out for the sake of the transformer (method-spec g11)."""
     STYLED = ("own",)
@@ -105,6 +113,8 @@ class DAFNet(System):
         output: str = "tanh",
         spatial_transformer: bool = True,
         displacement_scale: float = 1.0,
+        segmentor_norm: str = "instance",
+        cross_entropy: float | None = None,
         pair_weighting: bool = False,
         binarise: str | None = None,
         norm: str | None = None,
@@ -125,6 +135,7 @@ class DAFNet(System):
         self.regression_anatomy = regression_anatomy or chosen["regression_anatomy"]
         norm = norm or chosen["norm"]
         self.weights = loss_weights(self.WEIGHTS, weights)
+        self.cross_entropy = self.CROSS_ENTROPY if cross_entropy is None else cross_entropy
         self.diagnostics = {}
         self.capabilities = Capabilities(
             sequences=tuple(sequences),
@@ -153,7 +164,8 @@ class DAFNet(System):
         self.pairing = PairWeighting() if pair_weighting else None
         self.segmentor = None
         if classes:
-            self.segmentor = SegmentationHead(anatomy_channels, len(classes), "conv", (scaled(64, width),))
+            widths = (scaled(64, width),)
+            self.segmentor = SegmentationHead(anatomy_channels, len(classes), "conv", widths, segmentor_norm)
         self.adversaries = Adversaries(
             sequences,
             len(classes) - 1 if classes and self.weights["mask_adversarial"] else 0,
@@ -204,7 +216,14 @@ class DAFNet(System):
 
     def move(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """An anatomy on the slice of another one, both (B, C, H, W)."""
-        return moving if self.transformer is None else self.transformer(moving, fixed)
+        return self.moved(moving, fixed)[0]
+
+    def moved(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor | None]:
+        """:meth:`move`, and the mean square (B,) of the displacements."""
+        if self.transformer is None:
+            return moving, None
+        offsets = self.transformer.displacements(moving, fixed)
+        return self.transformer.spline(moving, offsets), offsets.square().sum(2).mean(1)
 
     def fuse(self, factors: Factors) -> Tensor:
         return maximum(list(factors.anatomy.values()))
@@ -254,15 +273,15 @@ class DAFNet(System):
             views.append(View(target, "own", own[target], there))
             moved, shares, weights = [], [], []
             for source in (s for s in present if s != target):
-                anatomies, weight = self.deformed(partners[source], own[target])
+                anatomies, weight, lengths = self.deformed(partners[source], own[target])
                 if self.pairing is not None and batch.candidates is not None:
                     # How soon the right partner, which the batch holds beside the candidates, is found (Fig. 6).
                     right = (batch.candidates[source] == batch.images[source][:, None]).flatten(2).all(2)
                     if bool(right.any()):
                         self.diagnostics["right_pair_weight"] = weight.detach()[right].mean()
                 both = there * batch.available[source]
-                for n, anatomy in enumerate(anatomies):
-                    views.append(View(target, "deformed", anatomy, both * weight[:, n], judged=n == 0))
+                for n, (anatomy, length) in enumerate(zip(anatomies, lengths, strict=True)):
+                    views.append(View(target, "deformed", anatomy, both * weight[:, n], n == 0, length))
                 moved.append(anatomies)
                 shares.append(both)
                 weights.append(both[:, None] * weight)
@@ -273,10 +292,11 @@ class DAFNet(System):
                     views.append(View(target, "fused", anatomy, share[:, n], judged=n == 0))
         return views
 
-    def deformed(self, candidates: Tensor, fixed: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Candidates (B, k, C, H, W) moved onto ``fixed`` (B, C, H, W), k anatomies, and their weights (B, k)."""
+    def deformed(self, candidates: Tensor, fixed: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor | None]]:
+        """Candidates (B, k, C, H, W) moved onto ``fixed`` (B, C, H, W), k anatomies; their weights (B, k), and the mean
+        squares (B,) of their displacements."""
         count = candidates.shape[1]
-        moved = self.move(candidates.flatten(0, 1), fixed.repeat_interleave(count, 0))
+        moved, lengths = self.moved(candidates.flatten(0, 1), fixed.repeat_interleave(count, 0))
         moved = moved.unflatten(0, (-1, count))
         if self.pairing is None:
             weight = torch.full(moved.shape[:2], 1 / count, device=moved.device, dtype=moved.dtype)
@@ -284,7 +304,8 @@ class DAFNet(System):
             overlap = [losses.soft_dice(moved[:, n], fixed) for n in range(count)]
             weight = self.pairing(torch.stack(overlap, dim=1))
             self.diagnostics["largest_pair_weight"] = weight.detach().amax(1).mean()
-        return list(moved.unbind(1)), weight
+        each = [None] * count if lengths is None else list(lengths.unflatten(0, (-1, count)).unbind(1))
+        return list(moved.unbind(1)), weight, each
 
     def segment_candidates(self, images: dict[str, Tensor], reference: str, candidates: dict[str, Tensor]) -> Tensor:
         """Probabilities (B, L, H, W) on the slice of ``reference``: the mean over k fusions, weighted by how well the
@@ -296,8 +317,8 @@ class DAFNet(System):
         """
         fixed = self.anatomy(images[reference], reference)
         moved = [self.deformed(self._anatomies(x, s), fixed) for s, x in candidates.items() if s != reference]
-        weight = torch.stack([w for _, w in moved]).mean(0)
-        fused = [maximum([fixed, *anatomies]) for anatomies in zip(*(a for a, _ in moved), strict=True)]
+        weight = torch.stack([w for _, w, _ in moved]).mean(0)
+        fused = [maximum([fixed, *anatomies]) for anatomies in zip(*(a for a, _, _ in moved), strict=True)]
         found = [self.segment(f).softmax(1) * weight[:, n, None, None, None] for n, f in enumerate(fused)]
         return torch.stack(found).sum(0)
 
@@ -317,14 +338,14 @@ class DAFNet(System):
             values = [losses.kl_standard_normal(mean, log_variance) for _, mean, log_variance in posteriors]
             terms["kl"] = total([view for view, _, _ in posteriors], values)
         if self.segmentor is not None:
-            logits = [self.segment(view.anatomy) for view in views]
+            logits = together(self.segment, [view.anatomy for view in views])
             taught = [n for n, view in enumerate(views) if batch.labels_of(view.target) is not None]
             if weights["segmentation"] and taught:
                 terms["segmentation"] = self.supervision([views[n] for n in taught], [logits[n] for n in taught], batch)
             if self.adversaries.masks is not None:
                 masks = [x.softmax(1)[:, 1:] for x in logits]
                 terms["mask_adversarial"] = self.adversaries.masks_pass(views, masks)
-        images = [self.decode(view.anatomy, style) for view, style in zip(views, styles, strict=True)]
+        images = together(self.decode, [view.anatomy for view in views], styles)
         if weights["reconstruction"]:
             pairs = [(image, batch.images[view.target]) for view, image in zip(views, images, strict=True)]
             terms["reconstruction"] = total(views, [(image - real).abs().mean((1, 2, 3)) for image, real in pairs])
@@ -332,16 +353,20 @@ class DAFNet(System):
             terms["image_adversarial"] = self.adversaries.images_pass(views, images)
         if weights["style_regression"] and self.JOINT_REGRESSION:
             terms["style_regression"] = self.regression([view for view in views if view.branch == "own"])
+        moved = [view for view in views if view.displacement is not None]
+        if weights["displacement"] and moved:
+            terms["displacement"] = total(moved, [view.displacement for view in moved])
         return {name: weights[name] * value for name, value in terms.items()}
 
     def styles(self, views: list[View], batch: Batch) -> tuple[list[tuple[View, Tensor, Tensor]], list[Tensor]]:
         """Views with a posterior of their own, its mean and log-variance; and a drawn style (B, Z) for every view."""
-        posteriors, of_target, styles = [], {}, []
+        styled = [view for view in views if view.branch in self.STYLED]
+        found = together(self.style_encoder, [v.anatomy for v in styled], [batch.images[v.target] for v in styled])
+        posteriors = [(view, *moments) for view, moments in zip(styled, found, strict=True)]
+        of_target, styles, drawn = {}, [], [sample_style(*moments) for moments in found]
         for view in views:  # the own view of a target comes before its others
             if view.branch in self.STYLED:
-                mean, log_variance = self.style_encoder(view.anatomy, batch.images[view.target])
-                posteriors.append((view, mean, log_variance))
-                styles.append(sample_style(mean, log_variance))
+                styles.append(drawn.pop(0))
                 of_target.setdefault(view.target, styles[-1])
             else:
                 styles.append(of_target[view.target])
@@ -353,21 +378,21 @@ class DAFNet(System):
         for view, x in zip(views, logits, strict=True):
             labels = batch.labels_of(view.target)
             value = losses.joint_dice(x, labels, self.capabilities.healthy)
-            if self.CROSS_ENTROPY:
-                value = value + self.CROSS_ENTROPY * losses.balanced_cross_entropy(x, labels)
+            if self.cross_entropy:
+                value = value + self.cross_entropy * losses.balanced_cross_entropy(x, labels)
             values.append(value)
             shares.append(view.share * losses.annotated(labels))
         return total(views, values, shares)
 
     def regression(self, views: list[View]) -> Tensor:
         """L_rec^z: a style drawn from the prior is found again in the image that it makes."""
-        values = []
-        for view in views:
-            style = torch.randn(len(view.anatomy), self.config["style_dim"], device=view.anatomy.device)
-            image = self.decode(view.anatomy, style)
-            same = self.regression_anatomy == "same"
-            anatomy = view.anatomy if same else self.anatomy(image, view.target)
-            values.append((style - self.style_encoder(anatomy, image)[0]).abs().mean(1))
+        anatomies, size = [view.anatomy for view in views], self.config["style_dim"]
+        styles = [torch.randn(len(anatomy), size, device=anatomy.device) for anatomy in anatomies]
+        images = together(self.decode, anatomies, styles)
+        if self.regression_anatomy == "encoded":
+            anatomies = [self.anatomy(image, view.target) for view, image in zip(views, images, strict=True)]
+        found = together(self.style_encoder, anatomies, images)
+        values = [(style - mean).abs().mean(1) for style, (mean, _) in zip(styles, found, strict=True)]
         return total(views, values)
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:

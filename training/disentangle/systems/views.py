@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,8 @@ class View:
         anatomy: (B, C, H, W).
         share: (B,) weight in a mean over the views of one target and branch; 0 where a sequence is not available.
         judged: the adversarial terms see it (of several candidates, the first).
+        displacement: (B,) mean square by which its control points were moved, in units of the extent; None where
+            nothing moved.
     """
 
     target: str
@@ -28,6 +30,7 @@ class View:
     anatomy: Tensor
     share: Tensor
     judged: bool = True
+    displacement: Tensor | None = None
 
 
 def total(views: Sequence[View], values: Sequence[Tensor], shares: Sequence[Tensor] | None = None) -> Tensor:
@@ -57,3 +60,15 @@ def draw(views: Sequence[View]) -> Tensor:
 def select(items: Sequence[Tensor], pick: Tensor) -> Tensor:
     """Sample b of item ``pick[b]``, of tensors (B, ...)."""
     return torch.stack(list(items))[pick, torch.arange(len(pick), device=pick.device)]
+
+
+def together(network: Callable[..., Tensor | tuple[Tensor, ...]], *parts: Sequence[Tensor]) -> list:
+    """``[network(*inputs) for inputs in zip(*parts)]`` in one call: on few small slices, most of a call is overhead.
+
+    Only for networks that treat the samples of a batch one by one (no batch normalisation).
+    """
+    sizes = [len(x) for x in parts[0]]
+    found = network(*(torch.cat(list(inputs)) for inputs in parts))
+    if isinstance(found, tuple):
+        return list(zip(*(x.split(sizes) for x in found), strict=True))
+    return list(found.split(sizes))

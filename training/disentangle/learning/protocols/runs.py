@@ -212,7 +212,7 @@ def slug(text: str) -> str:
 def _run_name(
     method: Method, condition: Condition, repetition: Repetition, source: str | None, target: str | None
 ) -> str:
-    parts = [method.label, source, f"to {target}" if source and target else target]
+    parts = [method.run or method.label, source, f"to {target}" if source and target else target]
     # A condition that changes nothing shares its runs with protocols that have no conditions.
     parts += [condition.name if condition.changes else None, f"s{repetition.seed}"]
     parts += [None if repetition.fold is None else f"f{repetition.fold}"]

@@ -27,7 +27,7 @@ _OWN = {
     "options": {},
 }
 """Keys of a protocol file that a training configuration does not have."""
-_METHOD_KEYS = ("of", "mode", "conditions", "changes", "train")
+_METHOD_KEYS = ("of", "mode", "conditions", "changes", "train", "run")
 _CONDITION_KEYS = ("label", "targets", "changes")
 
 
@@ -44,6 +44,8 @@ class Method:
         mode: how it predicts, see :mod:`.predictions`.
         conditions: names of the conditions that it takes part in; None = all.
         trains: False for methods without weights, or whose weights come with them.
+        run: label that its runs are named after, that of the same method in another protocol file with the same output:
+            they are trained once. None = its own.
     """
 
     label: str
@@ -52,6 +54,7 @@ class Method:
     mode: str | None = None
     conditions: tuple[str, ...] | None = None
     trains: bool = True
+    run: str | None = None
 
     def fields(self) -> set[str]:
         """Which of "target" and "source" its configuration names."""
@@ -189,6 +192,7 @@ def _method(label: str, entry: Mapping[str, Any]) -> Method:
         mode=entry.get("mode"),
         conditions=None if conditions is None else tuple(str(c) for c in conditions),
         trains=bool(entry.get("train", True)),
+        run=entry.get("run"),
     )
 
 
