@@ -227,6 +227,103 @@ def test_updates_come_in_the_papers_order_and_change_only_their_own_part():
     ]
 
 
+JOINT = ["generator", "segmentor", "domain_discriminator", "pair_discriminator"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"agnostic_by": "source"}, {"empty": "identity"}, {"empty": "mean"}, {"ce_updates": "segmentor"}],
+)
+def test_joint_updates_have_the_terms_of_the_single_ones_and_send_each_to_the_same_networks(changes):
+    changes = {"weights": {"cycle": 2.0}, **changes}
+    single, system, batch = tiny(**changes), tiny(updates="joint", **changes), unpaired_batch()
+    terms = {}
+    for loss in ("reconstruction", "domain_adversarial", "segmentation", "pair_adversarial"):
+        terms |= getattr(single, f"{loss}_loss")(batch)
+    joint = system.generator_loss(batch)
+    assert set(terms) - set(joint) == ({"segmentation"} if system.ce_updates == "segmentor" else set())
+    for name, value in joint.items():
+        torch.testing.assert_close(value, terms[name])
+    joint["pair_adversarial"].backward(retain_graph=True)
+    made = {name for name in touched(system) if not name.startswith("pair_discriminator")}
+    assert made == ({MR, CT} if system.agnostic_by == "source" else {MR})
+    if system.ce_updates == "all":
+        system.zero_grad()
+        joint["segmentation"].backward()
+        assert touched(system) == {CT}
+    system.zero_grad()
+    own = system.segmentor_loss(batch)["segmentation"]
+    torch.testing.assert_close(own, terms["segmentation"])
+    own.backward()
+    assert touched(system) == SEGMENTOR
+
+
+def test_joint_updates_learn_from_the_images_that_were_just_made():
+    system, batch = tiny(updates="joint"), unpaired_batch()
+    assert [step.name for step in system.training_steps()] == JOINT
+    losses = (system.segmentor_loss, system.domain_discriminator_loss, system.pair_discriminator_loss)
+    expected = [next(iter(loss(batch).values())) for loss in losses]
+    system.generator_loss(batch)
+    for parameter in system.autoencoders.parameters():
+        torch.nn.init.zeros_(parameter)
+    for loss, value in zip(losses, expected, strict=True):
+        torch.testing.assert_close(next(iter(loss(batch).values())), value)
+    # Another batch is not that one.
+    assert not torch.equal(next(iter(system.segmentor_loss(unpaired_batch(seed=2)).values())), expected[0])
+
+
+def test_images_swapped_may_be_segmented_too_with_the_labels_that_they_had():
+    system, batch = tiny(updates="joint", segment_swapped=True, agnostic_by="source"), unpaired_batch()
+    real = system.images(batch)
+    anatomy = system.contents(real)
+    again = system.contents({"T1in": system.swapped(anatomy, system.codes(real))["CT", "T1in"]})["T1in"]
+    images = torch.cat([system.agnostic(a, "CT") for a in (anatomy["CT"], again)])
+    expected = torch.nn.functional.cross_entropy(system.segment(images), batch.labels[:2].repeat(2, 1, 1))
+    torch.testing.assert_close(system.generator_loss(batch)["segmentation"], expected)
+    torch.testing.assert_close(system.segmentor_loss(batch)["segmentation"], expected)
+    with pytest.raises(InputError, match="updates=joint"):
+        tiny(segment_swapped=True)
+
+
+def test_every_joint_update_changes_its_own_part():
+    changes = moved(tiny(updates="joint"), unpaired_batch())
+    assert list(changes) == JOINT
+    assert {name.split(".")[0] for name in changes.pop("pair_discriminator")} == {"pair_discriminator"}
+    assert list(changes.values()) == [{CT, MR}, SEGMENTOR, {"discriminators.CT", "discriminators.T1in"}]
+
+
+def test_rates_of_joint_updates_are_those_that_were_set():
+    rates = {"learning_rate": 1e-3, "segmentor_rate": 2e-3, "discriminator_rate": 3e-3, "pair_learning_rate": 4e-3}
+    steps = tiny(updates="joint", **rates).training_steps()
+    assert [step.optimizer["lr"] for step in steps] == [1e-3, 2e-3, 3e-3, 4e-3]
+    assert [step.optimizer["lr"] for step in tiny(updates="joint").training_steps()] == [1e-3, 1e-3, 1e-3, 1e-4]
+
+
+def test_the_mean_code_follows_the_codes_seen_and_stands_for_the_missing_style():
+    system, batch = tiny(empty="mean", agnostic_by="source"), unpaired_batch()
+    system.reconstruction_loss(batch)
+    codes = system.codes(system.images(batch))
+    torch.testing.assert_close(system.mean_codes, torch.stack([codes[d].mean(0) for d in system.domains]))
+    factors = system.encode({"T1in": batch.images["T1in"]})
+    code = codes["CT"].mean(0).expand(len(batch.labels), -1)
+    torch.testing.assert_close(system.fuse(factors), system.autoencoders["CT"].decoder(factors.anatomy["T1in"], code))
+    before = system.mean_codes
+    system.follow_codes({d: torch.zeros_like(c) for d, c in codes.items()})
+    torch.testing.assert_close(system.mean_codes, 0.9 * before)
+
+
+def test_the_cycle_goes_there_and_back_in_the_own_style():
+    system, batch = tiny(weights={"cycle": 2.0}), unpaired_batch()
+    real = system.images(batch)
+    anatomy, codes = system.contents(real), system.codes(real)
+    expected = 0.0
+    for i, j in (("CT", "T1in"), ("T1in", "CT")):
+        there = system.autoencoders[j].decoder(anatomy[i], codes[j])
+        back = system.autoencoders[i].decoder(system.autoencoders[j].content(there), codes[i])
+        expected += 2 * (back - real[i]).abs().mean()
+    torch.testing.assert_close(system.reconstruction_loss(batch)["cycle"], expected)
+
+
 def test_anatomy_updates_leave_the_modality_encoders_alone():
     changes = moved(tiny(), unpaired_batch(), depth=3)
     assert changes["segmentation"] == {f"{CT}.content", f"{CT}.decoder"} | {

@@ -29,8 +29,9 @@ class CycleGAN(TranslateAndSegment):
         annotated: domains whose labels are used; None = the source alone.
         slices: adjacent slices per image.
         width: multiplier of the published channel counts.
-        segmentor_width: the same of the U-Net; None = ``width``.
+        segmentor_width, discriminator_width: the same of the U-Net and of all discriminators; None = ``width``.
         blocks: residual blocks of the generators, 9 as published for 256 x 256.
+        downsamplings: stride-2 convolutions of the generators, 2 as published.
         output: "tanh" (images in [-1, 1]) or "linear" (z-scored images).
         home: the U-Net segments in the appearance of the "source" (DALACE does not say; recommended) or of the
             "target".
@@ -54,7 +55,9 @@ class CycleGAN(TranslateAndSegment):
         slices: int = 1,
         width: float = 1.0,
         segmentor_width: float | None = None,
+        discriminator_width: float | None = None,
         blocks: int = 9,
+        downsamplings: int = 2,
         output: str = "tanh",
         home: str = "source",
         adversarial: str = "lsgan",
@@ -67,8 +70,10 @@ class CycleGAN(TranslateAndSegment):
         super().__init__(arguments(locals()), home)
         self.adversarial = adversarial
         # Both by the domain that comes out, or is judged.
-        self.generators = nn.ModuleDict({d: ResNetGenerator(slices, width, blocks, output) for d in self.domains})
-        self.discriminators = nn.ModuleDict({d: PatchGAN(slices, width) for d in self.domains})
+        shape = (slices, width, blocks, output, downsamplings)
+        self.generators = nn.ModuleDict({d: ResNetGenerator(*shape) for d in self.domains})
+        self.judge_width = width if discriminator_width is None else discriminator_width
+        self.discriminators = nn.ModuleDict({d: PatchGAN(slices, self.judge_width) for d in self.domains})
         self.add_networks()
 
     def add_networks(self) -> None:

@@ -27,8 +27,9 @@ class Munit(DisentangledDomains):
         annotated: domains whose labels are used; None = the source alone.
         slices: adjacent slices per image.
         width: multiplier of the published channel counts.
-        segmentor_width: the same of the U-Net; None = ``width``.
-        style_dim, norm, empty, output, scales, layers, adversarial: as of :class:`DisentangledDomains`.
+        segmentor_width, discriminator_width: the same of the U-Net and of the discriminators; None = ``width``.
+        style_dim, norm, empty, output, scales, layers, adversarial, downsamplings, blocks,
+            discriminator_norm: as of :class:`DisentangledDomains`.
         class_weights: of the cross-entropy, one per class.
         weights: changes to :attr:`WEIGHTS`; "cycle" is 10 where it is used at all.
         learning_rate, betas, weight_decay: of Adam. (The published halving every 100 000 iterations is left to
@@ -50,12 +51,16 @@ class Munit(DisentangledDomains):
         slices: int = 1,
         width: float = 1.0,
         segmentor_width: float | None = None,
+        discriminator_width: float | None = None,
+        discriminator_norm: str = "none",
         style_dim: int = 8,
         norm: str = "instance",
         empty: str = "zero",
         output: str = "tanh",
         scales: int = 3,
         layers: int = 4,
+        downsamplings: int = 2,
+        blocks: int = 4,
         adversarial: str = "lsgan",
         class_weights: Sequence[float] | None = None,
         weights: Mapping[str, float] | None = None,
@@ -89,6 +94,10 @@ class Munit(DisentangledDomains):
             scales,
             layers,
             adversarial,
+            downsamplings,
+            blocks,
+            discriminator_width,
+            discriminator_norm,
         )
         self.config = config
 

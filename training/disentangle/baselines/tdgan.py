@@ -32,7 +32,7 @@ class TDGAN(CycleGAN):
         if self.home != self.source or self.source not in self.annotated:
             raise InputError("TD-GAN segments in the appearance of an annotated source; leave system.home alone.")
         channels = self.config["slices"] + len(self.config["classes"]) - 1
-        self.pair_discriminator = PatchGAN(channels, self.config["width"])
+        self.pair_discriminator = PatchGAN(channels, self.judge_width)
 
     def judges(self) -> list[nn.Parameter]:
         return [*super().judges(), *self.pair_discriminator.parameters()]

@@ -218,17 +218,20 @@ class ResNetGenerator(nn.Sequential):
         width: multiplier of the channel counts 64-128-256.
         blocks: 9 as published for 256 x 256.
         output: "tanh" or "linear".
+        downsamplings: stride-2 convolutions, 2 as published.
     """
 
-    def __init__(self, channels: int = 1, width: float = 1.0, blocks: int = 9, output: str = "tanh") -> None:
-        fine, middle, coarse = content_channels(width, 2)
-        layers: list[nn.Module] = [reflect_conv(channels, fine, 7), InstanceNorm(fine), nn.ReLU()]
-        for i, o in ((fine, middle), (middle, coarse)):
+    def __init__(
+        self, channels: int = 1, width: float = 1.0, blocks: int = 9, output: str = "tanh", downsamplings: int = 2
+    ) -> None:
+        sizes = content_channels(width, downsamplings)
+        layers: list[nn.Module] = [reflect_conv(channels, sizes[0], 7), InstanceNorm(sizes[0]), nn.ReLU()]
+        for i, o in itertools.pairwise(sizes):
             layers += [nn.Conv2d(i, o, 3, 2, 1), InstanceNorm(o), nn.ReLU()]
-        layers += [ResBlock(coarse) for _ in range(blocks)]
-        for i, o in ((coarse, middle), (middle, fine)):
+        layers += [ResBlock(sizes[-1]) for _ in range(blocks)]
+        for i, o in itertools.pairwise(sizes[::-1]):
             layers += [nn.ConvTranspose2d(i, o, 3, 2, 1, output_padding=1), InstanceNorm(o), nn.ReLU()]
-        super().__init__(*layers, reflect_conv(fine, channels, 7), output_activation(output))
+        super().__init__(*layers, reflect_conv(sizes[0], channels, 7), output_activation(output))
         initialise_normal(self)
 
 
@@ -238,6 +241,7 @@ class DomainAutoencoder(nn.Module):
     Args:
         slices: adjacent slices per image.
         style_dim, width, norm, output, empty: of the three networks.
+        downsamplings, blocks: of content encoder and generator.
     """
 
     def __init__(
@@ -248,11 +252,13 @@ class DomainAutoencoder(nn.Module):
         norm: str = "instance",
         output: str = "tanh",
         empty: str = "zero",
+        downsamplings: int = 2,
+        blocks: int = 4,
     ) -> None:
         super().__init__()
-        self.content = ResNetContentEncoder(slices, width, norm=norm)
+        self.content = ResNetContentEncoder(slices, width, downsamplings, blocks, norm)
         self.style = PooledStyleEncoder(slices, style_dim, width)
-        self.decoder = AdaINDecoder(slices, style_dim, width, output=output, empty=empty)
+        self.decoder = AdaINDecoder(slices, style_dim, width, downsamplings, blocks, output, empty)
 
 
 def content_channels(width: float, downsamplings: int) -> list[int]:

@@ -8,7 +8,8 @@ domain-agnostic images together with their predicted masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,9 @@ class Dalace(DisentangledDomains):
             sequences in one domain are the domain-agnostic task: nothing tells them apart.
         annotated: domains whose labels are used; None = the source alone. All of them = joint learning.
         slices: adjacent slices per image.
-        width: multiplier of the published channel counts of encoders, generators and discriminators.
-        segmentor_width: the same of the U-Net; None = ``width``.
+        width: multiplier of the published channel counts of encoders and generators.
+        segmentor_width, discriminator_width: the same of the U-Net and of all discriminators; None = ``width``.
+        discriminator_norm: of all discriminators, as of :class:`.unpaired.DisentangledDomains`.
         style_dim: length of the modality code.
         fidelity: "recommended" or "paper"; decides where ``norm``, ``adversarial``, ``ce_updates`` or ``betas`` is
             None, see :data:`FIDELITY`.
@@ -47,14 +49,23 @@ class Dalace(DisentangledDomains):
         adversarial: "lsgan", "bce" or "hinge".
         ce_updates: the cross-entropy changes "all" of U-Net, anatomy encoder and generator of the annotated domains,
             as the text says, or the "segmentor" alone, as the equation says.
-        empty: what AdaIN gets without a style: "zero" vector through the MLP, or "identity".
+        empty: what AdaIN gets without a style: "zero" vector through the MLP, "identity", or the "mean" code.
         agnostic_by: domain-agnostic images are decoded by the anatomy's "own" generator or by that of the "source".
         output: "tanh" (images in [-1, 1]) or "linear" (z-scored images).
         scales, layers: of the discriminators D_d; the pair discriminator has one scale.
+        downsamplings, blocks: as of :class:`.unpaired.DisentangledDomains`.
+        updates: "sequential", the paper's, every loss an update of its own; or "joint", as of MUNIT: one update of all
+            that generates and segments, one of all that judges. Joint updates share encodings and images and take
+            about half the time; ``pair_learning_rate`` is then that of no generator.
+        segment_swapped: annotated images are segmented a second time after a swap into each other domain, as the
+            domain-agnostic images that its encoder makes of them (an addition; TD-GAN's task on images after the way
+            there and back).
         class_weights: of the cross-entropy, one per class.
         weights: changes to :attr:`WEIGHTS`. A term of weight 0 is not computed: without "pair_adversarial" and with
             ``ce_updates`` "segmentor" this is DADR, without "domain_adversarial" the ablation of DAM.
-        learning_rate, pair_learning_rate, betas: of Adam; the second rate is that of both pair updates.
+        learning_rate, discriminator_rate, segmentor_rate, pair_learning_rate, betas: of Adam; the second rate is that
+            of the D_d, the third that of the U-Net in joint updates (None = the first), the fourth that of both pair
+            updates.
     """
 
     name = "dalace"
@@ -70,9 +81,11 @@ class Dalace(DisentangledDomains):
         "dice": 0.0,
         "pair_adversarial": 1.0,
         "agnostic_adversarial": 0.0,
+        "cycle": 0.0,
     }
     """Published: image (alpha), latent (beta). "dice" (1 - Dice beside the cross-entropy) and "agnostic_adversarial"
-    (a discriminator on domain-agnostic images alone, method-spec 5g, g6) are additions, off by default."""
+    (a discriminator on domain-agnostic images alone, method-spec 5g, g6) are additions, off by default; so is "cycle",
+    MUNIT's optional term: a swapped image, given its own style back, is the image it came from."""
 
     def __init__(
         self,
@@ -84,6 +97,8 @@ class Dalace(DisentangledDomains):
         slices: int = 1,
         width: float = 1.0,
         segmentor_width: float | None = None,
+        discriminator_width: float | None = None,
+        discriminator_norm: str = "none",
         style_dim: int = 8,
         fidelity: str = "recommended",
         norm: str | None = None,
@@ -94,9 +109,15 @@ class Dalace(DisentangledDomains):
         output: str = "tanh",
         scales: int = 3,
         layers: int = 4,
+        downsamplings: int = 2,
+        blocks: int = 4,
+        updates: str = "sequential",
+        segment_swapped: bool = False,
         class_weights: Sequence[float] | None = None,
         weights: Mapping[str, float] | None = None,
         learning_rate: float = 1e-3,
+        discriminator_rate: float | None = None,
+        segmentor_rate: float | None = None,
         pair_learning_rate: float = 1e-4,
         betas: Sequence[float] | None = None,
     ) -> None:
@@ -106,6 +127,9 @@ class Dalace(DisentangledDomains):
         ce_updates = ce_updates or choice["ce_updates"]
         check_choice("ce_updates", ce_updates, ("all", "segmentor"))
         check_choice("agnostic_by", agnostic_by, ("own", "source"))
+        check_choice("updates", updates, ("sequential", "joint"))
+        if segment_swapped and updates != "joint":
+            raise InputError("system.segment_swapped needs system.updates=joint.")
         if len(classes) < 2:
             raise InputError("DALACE learns from labels; name at least two classes in system.classes.")
         super().__init__(
@@ -126,15 +150,21 @@ class Dalace(DisentangledDomains):
             scales,
             layers,
             adversarial or choice["adversarial"],
+            downsamplings,
+            blocks,
+            discriminator_width,
+            discriminator_norm,
         )
         self.config = config
         self.ce_updates, self.agnostic_by = ce_updates, agnostic_by
         self.betas = tuple(betas or choice["betas"])
+        self._seen: tuple[Batch, dict, dict, dict] | None = None
         if self.source not in self.annotated:
             raise InputError(f"The source domain {self.source} must be annotated; put an annotated domain first.")
-        self.pair_discriminator = PatchDiscriminator(slices + len(classes) - 1, width, layers)
+        judge = (width if discriminator_width is None else discriminator_width, layers, discriminator_norm)
+        self.pair_discriminator = PatchDiscriminator(slices + len(classes) - 1, *judge)
         self.agnostic_discriminator = (
-            PatchDiscriminator(slices, width, layers) if self.weights["agnostic_adversarial"] else None
+            PatchDiscriminator(slices, *judge) if self.weights["agnostic_adversarial"] else None
         )
 
     def agnostic(self, anatomy: Tensor, domain: str) -> Tensor:
@@ -148,47 +178,80 @@ class Dalace(DisentangledDomains):
         without pair terms are ``training.ramps`` of "pair_discriminator" and "pair_adversarial"."""
         adam = {"lr": self.config["learning_rate"], "betas": self.betas}
         pair_adam = {**adam, "lr": self.config["pair_learning_rate"]}
-        domains, weights = self.autoencoders, self.weights
-        steps = [TrainingStep("reconstruction", list(domains.parameters()), self.reconstruction_loss, adam)]
-        if weights["domain_adversarial"]:
-            judges = list(self.discriminators.parameters())
+        judge_adam = {**adam, "lr": self.config["discriminator_rate"] or adam["lr"]}
+        domains, domain_judges = list(self.autoencoders.parameters()), list(self.discriminators.parameters())
+        pair_judges = [self.pair_discriminator] if self.weights["pair_adversarial"] else []
+        pair_judges += [self.agnostic_discriminator] if self.agnostic_discriminator is not None else []
+        if self.config["updates"] == "joint":
+            unet_adam = {**adam, "lr": self.config["segmentor_rate"] or adam["lr"]}
+            steps = [
+                TrainingStep("generator", domains, self.generator_loss, adam),
+                TrainingStep("segmentor", list(self.segmentor.parameters()), self.segmentor_loss, unet_adam),
+            ]
+            if self.weights["domain_adversarial"]:
+                steps.append(
+                    TrainingStep("domain_discriminator", domain_judges, self.domain_discriminator_loss, judge_adam)
+                )
+            if pair_judges:
+                judges = _parameters(pair_judges)
+                steps.append(TrainingStep("pair_discriminator", judges, self.pair_discriminator_loss, pair_adam))
+            return steps
+        steps = [TrainingStep("reconstruction", domains, self.reconstruction_loss, adam)]
+        if self.weights["domain_adversarial"]:
             steps += [
-                TrainingStep("domain_discriminator", judges, self.domain_discriminator_loss, adam),
-                TrainingStep("domain_adversarial", list(domains.parameters()), self.domain_adversarial_loss, adam),
+                TrainingStep("domain_discriminator", domain_judges, self.domain_discriminator_loss, judge_adam),
+                TrainingStep("domain_adversarial", domains, self.domain_adversarial_loss, adam),
             ]
         learners = [self.segmentor, *(self._anatomy_path(self.annotated) if self.ce_updates == "all" else ())]
         steps.append(TrainingStep("segmentation", _parameters(learners), self.segmentation_loss, adam))
-        if weights["pair_adversarial"] or weights["agnostic_adversarial"]:
-            judges = [self.pair_discriminator] if weights["pair_adversarial"] else []
-            judges += [self.agnostic_discriminator] if self.agnostic_discriminator is not None else []
-            pushed = _parameters(self._anatomy_path(self.others))
+        if pair_judges:
+            judges, pushed = _parameters(pair_judges), _parameters(self._anatomy_path(self.others))
             steps += [
-                TrainingStep("pair_discriminator", _parameters(judges), self.pair_discriminator_loss, pair_adam),
+                TrainingStep("pair_discriminator", judges, self.pair_discriminator_loss, pair_adam),
                 TrainingStep("pair_adversarial", pushed, self.pair_adversarial_loss, pair_adam),
             ]
         return steps
+
+    def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """All that encoders and generators minimise, from one encoding of the batch: the terms of the single updates.
+        The U-Net stands still."""
+        real = self.images(batch)
+        anatomy, codes = self.contents(real), self.codes(real)
+        self.follow_codes(codes)
+        own, swapped, agnostic = self._decoded(anatomy, codes)
+        again = {(i, j): self.autoencoders[j].content(x) for (i, j), x in swapped.items()}
+        terms = self._reconstruction_terms(real, own, anatomy, codes, swapped, again)
+        learned = {(d, d): x for d, x in agnostic.items() if d in self.annotated}
+        if self.config["segment_swapped"]:
+            learned |= {(i, j): self.agnostic(a, j) for (i, j), a in again.items() if i in self.annotated}
+        if self.weights["domain_adversarial"]:
+            terms["domain_adversarial"] = self.weights["domain_adversarial"] * self.adversarial_term(swapped)
+        with _still(self.segmentor):
+            if self.ce_updates == "all":
+                terms |= self._segmented(batch, learned)
+            terms |= self._pair_terms({d: agnostic[d] for d in self.others})
+        # U-Net and judges learn from these very images in this iteration, as in the published code of CycleGAN.
+        made = (swapped, agnostic, learned)
+        self._seen = batch, *({key: x.detach() for key, x in images.items()} for images in made)
+        return terms
+
+    def segmentor_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """APM, first part, the side of the U-Net alone."""
+        return self._segmented(batch, self._images_made(batch)[2])
 
     def reconstruction_loss(self, batch: Batch) -> dict[str, Tensor]:
         """L_recon (Eq. 1): every domain's own images, and both factors of every swapped image."""
         real = self.images(batch)
         anatomy, codes = self.contents(real), self.codes(real)
-        image = [(self.autoencoders[d].decoder(anatomy[d], codes[d]) - x).abs().mean() for d, x in real.items()]
-        terms = {"image": self.weights["image"] * torch.stack(image).sum()}
-        if self.weights["latent"]:
-            latent = []
-            for (i, j), swapped in self.swapped(anatomy, codes).items():
-                latent.append((self.autoencoders[j].content(swapped) - anatomy[i]).abs().mean())
-                given = partners(codes[j], len(swapped))
-                latent.append((self.autoencoders[j].style(swapped) - given).abs().mean())
-            terms["latent"] = self.weights["latent"] * torch.stack(latent).sum()
-        return terms
+        self.follow_codes(codes)
+        own = {d: self.autoencoders[d].decoder(anatomy[d], codes[d]) for d in real}
+        swapped = self.swapped(anatomy, codes) if self.weights["latent"] or self.weights["cycle"] else {}
+        again = {(i, j): self.autoencoders[j].content(x) for (i, j), x in swapped.items()}
+        return self._reconstruction_terms(real, own, anatomy, codes, swapped, again)
 
     def domain_discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         """DAM, the discriminators' side: real images of a domain against those swapped into it."""
-        real = self.images(batch)
-        with torch.no_grad():
-            fake = self.swapped(self.contents(real), self.codes(real))
-        return {"domain_discriminator": self.discriminator_terms(real, fake)}
+        return {"domain_discriminator": self.discriminator_terms(self.images(batch), self._images_made(batch)[0])}
 
     def domain_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
         """DAM, the side of encoders and generators."""
@@ -198,21 +261,17 @@ class Dalace(DisentangledDomains):
 
     def segmentation_loss(self, batch: Batch) -> dict[str, Tensor]:
         """APM, first part (Eq. 7): cross-entropy on the domain-agnostic images of the annotated domains."""
-        logits, labels = [], []
-        for domain, part in self.annotated_samples(batch).items():
-            with torch.set_grad_enabled(torch.is_grad_enabled() and self.ce_updates == "all"):
-                image = self.agnostic(self.autoencoders[domain].content(part.images), domain)
-            logits.append(self.segment(image))
-            labels.append(part.labels)
-        return self.segmentation_terms(torch.cat(logits), torch.cat(labels))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.ce_updates == "all"):
+            parts = self.annotated_samples(batch)
+            images = {(d, d): self._agnostic_of(d, part.images) for d, part in parts.items()}
+        return self._segmented(batch, images)
 
     def pair_discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         """APM, second part (Eq. 8), the discriminators' side: the source's pairs are real, all others fake."""
-        with torch.no_grad():
-            images = {d: self._agnostic_of(d, x) for d, x in self.images(batch).items()}
-            pairs = {d: self._with_mask(x) for d, x in images.items()}
-        terms = {}
+        images, terms = self._images_made(batch)[1], {}
         if self.weights["pair_adversarial"]:
+            with torch.no_grad():
+                pairs = {d: self._with_mask(x) for d, x in images.items()}
             terms["pair_discriminator"] = self._judged(self.pair_discriminator, pairs)
         if self.agnostic_discriminator is not None:
             terms["agnostic_discriminator"] = self._judged(self.agnostic_discriminator, images)
@@ -221,15 +280,85 @@ class Dalace(DisentangledDomains):
     def pair_adversarial_loss(self, batch: Batch) -> dict[str, Tensor]:
         """APM, second part, the side of E_a and G of the domains other than the source; the U-Net stands still."""
         real = self.images(batch)
-        images = {d: self._agnostic_of(d, real[d]) for d in self.others}
+        return self._pair_terms({d: self._agnostic_of(d, real[d]) for d in self.others})
+
+    def _reconstruction_terms(
+        self,
+        real: Mapping[str, Tensor],
+        own: Mapping[str, Tensor],
+        anatomy: Mapping[str, Tensor],
+        codes: Mapping[str, Tensor],
+        swapped: Mapping[tuple[str, str], Tensor],
+        again: Mapping[tuple[str, str], Tensor],
+    ) -> dict[str, Tensor]:
+        """L_recon of what was made of the images; ``again`` are the anatomies of the swapped ones."""
+        image = [(own[d] - x).abs().mean() for d, x in real.items()]
+        terms = {"image": self.weights["image"] * torch.stack(image).sum()}
+        if self.weights["latent"]:
+            latent = [(again[i, j] - anatomy[i]).abs().mean() for i, j in swapped]
+            latent += [
+                (self.autoencoders[j].style(x) - partners(codes[j], len(x))).abs().mean()
+                for (_, j), x in swapped.items()
+            ]
+            terms["latent"] = self.weights["latent"] * torch.stack(latent).sum()
+        if self.weights["cycle"]:
+            cycle = [(self.autoencoders[i].decoder(again[i, j], codes[i]) - real[i]).abs().mean() for i, j in swapped]
+            terms["cycle"] = self.weights["cycle"] * torch.stack(cycle).sum()
+        return terms
+
+    def _decoded(
+        self, anatomy: Mapping[str, Tensor], codes: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[tuple[str, str], Tensor], dict[str, Tensor]]:
+        """Rebuilt, swapped and domain-agnostic images; one call per generator, which takes three quarters of the time
+        of three."""
+        jobs: dict[str, list[tuple[object, Tensor, Tensor]]] = {d: [(d, anatomy[d], codes[d])] for d in anatomy}
+        for i, j in self.pairs():
+            jobs[j].append(((i, j), anatomy[i], partners(codes[j], len(anatomy[i]))))
+        agnostic = {}
+        for d, a in anatomy.items():
+            by = d if self.agnostic_by == "own" else self.source
+            code = a.new_zeros(len(a), self.code) if self.config["empty"] == "zero" else self.empty_code(a, by)
+            if code is None:
+                agnostic[d] = self.agnostic(a, d)
+            else:
+                jobs[by].append((("agnostic", d), a, code))
+        made: dict[object, Tensor] = {}
+        for d, parts in jobs.items():
+            keys, maps, styles = zip(*parts, strict=True)
+            images = self.autoencoders[d].decoder(torch.cat(maps), torch.cat(styles))
+            made |= zip(keys, images.split([len(x) for x in maps]), strict=True)
+        agnostic |= {d: made["agnostic", d] for d in anatomy if d not in agnostic}
+        return {d: made[d] for d in anatomy}, {pair: made[pair] for pair in self.pairs()}, agnostic
+
+    def _segmented(self, batch: Batch, images: Mapping[tuple[str, str], Tensor]) -> dict[str, Tensor]:
+        """Cross-entropy (and overlap) of domain-agnostic images by (domain of the labels, domain of the encoder)."""
+        parts = self.annotated_samples(batch)
+        logits = self.segment(torch.cat(list(images.values())))
+        return self.segmentation_terms(logits, torch.cat([parts[d].labels for d, _ in images]))
+
+    def _pair_terms(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The adversarial terms of domain-agnostic images by domain."""
         terms = {}
         if self.weights["pair_adversarial"]:
-            values = [self._passes(self.pair_discriminator, self._with_mask(x)) for x in images.values()]
+            with _still(self.segmentor):
+                values = [self._passes(self.pair_discriminator, self._with_mask(x)) for x in images.values()]
             terms["pair_adversarial"] = self.weights["pair_adversarial"] * torch.stack(values).sum()
         if self.agnostic_discriminator is not None:
             values = [self._passes(self.agnostic_discriminator, x) for x in images.values()]
             terms["agnostic_adversarial"] = self.weights["agnostic_adversarial"] * torch.stack(values).sum()
         return terms
+
+    def _images_made(self, batch: Batch) -> tuple[dict, dict, dict]:
+        """Swapped images by pair, domain-agnostic ones by domain and those that the U-Net learns from, all without
+        gradients: those that :meth:`generator_loss` has just made of the batch, or new ones."""
+        if self._seen is not None and self._seen[0] is batch:
+            return self._seen[1:]
+        with torch.no_grad():
+            real = self.images(batch)
+            anatomy = self.contents(real)
+            agnostic = {d: self.agnostic(a, d) for d, a in anatomy.items()}
+            learned = {(d, d): x for d, x in agnostic.items() if d in self.annotated}
+            return self.swapped(anatomy, self.codes(real)), agnostic, learned
 
     def _agnostic_of(self, domain: str, images: Tensor) -> Tensor:
         return self.agnostic(self.autoencoders[domain].content(images), domain)
@@ -255,3 +384,16 @@ class Dalace(DisentangledDomains):
 
 def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
+
+
+@contextlib.contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """What is computed inside sends no gradients to the network's weights."""
+    learning = [p for p in network.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

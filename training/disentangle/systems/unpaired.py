@@ -151,18 +151,24 @@ class UnpairedSystem(System):
 class DisentangledDomains(UnpairedSystem):
     """Base of MUNIT and DALACE: per domain a content encoder, a style encoder, a generator and a discriminator.
 
-    The anatomy factor is the content map, a quarter of the image's size. The modality factor (B, Z + number of
-    domains) is the style code followed by the domain, one-hot: a code means something to its domain's generator only.
-    What is segmented is the *domain-agnostic image*: the anatomy decoded without style.
+    The anatomy factor is the content map, a quarter of the image's size as published. The modality factor (B, Z +
+    number of domains) is the style code followed by the domain, one-hot: a code means something to its domain's
+    generator only. What is segmented is the *domain-agnostic image*: the anatomy decoded without style.
 
     Args:
-        width: multiplier of all channel counts of encoders, generators and discriminators.
+        width: multiplier of all channel counts of encoders and generators.
         style_dim: Z of the code, 8 as published.
         norm: of the content encoders, "instance" or "batch" (method-spec 5g, g1).
         output: "tanh" (images in [-1, 1]) or "linear" (z-scored images).
-        empty: what stands for the missing style, see :class:`~disentangle.networks.resnet.AdaINDecoder` (5g, g2).
+        empty: what stands for the missing style (5g, g2): "zero" or "identity", see
+            :class:`~disentangle.networks.resnet.AdaINDecoder`, or "mean", the running mean code of the generator's
+            domain: domain-agnostic images are then within what the discriminators of swapped images see to.
         scales, layers: of the multi-scale discriminators.
+        discriminator_width: multiplier of the discriminators' channel counts; None = ``width``.
+        discriminator_norm: theirs, "none" (MUNIT) or "instance".
         adversarial: kind of the adversarial losses, see :mod:`disentangle.adversarial_losses`.
+        downsamplings, blocks: stride-2 convolutions (2 as published, for 256 x 256 pixels) and residual blocks (4) of
+            content encoders and generators.
         The others: as of :class:`UnpairedSystem`.
     """
 
@@ -185,9 +191,14 @@ class DisentangledDomains(UnpairedSystem):
         scales: int,
         layers: int,
         adversarial: str,
+        downsamplings: int,
+        blocks: int,
+        discriminator_width: float | None,
+        discriminator_norm: str,
     ) -> None:
         count = len(check_domains(sequences, domains))
-        auto = [DomainAutoencoder(slices, style_dim, width, norm, output, empty) for _ in range(count)]
+        shape = (slices, style_dim, width, norm, output, "zero" if empty == "mean" else empty, downsamplings, blocks)
+        auto = [DomainAutoencoder(*shape) for _ in range(count)]
         super().__init__(
             sequences,
             classes,
@@ -204,16 +215,16 @@ class DisentangledDomains(UnpairedSystem):
         self.capabilities = replace(self.capabilities, agnostic=True)
         self.adversarial, self.code = adversarial, style_dim
         self.autoencoders = nn.ModuleDict(zip(self.domains, auto, strict=True))
-        self.discriminators = nn.ModuleDict(
-            {name: MultiScaleDiscriminator(slices, width, scales, layers) for name in self.domains}
-        )
+        judge = (width if discriminator_width is None else discriminator_width, scales, layers, discriminator_norm)
+        self.discriminators = nn.ModuleDict({name: MultiScaleDiscriminator(slices, *judge) for name in self.domains})
+        self.register_buffer("mean_codes", torch.zeros(count, style_dim) if empty == "mean" else None)
         marks = torch.stack([self._mark(self.domain_of(s)) for s in sequences])
         self.register_buffer("default_styles", torch.cat([torch.zeros(len(sequences), style_dim), marks], dim=1))
 
     # -- the System interface --------------------------------------------------------------------------------------
 
     def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
-        """See :meth:`System.encode`; anatomies are (B, C, H / 4, W / 4)."""
+        """See :meth:`System.encode`; anatomies are (B, C, H / 4, W / 4) as published."""
         anatomy, modality = {}, {}
         for sequence, image in images.items():
             name = self.domain_of(sequence)
@@ -236,7 +247,20 @@ class DisentangledDomains(UnpairedSystem):
 
     def agnostic(self, anatomy: Tensor, domain: str) -> Tensor:
         """G(a, no style), by the generator of the anatomy's own domain."""
-        return self.autoencoders[domain].decoder(anatomy)
+        return self.autoencoders[domain].decoder(anatomy, self.empty_code(anatomy, domain))
+
+    def empty_code(self, anatomy: Tensor, domain: str) -> Tensor | None:
+        """What the generator of a domain gets in place of a style: codes (B, Z), or None where it has its own."""
+        if self.mean_codes is None:
+            return None
+        return self.mean_codes[list(self.domains).index(domain)].to(anatomy).expand(len(anatomy), -1)
+
+    @torch.no_grad()
+    def follow_codes(self, codes: Mapping[str, Tensor]) -> None:
+        """Let the mean codes follow those of a batch, by a tenth."""
+        if self.mean_codes is not None:
+            means = torch.stack([codes[d].mean(0) for d in self.domains])
+            self.mean_codes = torch.where(self.mean_codes.any(), self.mean_codes.lerp(means, 0.1), means)
 
     def fuse(self, factors: Factors) -> Tensor:
         """Mean domain-agnostic image (B, S, H, W) of the sequences present.
