@@ -56,7 +56,7 @@ class Session:
         self._frame = Frame(self.prepared.mask, abilities.size_multiple, abilities.size)
         self._background = run.predictor.config.background
         self._factors: OrderedDict[int, Factors] = OrderedDict()
-        self._states: list[dict[str, Tensor]] = []
+        self._states: list[tuple[dict[str, Tensor], Image | None]] = []
 
     # -- single slices ---------------------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class Session:
         if not len(slices):
             raise InputError("The corrections lie outside what the model looks at; correct inside the brain.")
         slices = slices[np.linspace(0, len(slices) - 1, min(len(slices), 12)).round().astype(int)]
-        self._states.append(copy.deepcopy(head.state_dict()))
+        self._states.append((copy.deepcopy(head.state_dict()), self.segmentation))
         try:
             figures = self._train(head, slices, labels, spots, progress.part(0.0, 0.5))
             image = self.segment(list(self.prepared.images), progress.part(0.5, 1.0))
@@ -293,7 +293,8 @@ class Session:
         """Forget the last adaptation."""
         if not self._states:
             raise InputError("There is nothing to undo; the model is as it was installed.")
-        self._head.load_state_dict(self._states.pop())
+        state, self.segmentation = self._states.pop()
+        self._head.load_state_dict(state)
 
     def save(self, folder: Any, name: str) -> Bundle:
         """Write the adapted model as a bundle of its own.
