@@ -100,6 +100,26 @@ def test_contrast_is_that_of_the_sequences(heart):
     assert level("cine", "lung") < 0.3 * level("cine", "myocardium")
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_dark_blood_reverses_blood_and_wall_in_lge_alone(seed):
+    usual, dark = (
+        heart_phantom(seed, infarct=0.0, dark_blood=share, **SMALL, **STILL, **PERFECT) for share in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(usual.sequence_labels["LGE"], dark.sequence_labels["LGE"])
+    np.testing.assert_array_equal(usual.study["cine"].array, dark.study["cine"].array)
+
+    def level(phantom, sequence: str, tissue: str) -> float:
+        share = phantom.tissues[tissue]
+        return float(np.median(phantom.study[sequence].array[share >= min(0.85, share.max())]))
+
+    assert level(usual, "LGE", "left ventricle") > 2 * level(usual, "LGE", "myocardium")
+    assert level(dark, "LGE", "left ventricle") < 0.6 * level(dark, "LGE", "myocardium")
+    assert dark.parameters["protocols"]["LGE"]["nulled"] == "blood"
+    # Fat is suppressed in LGE, not in cine.
+    assert level(dark, "cine", "fat") > level(dark, "cine", "myocardium")
+    assert level(usual, "LGE", "fat") < level(usual, "LGE", "left ventricle")
+
+
 def test_infarcts_are_wall_and_papillary_muscles_are_cavity(heart):
     infarct, papillary = heart.tissues["infarct"] > 0.6, heart.tissues["papillary"] > 0.6
     assert infarct.sum() > 5 and (heart.labels[infarct] == 1).all()

@@ -66,10 +66,10 @@ class HeartPhantomConfig:
         contraction: phase of LGE against the cine at end diastole (0); 1 is end systole.
         right_ventricle: label the right ventricle too (:data:`HEART_CLASSES_RV`).
         infarct: probability of an infarct.
-        dark_blood: probability that the LGE's inversion time nulls the blood in place of healthy myocardium ("dark-blood
-            LGE", Holtackers et al., JCMR 2017, as a magnitude image): blood is black inside grey myocardium, where the
-            usual LGE and the cine have grey to bright blood inside dark myocardium. A network that is taught cine alone
-            then fails on LGE as the published one does (method-spec 2f, Table I).
+        dark_blood: probability that the inversion time of LGE nulls the blood in place of healthy myocardium: as a
+            magnitude image what Holtackers et al., JCMR 19 (2017), call dark-blood LGE. Blood is then black inside a
+            grey wall, where cine and the usual LGE have brighter blood inside a dark wall, so that a network that was
+            taught cine alone fails on LGE, as the published one does (method-spec 2f, Table I).
         bias: standard deviation of the logarithm of the bias field.
         noise: standard deviation of the noise relative to blood.
         blur_mm: standard deviation of the in-plane point spread.
