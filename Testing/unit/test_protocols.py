@@ -170,7 +170,7 @@ def test_every_model_of_a_protocol_file_can_be_made(name):
                 system = dict(runs.config(method, condition, Repetition(1), source, target, needed)["system"])
                 if "white matter" not in system.get("classes", ()):
                     assert system.get("healthy", [0]) == [0]
-                if system["name"] != "downstream":  # takes its representation from a checkpoint
+                if "representation" not in settings_of(system["name"]):  # or else it comes with a checkpoint
                     with torch.device("meta"):
                         create_system(system.pop("name"), **system)
 
@@ -191,6 +191,8 @@ def test_every_protocol_file_scores_all_of_its_methods(name, tmp_path, monkeypat
     report = json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8"))
     settings = create(CONFIGS / f"{name}.yaml", changes).settings
     expected = {m.label for m in settings.methods} - {"MarginDis"}
+    if name == "e002-table2":  # translators have no row of their own
+        expected -= {label for m in settings.methods for label in m.needs()}
     assert expected <= {method for table in report["tables"].values() for method in table["rows"]}
     assert {c for t in report["tables"].values() for row in t["rows"].values() for c in row} >= COLUMNS.get(name, set())
     assert report["figures"] or "missing" in name

@@ -119,7 +119,7 @@ class CompletedSegmentation(Protocol):
     """E002-2: whole-tumour Dice from one real sequence and its translations.
 
     Mode "one" (default) shows a method one real sequence at a time, mean over the sequences; "all" shows it all that
-    its model reads.
+    its model reads. Translators without a segmentor, which others complete stacks with, have no row.
     """
 
     tables: ClassVar = (
@@ -130,6 +130,8 @@ class CompletedSegmentation(Protocol):
 
     def score(self, models: Models, subject: Subject) -> Scores:
         system, what = models.system(), self.chosen["structure"]
+        if not system.capabilities.segments:
+            return {}
         names = usable(system, subject)
         shown = [names] if models.method.mode == "all" else [[s] for s in names]
         found = {}

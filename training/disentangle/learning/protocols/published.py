@@ -159,10 +159,10 @@ TABLES: dict[str, Table] = {
         "Liu et al. 2021, table 2: whole-tumour Dice from one real and three synthetic sequences",
         _columns("BraTS", "Dice"),
         """
-        12 x Pix2Pix: .7436±.0017
-        4 x TC-MGAN: .7673±.0014
-        UCD without L_disen: .7791±.0013
-        UCD: .7862±.0015
+        12 x Pix2Pix completed: .7436±.0017
+        4 x TC-MGAN completed: .7673±.0014
+        UCD without L_disen completed: .7791±.0013
+        UCD completed: .7862±.0015
         four real sequences: .8142±.0012
         T2 only: .7404
         """,
