@@ -27,7 +27,7 @@ class Pix2Pix(PairwiseTranslation):
 
     Args:
         sequences, classes, healthy, fidelity, width, slices, levels, discriminator_levels, value_range, completion,
-            frozen, class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
+            frozen, class_weights, segmentor_rate, segmentor_width: as of :class:`disentangle.systems.ucd.UCD`.
         pairs: ordered pairs [source, target] to learn, without classes; None = all.
         pairs_per_step: pairs, drawn at random, that a training step updates; with 1, all pairs together take as many
             updates as one UCD. None = all pairs.
@@ -56,6 +56,7 @@ class Pix2Pix(PairwiseTranslation):
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 2e-4,
         segmentor_rate: float = 1e-3,
+        segmentor_width: float | None = None,
     ) -> None:
         super().__init__(arguments(locals()), 2**levels, len(sequences) * slices)
         chosen = list(permutations(self.sequences, 2)) if pairs is None else [tuple(p) for p in pairs]

@@ -38,7 +38,7 @@ class TCMGAN(PairwiseTranslation):
 
     Args:
         sequences, classes, healthy, fidelity, width, slices, levels, discriminator_levels, value_range, completion,
-            frozen, class_weights, segmentor_rate: as of :class:`disentangle.systems.ucd.UCD`.
+            frozen, class_weights, segmentor_rate, segmentor_width: as of :class:`disentangle.systems.ucd.UCD`.
         translate_from: sources to learn, without classes; None = all. A single one is the published network.
         sources_per_step: sources, drawn at random, that a training step updates; None = all.
         tumour_values: class indices whose union is the tumour; None = all but background and ``healthy``. Without
@@ -69,6 +69,7 @@ class TCMGAN(PairwiseTranslation):
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 2e-4,
         segmentor_rate: float = 1e-3,
+        segmentor_width: float | None = None,
     ) -> None:
         super().__init__(arguments(locals()), max(2**levels, StackSegmentor.size_multiple), len(sequences) * slices)
         self.weights = loss_weights(WEIGHTS, weights)

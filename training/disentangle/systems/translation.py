@@ -33,7 +33,7 @@ class TranslationSystem(System):
 
     Args:
         config: of the subclass; "sequences", "classes", "healthy", "fidelity", "slices", "width", "value_range",
-            "completion", "frozen", "class_weights" and "segmentor_rate" are used here.
+            "completion", "frozen", "class_weights", "segmentor_rate" and "segmentor_width" are used here.
         size_multiple: of the networks that translate.
         anatomy_channels: of the subclass's anatomy; no more than :data:`SHOWN` maps of it are shown.
 
@@ -65,7 +65,8 @@ class TranslationSystem(System):
         )
         self.register_buffer("default_styles", torch.eye(len(names)))
         channels = len(names) * config["slices"]
-        self.segmentor = StackSegmentor(channels, len(classes), width=config["width"]) if classes else None
+        width = config["width"] if config["segmentor_width"] is None else config["segmentor_width"]
+        self.segmentor = StackSegmentor(channels, len(classes), width=width) if classes else None
         weights = config["class_weights"]
         self.class_weights = None if weights is None else torch.tensor([float(w) for w in weights])
 

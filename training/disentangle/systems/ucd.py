@@ -92,6 +92,7 @@ class UCD(TranslationSystem):
         frozen: the segmentor alone learns, see there.
         class_weights: of the segmentor's cross-entropy.
         learning_rate, discriminator_rate, segmentor_rate: of Adam.
+        segmentor_width: multiplier of the segmentor's channel counts, None = ``width``.
     """
 
     name = "ucd"
@@ -128,6 +129,7 @@ class UCD(TranslationSystem):
         learning_rate: float = 1e-3,
         discriminator_rate: float = 1e-4,
         segmentor_rate: float = 1e-3,
+        segmentor_width: float | None = None,
     ) -> None:
         config = arguments(locals())
         check_choice("gan", gan, tuple(KINDS))
