@@ -433,9 +433,9 @@ def test_the_shipped_configurations_build_and_train(name, repository):
     config = load_config(path)
     settings = dict(config["system"])
     system = registry.create(settings.pop("name"), **settings)
-    assert config["sampling"]["domains"] == settings.get("domains", {"CT": ["CT"], "MR": ["T1"]})
+    assert config["sampling"]["domains"] == settings.get("domains", {"CT": ["CT"], "MR": ["T1in"]})
     assert config["sampling"]["annotated"] == ["CT"] and len(system.capabilities.classes) == 5
-    batch = unpaired_batch(("CT", "T1"), 1, 64)
+    batch = unpaired_batch(("CT", "T1in"), 1, 64)
     batch.labels[1:] = UNLABELLED
     names = {name for step in system.training_steps() for name in step.loss(batch)}
     assert set(config["training"]["ramps"]) <= names
