@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -299,3 +300,11 @@ def test_the_plateau_schedule_lowers_the_rate_after_patience_runs_out():
 def test_a_rate_in_scientific_notation_is_a_number(text: str) -> None:
     config = load_config({}, [f"system.learning_rate={text}"])
     assert config["system"]["learning_rate"] == pytest.approx(1e-4)
+
+
+def test_batches_that_hold_different_sequences_are_all_scored():
+    seen = SimpleNamespace(
+        _validated=[{"self": 0.2, "dice liver (T1in)": 0.5}, {"self": 0.4, "dice liver (T1out)": 0.7}]
+    )
+    expected = {"self": 0.3, "dice liver (T1in)": 0.5, "dice liver (T1out)": 0.7}
+    assert Learner.validation(seen) == pytest.approx(expected)

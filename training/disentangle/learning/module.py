@@ -135,8 +135,10 @@ class Learner(lightning.LightningModule):
 
     def validation(self) -> dict[str, float]:
         """Mean scores of the last validation."""
-        names = self._validated[0].keys() if self._validated else ()
-        return {n: float(torch.tensor([scores[n] for scores in self._validated]).nanmean()) for n in names}
+        # Unpaired batches differ in the sequences that they hold, and so in what they are scored for.
+        names = dict.fromkeys(name for scores in self._validated for name in scores)
+        found = {n: [scores[n] for scores in self._validated if n in scores] for n in names}
+        return {n: float(torch.tensor(values).nanmean()) for n, values in found.items()}
 
     def follow_plateau(self, value: float, patience: int = 5, factor: float = 0.1, lowest: float = 0.05) -> bool:
         """Take note of a validation value; whether it is the best so far. Lowers the rate of "plateau" (spec 1b)."""
