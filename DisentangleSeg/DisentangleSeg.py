@@ -17,9 +17,10 @@ from disentangle.panel.edit_tools import EditTools  # noqa: E402
 from disentangle.panel.factor_page import FactorPage  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
-from disentangle.panel.runner import Wanted  # noqa: E402
+from disentangle.panel.sample_data import register  # noqa: E402
 from disentangle.panel.segment_tools import SegmentTools  # noqa: E402
 from disentangle.panel.statistics_box import StatisticsBox  # noqa: E402
+from disentangle.panel.tasks import Wanted  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
 
 
@@ -43,6 +44,8 @@ class DisentangleSeg(ScriptedLoadableModule):
             "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
             "Multi-modal Brain MRI Analysis, IPMI 2021."
         )
+        icons = Path(__file__).resolve().parent / "Resources" / "Icons"
+        slicer.app.connect("startupCompleted()", lambda: register(icons))
 
 
 SegParameters = make_parameters(

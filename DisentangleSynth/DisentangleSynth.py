@@ -17,7 +17,8 @@ from disentangle.mrml.layouts import compare_cells, cross_cells  # noqa: E402
 from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
-from disentangle.panel.runner import Wanted  # noqa: E402
+from disentangle.panel.sample_data import register  # noqa: E402
+from disentangle.panel.tasks import Wanted  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
 
 
@@ -40,6 +41,8 @@ class DisentangleSynth(ScriptedLoadableModule):
             "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
             "Multi-modal Brain MRI Analysis, IPMI 2021."
         )
+        icons = Path(__file__).resolve().parent / "Resources" / "Icons"
+        slicer.app.connect("startupCompleted()", lambda: register(icons))
 
 
 SynthParameters = make_parameters(

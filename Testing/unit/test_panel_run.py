@@ -15,7 +15,8 @@ from disentangle.inference import Result  # noqa: E402
 from disentangle.mrml.studies import study_from_nodes  # noqa: E402
 from disentangle.panel import runner as runner_module  # noqa: E402
 from disentangle.panel.run_state import RunController, RunState  # noqa: E402
-from disentangle.panel.runner import Job, Runner, Wanted  # noqa: E402
+from disentangle.panel.runner import Runner  # noqa: E402
+from disentangle.panel.tasks import Job, Wanted  # noqa: E402
 from disentangle.worker.codec import read_study, write_result  # noqa: E402
 
 

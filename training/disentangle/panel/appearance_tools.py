@@ -11,7 +11,7 @@ from ..bundles import find_bundle
 from ..errors import InputError
 from ..mrml.live import LiveVolume
 from ..mrml.plots import factor_plots, score_tables
-from .runner import Job
+from .tasks import Job
 from .text import _
 
 FUSED = "fused"

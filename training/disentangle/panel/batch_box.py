@@ -11,8 +11,8 @@ import qt
 from ..errors import InputError
 from . import parts
 from .batch_tools import Batch, Entry, studies_in, studies_of_scene
-from .runner import Wanted
 from .statistics_box import tell
+from .tasks import Wanted
 from .text import _
 
 

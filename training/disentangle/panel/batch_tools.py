@@ -14,7 +14,7 @@ from ..errors import Cancelled, InputError
 from ..mrml import hierarchy
 from ..mrml.studies import assign_nodes
 from ..study import IMAGE_SUFFIXES, write_atomically
-from .runner import Job, Task, Wanted
+from .tasks import Job, Task, Wanted
 from .text import _
 
 SUMMARY = "batch.csv"

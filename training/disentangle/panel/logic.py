@@ -21,7 +21,8 @@ from . import dependencies
 from .appearance_tools import AppearanceTools
 from .batch_tools import Batch, studies_in, studies_of_scene
 from .run_state import RunController
-from .runner import Job, Run, Runner, Task, Wanted
+from .runner import Runner
+from .tasks import Job, Run, Task, Wanted
 from .text import _
 
 POLL_MS = 50

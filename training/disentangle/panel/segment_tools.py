@@ -15,7 +15,7 @@ from ..mrml.segments import checksums, edited, kept, labels_of, mask_of, replace
 from ..mrml.tables import statistics_table, structures_of
 from ..mrml.volumes import RAS_LPS, ijk_to_ras, placement_of
 from ..study import Image
-from .runner import Job
+from .tasks import Job
 from .text import _
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from .model_box import ModelBox
 from .model_facts import estimate_mb, free_memory_mb, memory_sentence
 from .result_views import MakeCells, ResultViews
 from .run_box import RunBox
-from .runner import Job, Run, Wanted
 from .study_box import StudyBox
 from .synthetic_marks import mark_views, unmark_views
+from .tasks import Job, Run, Wanted
 from .text import _
 
 
@@ -125,7 +125,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._connectRows()
         self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
         self._showOutputs(outputs_of(slicer.mrmlScene, node.run))
-        self.updateReadiness()
+        self.onStudyChanged()
 
     def _connectRows(self) -> None:
         with self.studyBox.as_stored():
@@ -161,7 +161,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             pass
 
     def onStudyChanged(self) -> None:
-        """The user, or an action, chose another volume."""
+        """The user, an action or a scene that was opened chose other volumes."""
         self.updateReadiness()
 
     def onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:

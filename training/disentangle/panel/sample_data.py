@@ -1,0 +1,87 @@
+"""Sample data: digital subjects made on demand, and a public study, in Slicer's Sample Data module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from .text import _
+
+CATEGORY = "Disentangle"
+_PUBLIC = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
+_TUMOUR = "998cb522173839c78657f4bc0ea907cea09fd04e44601f17c82ea27927937b95"
+"""SHA-256 of MRBrainTumor1 (RegLib_C01_1.nrrd), as Slicer's own Sample Data module names it."""
+PHANTOMS = {
+    "DisentangleGlioma": (_("Digital glioma, four MR sequences"), ("T1", "T1Gd", "T2", "FLAIR"), "glioma"),
+    "DisentangleMS": (_("Digital MS lesions, without T1Gd"), ("T1", "T2", "FLAIR"), "ms"),
+}
+"""Name of a source -> what it is, its sequences, its lesions."""
+
+
+def register(icons: Path) -> None:
+    """Offer the samples; called when the application has started.
+
+    Args:
+        icons: folder with the thumbnails.
+    """
+    import SampleData
+
+    known = getattr(slicer.modules, "sampleDataSources", {}).get(CATEGORY, [])
+    if any(source.sampleName in PHANTOMS for source in known):
+        return  # the other module has done it
+    for name in PHANTOMS:
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category=CATEGORY,
+            sampleName=name,
+            uris="",
+            fileNames="",
+            nodeNames=name,
+            thumbnailFileName=str(icons / "DisentangleSeg.png"),
+            customDownloader=load_phantom_sample,
+        )
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY,
+        sampleName="DisentangleTumour",
+        uris=_PUBLIC + _TUMOUR,
+        fileNames="RegLib_C01_1.nrrd",
+        nodeNames="MRBrainTumor1 T1",
+        checksums=f"SHA256:{_TUMOUR}",
+        thumbnailFileName=str(icons / "DisentangleSeg.png"),
+    )
+
+
+def load_phantom_sample(source: Any) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Make the digital subject of a sample-data source and load it; some ten seconds."""
+    _title, sequences, lesions = PHANTOMS[source.sampleName]
+    return list(phantom_nodes(sequences, lesions).values())
+
+
+def phantom_nodes(
+    sequences: Iterable[str] = ("T1", "T1Gd", "T2", "FLAIR"),
+    lesions: str = "glioma",
+    seed: int = 4,
+    spacing: float = 1.5,
+) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+    """A digital subject as volumes of the scene: sequence -> volume node; the first one is shown.
+
+    Example::
+
+        from disentangle.panel.sample_data import phantom_nodes
+        nodes = phantom_nodes(lesions="ms")
+    """
+    from ..mrml.volumes import fill_volume
+    from ..phantoms import create_phantom
+
+    with slicer.util.WaitCursor():
+        study = create_phantom("brain", seed, spacing=spacing, lesions=lesions).study
+        nodes = {}
+        for name in sequences:
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"Digital subject {name}")
+            fill_volume(node, study[name].array, study[name].affine)
+            node.CreateDefaultDisplayNodes()
+            nodes[name] = node
+    slicer.util.setSliceViewerLayers(background=next(iter(nodes.values())), fit=True)
+    return nodes
