@@ -37,12 +37,15 @@ def slicer_process(tmp_path_factory: pytest.TempPathFactory, repository: Path) -
 @pytest.fixture
 def slicer_bench(slicer_process: slicer_app.Slicer, monkeypatch: pytest.MonkeyPatch) -> Iterator[slicer_app.Slicer]:
     """A fresh scene. Afterwards: no exception left a slot, VTK reported no error, no render pause is left over."""
+    import slicer
+
     running = slicer_process
     running.scene.Clear(False)
     records: list[list[Any]] = [signals.uncaught, scene.vtk_errors, packaging.installed, sample_data.registered]
     for record in [*records, pytorch_utils.requests]:
         record.clear()
     pytorch_utils.pretend_missing = False
+    slicer.modules.sampleDataSources = {}
     dialogs.forget()
     running.application.userSettings().clear()
     monkeypatch.setattr(sys, "executable", str(running.home / "bin" / python_slicer.NAME))  # as Slicer does itself

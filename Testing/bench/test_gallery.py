@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-RUN_SECONDS = 300.0
+RUN_SECONDS = 900.0
+
+
+_truth: list[Any] = []
+
+
+@pytest.fixture
+def glioma_labels(glioma_study: dict) -> Any:
+    """The study of :func:`glioma_study` with its labels."""
+    return _truth[-1]
 
 
 @pytest.fixture
@@ -22,18 +31,24 @@ def glioma_study(slicer_bench: Any, tmp_path_factory: pytest.TempPathFactory, mo
 
     monkeypatch.delenv("DISENTANGLE_MODELS", raising=False)
     folder = tmp_path_factory.mktemp("glioma")
-    create_phantom("brain", 4, spacing=1.5, lesions="glioma").study.write(folder)
+    study = create_phantom("brain", 4, spacing=1.5, lesions="glioma").study
+    study.write(folder)
+    _truth.append(study)
     sequences = ("T1", "T1Gd", "T2", "FLAIR")
     return {name: slicer.util.loadVolume(str(folder / f"{name}.nii.gz")) for name in sequences}
 
 
 def run(panel: Any, click: Callable, wait_until: Callable) -> None:
     click(panel.ui.applyButton)
-    wait_until(lambda: not panel.logic.controller.busy, RUN_SECONDS, "the end of the run")
+    idle(panel, wait_until)
+
+
+def idle(panel: Any, wait_until: Callable) -> None:
+    wait_until(lambda: not panel.logic.runner.busy, RUN_SECONDS, "the end of the computation")
 
 
 def test_segmentation_of_a_glioma(
-    glioma_study: dict, load_module: Any, click: Any, wait_until: Any, screenshot: Any
+    glioma_study: dict, glioma_labels: Any, load_module: Any, click: Any, wait_until: Any, screenshot: Any
 ) -> None:
     import slicer
 
@@ -48,7 +63,63 @@ def test_segmentation_of_a_glioma(
     screenshot("DisentangleSeg-factors")
     click(panel.ui.crossViewButton)
     screenshot("DisentangleSeg-cross-reconstructions")
+    click(panel.ui.uncertaintyViewButton)
+    screenshot("DisentangleSeg-uncertainty")
     screenshot("DisentangleSeg-panel", slicer.modules.disentangleseg.widgetRepresentation())
+
+    statistics = panel.statisticsBox
+    statistics.section.collapsed = False
+    reference = labels_as_segmentation(glioma_labels, glioma_study["T1"])
+    statistics.reference.setCurrentNode(reference)
+    click(statistics.compareButton)
+    idle(panel, wait_until)
+    scores = {row[0]: row[1:] for row in statistics.table.texts()}
+    assert float(scores["whole tumour"][2]) > 0.3
+    screenshot("DisentangleSeg-statistics", statistics.section)
+
+    box = panel.appearanceBox
+    box.section.collapsed = False
+    box.anatomy.setCurrentText("T1")
+    click(box.startButton)
+    box.blend.value = 0.6
+    wait_until(lambda: not box.logic._drawing and box.logic._waiting is None, RUN_SECONDS, "the slice")
+    screenshot("DisentangleSeg-live")
+    box.group.collapsed = False
+    screenshot("DisentangleSeg-appearance", box.section)
+
+    page = panel.factorPage
+    page.section.collapsed = False
+    click(page.computeButton)
+    idle(panel, wait_until)
+    screenshot("DisentangleSeg-disentanglement", page.section)
+    panel.ui.editCollapsibleButton.collapsed = False
+    screenshot("DisentangleSeg-edit", panel.ui.editCollapsibleButton)
+
+
+def labels_as_segmentation(labels: Any, volume: Any) -> Any:
+    """The truth of the digital subject, as a segmentation drawn by hand would be."""
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "truth")
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetVisibility(False)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    for value, name in labels.label_names.items():
+        segment = node.GetSegmentation().AddEmptySegment(name, name)
+        mask = (labels.labels.array == value).astype("uint8")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, volume)
+    return node
+
+
+def test_a_real_flair_beside_the_synthetic_one(
+    glioma_study: dict, load_module: Any, click: Any, wait_until: Any, screenshot: Any
+) -> None:
+    panel = load_module("DisentangleSynth")
+    click(panel.targetBoxes["FLAIR"])
+    run(panel, click, wait_until)
+    assert "FLAIR: PSNR" in panel.ui.resultsLabel.text
+    click(panel.ui.compareViewButton)
+    screenshot("DisentangleSynth-difference")
 
 
 def test_synthesis_of_flair(glioma_study: dict, load_module: Any, click: Any, wait_until: Any, screenshot: Any) -> None:

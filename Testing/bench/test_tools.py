@@ -361,3 +361,25 @@ def test_the_first_slices_come_before_the_volume(
     assert any("slices on screen" in line for line in seen)
     names = [slicer_bench.scene.GetNthNode(n).GetName() for n in range(slicer_bench.scene.GetNumberOfNodes())]
     assert not any("preview" in (name or "") for name in names)
+
+
+def test_sample_data_is_registered_once_and_made_on_demand(
+    tiny_models: Any, slicer_bench: Any, load_module: Any
+) -> None:
+    import slicer
+
+    from bench.slicer_modules import sample_data
+
+    load_module("DisentangleSeg")
+    names = [source["sampleName"] for source in sample_data.registered]
+    assert names == ["DisentangleGlioma", "DisentangleMS", "DisentangleTumour"]
+    public = sample_data.registered[-1]
+    assert public["checksums"].removeprefix("SHA256:") in public["uris"]
+    assert Path(public["thumbnailFileName"]).is_file()
+    chosen = type("Source", (), {"sampleName": "DisentangleMS"})
+    nodes = sample_data.registered[1]["customDownloader"](chosen)
+    assert [node.GetName() for node in nodes] == [f"Digital subject {name}" for name in ("T1", "T2", "FLAIR")]
+    panel = slicer.modules.disentangleseg.widgetRepresentation().self()
+    panel.studyBox.assign()
+    assert set(panel.studyBox.nodes()) == {"T1", "T2", "FLAIR"}
+    assert "T1Gd is missing" in panel.ui.missingLabel.text

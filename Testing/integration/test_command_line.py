@@ -102,7 +102,8 @@ def test_synthesize_scores_what_it_makes(study: Path, model: str, tmp_path: Path
     arguments = ["synthesize", "--target", "FLAIR", "--reference", f"FLAIR={study / 'FLAIR.nii.gz'}"]
     arguments += ["-i", f"T1={study / 'T1.nii.gz'}", "-i", f"T2={study / 'T2.nii.gz'}", "--model", model]
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
-    assert files(tmp_path / "out") == {"synthetic_FLAIR.nii.gz", "report.json", "overview.png"}
+    expected = {"synthetic_FLAIR.nii.gz", "difference_FLAIR.nii.gz", "report.json", "overview.png"}
+    assert files(tmp_path / "out") == expected
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["quality"]["synthesis"]["FLAIR"]["psnr"] > 0
     assert "FLAIR: PSNR" in capsys.readouterr().out

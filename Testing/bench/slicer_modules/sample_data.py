@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+
+import slicer
 
 registered: list[dict[str, Any]] = []
 """Every source registered, by its keyword arguments."""
@@ -30,6 +33,8 @@ class SampleDataLogic:
         checksums: Any = None,
     ) -> None:
         """Offer a data set."""
+        source = SimpleNamespace(sampleName=sampleName, nodeNames=nodeNames, customDownloader=customDownloader)
+        slicer.modules.sampleDataSources.setdefault(category, []).append(source)
         registered.append(
             {
                 "category": category,
