@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Nothing that an earlier version of the code found may answer a test.
+os.environ["DISENTANGLE_CACHE"] = tempfile.mkdtemp(prefix="disentangle-tests-")
+atexit.register(shutil.rmtree, os.environ["DISENTANGLE_CACHE"], ignore_errors=True)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -7,6 +7,8 @@ wheel (``disentangle/Resources``).
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -28,3 +30,19 @@ def resource_path(*parts: str) -> Path:
         + ", ".join(str(root) for root in _CANDIDATES)
         + ". Reinstall the extension or the package."
     )
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be computed again: $DISENTANGLE_CACHE, else the place for caches on this system.
+
+    It need not exist.
+    """
+    if home := os.environ.get("DISENTANGLE_CACHE"):
+        return Path(home)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        return (Path(base) if base else Path.home() / "AppData" / "Local") / "Disentangle" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "Disentangle"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "disentangle"

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..bundles import Bundle, find_bundle
 from ..errors import InputError
-from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
+from ..preprocessing import Memory, PreparedStudy, PreprocessingConfig, prepare, study_key
 from ..progress import Progress, ProgressCallback
 from ..sequences import SEQUENCES, canonical
 from ..study import Image, Study, looks_like_ct
@@ -47,6 +47,7 @@ class Predictor:
             warning in the report.
         threads: CPU threads of torch for the whole process; None leaves them as they are.
         batch_size: slices at once, at most.
+        memory: of what registration and masks found in images before; None takes the one in the user's cache folder.
 
     Raises:
         InputError: no such bundle or device name.
@@ -58,13 +59,16 @@ class Predictor:
         device: str = "auto",
         threads: int | None = None,
         batch_size: int = 8,
+        memory: Memory | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else find_bundle(bundle)
         self.device = check_device_name(device)
         self.threads = threads
         self.batch_size = batch_size
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
+        self.memory = Memory.of_user() if memory is None else memory
         self._system: System | None = None
+        self._prepared: tuple[str, PreparedStudy] | None = None
         self.last: tuple[Run, Image | None] | None = None
 
     def run(
@@ -148,6 +152,14 @@ class Predictor:
                 raise InputError(f"The model {self.bundle.name} cannot synthesise {target}; it can synthesise {known}.")
         return targets
 
+    def prepared(self, study: Study, reference: str | None, progress: Progress) -> PreparedStudy:
+        """The study as the model reads it. One with the content of the last one is the last one."""
+        key = f"{reference} {study_key(study)}"
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = None  # frees the study before
+            self._prepared = key, prepare(study, self.config, reference, progress, self.memory)
+        return replace(self._prepared[1], study=study)
+
     def system(self, device: Any) -> System:
         """The bundle's system on a device, loaded once."""
         if self._system is None:
@@ -229,7 +241,7 @@ class Run:
         with self.timed("prepare") as progress:
             # Slices that are not registered to each other are read, and answered, where those of the first input lie.
             first = None if self.system.capabilities.needs_registered_input else self.study.available[0]
-            self.prepared = prepare(self.study, self.predictor.config, first, progress)
+            self.prepared = self.predictor.prepared(self.study, first, progress)
         self.report.prepared = self.prepared
         for warning in self.prepared.warnings:
             self.report.warn(warning)
@@ -246,7 +258,9 @@ class Run:
         found = {}
         for target, image in images.items():
             with self.timed("style") as progress:
-                example = prepare(Study({target: image}), self.predictor.config, progress=progress)
+                example = prepare(
+                    Study({target: image}), self.predictor.config, progress=progress, memory=self.predictor.memory
+                )
                 volumes = self.engine(1, 1).run(
                     example.images, example.mask, Wanted(segment=False, factors=True), progress
                 )

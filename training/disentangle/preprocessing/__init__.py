@@ -2,12 +2,14 @@
 
 from .config import PreprocessingConfig
 from .masks import head_mask, is_skull_stripped
+from .memory import Memory, study_key
 from .pose import brain_mask
 from .prepare import choose_reference, prepare
 from .prepared import PreparedStudy, Step
 from .registration import Registration, register
 
 __all__ = [
+    "Memory",
     "PreparedStudy",
     "PreprocessingConfig",
     "Registration",
@@ -18,4 +20,5 @@ __all__ = [
     "is_skull_stripped",
     "prepare",
     "register",
+    "study_key",
 ]

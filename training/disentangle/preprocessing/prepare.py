@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
+from ..parallel import in_parallel
 from ..progress import Progress
 from ..study import Grid, Image, Study
 from . import normalization
 from .bias import bias_field
 from .config import PreprocessingConfig
+from .laying import Overlay
 from .masks import head_mask, is_skull_stripped, stripped_mask
-from .planes import plane_grid_of, turned_grid
+from .memory import Memory, content_key
+from .planes import outline, plane_grid_of, turned_grid
 from .pose import AtlasPose, align_atlas
 from .prepared import PreparedStudy, Step, home_of
-from .registration import nearest_rotation, overlap_gap, register, require_overlap, search_from_identity
-from .resampling import canonical_axes, coverage, resample, slice_axes, transform_of
+from .registration import nearest_rotation
+from .resampling import canonical_axes, coverage, resample, resample_part, slice_axes, transform_of
 
 PREFERRED = ("T1", "T1Gd", "FLAIR", "T2", "PD")
 """References in this order, between images of equal resolution."""
@@ -32,6 +35,7 @@ def prepare(
     config: PreprocessingConfig | None = None,
     reference: str | None = None,
     progress: Progress | None = None,
+    memory: Memory | None = None,
 ) -> PreparedStudy:
     """Register, mask, turn, crop, resample and normalise a study.
 
@@ -43,12 +47,15 @@ def prepare(
         config: what the bundle asks for; None takes the defaults.
         reference: the sequence that the others are registered to; None chooses.
         progress: reports and cancels.
+        memory: what earlier runs found about the same images (registrations, poses, masks) is taken from it, and what
+            this one finds is put there; None searches anew.
 
     Raises:
         InputError: no overlap, no brain, a constant image, an unknown reference.
         Cancelled: the user asked to stop.
     """
-    return _Preparation(study, config or PreprocessingConfig(), reference, progress or Progress()).run()
+    memory = Memory() if memory is None else memory
+    return _Preparation(study, config or PreprocessingConfig(), reference, progress or Progress(), memory).run()
 
 
 def choose_reference(study: Study) -> str:
@@ -65,20 +72,20 @@ def choose_reference(study: Study) -> str:
 class _Preparation:
     """The steps of one :func:`prepare`, sharing the study and the record."""
 
-    def __init__(self, study: Study, config: PreprocessingConfig, reference: str | None, progress: Progress) -> None:
+    def __init__(
+        self, study: Study, config: PreprocessingConfig, reference: str | None, progress: Progress, memory: Memory
+    ) -> None:
         if reference is not None and reference not in study:
             raise InputError(f"The reference {reference} is not in the study; it has {', '.join(study.available)}.")
-        self.study, self.config, self.progress = study, config, progress
+        self.study, self.config, self.progress, self.memory = study, config, progress, memory
         self.reference = reference or choose_reference(study)
         self.steps: list[Step] = []
         self.warnings: list[str] = list(study.warnings)
         self.matrices: dict[str, np.ndarray] = {self.reference: np.eye(4)}
         self._foreground: dict[str, np.ndarray] = {}
-        # Stacks of slices are no brains, however black their background is.
-        brains = not self.config.own_slices
-        self.stripped = {
-            s: stripped_mask(i) if brains and is_skull_stripped(i) else None for s, i in study.images.items()
-        }
+        self._lock = threading.Lock()
+        names = list(study.images)
+        self.stripped = dict(zip(names, in_parallel(self._stripped, names), strict=True))
         self.what = "the brain" if self.config.mask == "auto" else "the part"
         """What the mask covers, for messages."""
         self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
@@ -105,58 +112,29 @@ class _Preparation:
     def record(self, name: str, started: float, sequence: str = "", skipped: str | None = None, **parameters) -> None:
         self.steps.append(Step(name, sequence, parameters, round(time.perf_counter() - started, 3), skipped))
 
+    def _stripped(self, sequence: str, progress: Progress) -> np.ndarray | None:
+        """The brain of a skull-stripped sequence, None of others: bool (K, J, I)."""
+        image = self.study[sequence]
+        # Stacks of slices are no brains, however black their background is.
+        return stripped_mask(image) if not self.config.own_slices and is_skull_stripped(image) else None
+
     def register(self, progress: Progress) -> None:
         """Lay every other sequence over the reference."""
         others = sorted(set(self.study.available) - {self.reference})
-        for number, sequence in enumerate(others):
-            started = time.perf_counter()
-            part = progress.part(number / len(others), (number + 1) / len(others))
-            part("register", 0.0, f"{sequence} to {self.reference}")
-            moving, fixed = self.study[sequence], self.study[self.reference]
-            self.matrices[sequence] = np.eye(4)
-            if self.config.own_slices and overlap_gap(moving, fixed) > 0:
-                self.matrices[sequence][:3, 3] = moving.grid.corners().mean(axis=0) - fixed.grid.corners().mean(axis=0)
-                self.warnings.append(
-                    f"{sequence} and {self.reference} do not overlap in space; their middles were laid over each "
-                    "other. Check that they show the same subject and the same part of the body."
-                )
-                self.record("register", started, sequence, "the headers do not overlap: middle laid over middle")
-                continue
-            require_overlap(moving, fixed)
-            if self.config.registration == "none":
-                self.record("register", started, sequence, "registration is switched off: the headers are trusted")
-                continue
-            masks = {"moving_mask": self.foreground(sequence), "fixed_mask": self.foreground(self.reference)}
-            if self.config.registration == "auto":
-                same = moving.grid.same_as(fixed.grid)
-                check = search_from_identity(moving, fixed, **masks, progress=part.part(0.0, 0.2))
-                if check.aligned:
-                    grids = "already on one grid and aligned" if same else "the headers agree and are right"
-                    reason = f"{grids}: a search from there moved the head by {check.moved_mm:.2f} mm only"
-                    found = {"error_estimate_mm": round(check.moved_mm, 3), "metric": round(check.metric, 4)}
-                    self.record("register", started, sequence, reason, reference=self.reference, **found)
-                    continue
-            kind = "affine" if self.config.registration == "affine" else "rigid"
-            found = register(moving, fixed, kind, **masks, progress=part.part(0.2, 1.0))
-            self.matrices[sequence] = found.matrix
-            self.record(
-                "register",
-                started,
-                sequence,
-                reference=self.reference,
-                kind=kind,
-                metric=round(found.metric, 4),
-                error_estimate_mm=round(found.error_estimate_mm, 3),
-                moved_mm=round(found.moved_mm, 3),
-                start=found.start,
-                matrix=found.matrix.round(6).tolist(),
-            )
+        overlay = Overlay(self.study, self.reference, self.config, self.foreground, self.memory)
+        for sequence, laid in zip(others, in_parallel(overlay.lay, others, progress), strict=True):
+            self.matrices[sequence] = laid.matrix
+            self.steps.append(laid.step)
+            if laid.warning:
+                self.warnings.append(laid.warning)
 
     def foreground(self, sequence: str) -> np.ndarray:
         """What a sequence shows against background, made once: bool (K, J, I)."""
         if sequence not in self._foreground:
             stripped = self.stripped[sequence]
-            self._foreground[sequence] = head_mask(self.study[sequence]) if stripped is None else stripped
+            mask = head_mask(self.study[sequence]) if stripped is None else stripped
+            with self._lock:
+                self._foreground[sequence] = mask
         return self._foreground[sequence]
 
     def find_mask(self, progress: Progress) -> tuple[Image, str, np.ndarray | None]:
@@ -168,7 +146,7 @@ class _Preparation:
         needs_brain = mask is None and self.config.mask == "auto"
         turn = None
         if needs_brain or self.config.pose == "atlas":
-            pose = align_atlas(image, None if mask is None else self._on_grid_of(mask, image), progress)
+            pose = self._pose(image, None if mask is None else self._on_grid_of(mask, image), progress)
             if self.config.pose == "atlas":
                 turn = self._turned(pose, mask is not None, started)
                 started = time.perf_counter()
@@ -186,6 +164,16 @@ class _Preparation:
             )
         self.record("mask", started, sequence, kind=how, volume_ml=round(volume, 1))
         return mask, sequence, turn
+
+    def _pose(self, image: Image, mask: np.ndarray | None, progress: Progress) -> AtlasPose:
+        """The atlas laid over an image, or remembered."""
+        key = content_key("pose", image, mask)
+        known = self.memory.recall(key)
+        if known is not None:
+            return AtlasPose(known["matrix"], float(known["metric"]), known.get("brain"))
+        pose = align_atlas(image, mask, progress)
+        self.memory.remember(key, {"matrix": pose.matrix, "metric": pose.metric, "brain": pose.brain})
+        return pose
 
     @staticmethod
     def _on_grid_of(mask: Image, image: Image) -> np.ndarray:
@@ -226,7 +214,7 @@ class _Preparation:
         if self.config.own_slices:
             stack = self.study[self.reference].grid
             spacing[2], margin[2] = stack.spacing[np.abs(axes[:, 2] @ stack.direction).argmax()], 0.0
-        index = np.argwhere(_surface(mask.array))[:, ::-1]
+        index = np.argwhere(outline(mask.array))[:, ::-1]
         points = index @ mask.affine[:3, :3].T + mask.affine[:3, 3]
         inverse = np.linalg.inv(matrix)
         along = (points @ inverse[:3, :3].T + inverse[:3, 3]) @ axes
@@ -251,24 +239,28 @@ class _Preparation:
         self, grid: Grid, mask: np.ndarray, progress: Progress
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Intensities on the grid by sequence, and where each sequence has some inside the mask."""
-        raw, seen = {}, {}
-        share: tuple[str, np.ndarray] | None = None
-        for number, (sequence, image) in enumerate(self.study.images.items()):
+        names = list(self.study.images)
+        shares = self._shares(names, grid, progress.part(0.0, 0.4))
+
+        def one(sequence: str, progress: Progress) -> tuple[np.ndarray, np.ndarray, float]:
             started = time.perf_counter()
-            progress("resample", number / len(self.study.images), sequence)
-            matrix, volume = self.matrices[sequence], sitk.Cast(image.to_sitk(), sitk.sitkFloat32)
-            seen[sequence] = mask & coverage(image.grid, grid, matrix)
-            stripped = self.stripped[sequence]
-            if stripped is None:
-                raw[sequence] = resample(volume, grid, matrix)
+            progress("resample", 0.0, sequence)
+            image, matrix = self.study[sequence], self.matrices[sequence]
+            inside = mask & coverage(image.grid, grid, matrix)
+            if sequence not in shares:
+                values = resample_part(image, grid, matrix)
             else:
                 # Weighted by the brain: its rim must not blend into a background of 0 or, after a z-score, of -4.
-                weight = image.with_array(stripped.astype(np.float32)).to_sitk()
-                if share is None or not self._same_brain(share[0], sequence):
-                    share = sequence, resample(weight, grid, matrix)
-                raw[sequence] = resample(volume * weight, grid, matrix) / np.maximum(share[1], 0.05)
-                seen[sequence] &= share[1] > 0.05
-            covered = float(seen[sequence].sum() / mask.sum())
+                values = resample_part(image, grid, matrix, self.stripped[sequence])
+                values /= np.maximum(shares[sequence], 0.05)
+                inside &= shares[sequence] > 0.05
+            return values, inside, time.perf_counter() - started
+
+        raw, seen = {}, {}
+        found = in_parallel(one, names, progress.part(0.4, 1.0))
+        for sequence, (values, inside, seconds) in zip(names, found, strict=True):
+            raw[sequence], seen[sequence] = values, inside
+            covered = float(inside.sum() / mask.sum())
             if covered < 0.01:
                 raise InputError(
                     f"{sequence} does not show {self.what} that {self.reference} shows; check that both are of the "
@@ -277,8 +269,22 @@ class _Preparation:
             if covered < 0.8:
                 seen_of = f"{sequence} covers only {covered:.0%} of {self.what}"
                 self.warnings.append(f"{seen_of}; the rest counts as missing.")
-            self.record("resample", started, sequence, covered=round(covered, 4))
+            self.steps.append(Step("resample", sequence, {"covered": round(covered, 4)}, round(seconds, 3)))
         return raw, seen
+
+    def _shares(self, names: list[str], grid: Grid, progress: Progress) -> dict[str, np.ndarray]:
+        """Sequence -> how much of each voxel of the working grid is brain, of those that are skull-stripped."""
+        stripped = [name for name in names if self.stripped[name] is not None]
+        owners = {name: next(other for other in stripped if self._same_brain(other, name)) for name in stripped}
+        distinct = list(dict.fromkeys(owners.values()))
+
+        def one(sequence: str, progress: Progress) -> np.ndarray:
+            progress("resample", 0.0, sequence)
+            weight = self.study[sequence].with_array(self.stripped[sequence].astype(np.float32))
+            return resample_part(weight, grid, self.matrices[sequence])
+
+        found = dict(zip(distinct, in_parallel(one, distinct, progress), strict=True)) if distinct else {}
+        return {name: found[owner] for name, owner in owners.items()}
 
     def _same_brain(self, a: str, b: str) -> bool:
         """Whether two skull-stripped sequences have one mask at one place."""
@@ -337,13 +343,3 @@ class _Preparation:
                 prepared.sequence_labels[sequence] = own.astype(np.int16)
         progress("normalize", 1.0, "the study is prepared")
         return prepared
-
-
-def _surface(mask: np.ndarray) -> np.ndarray:
-    """The first and last voxel of every row: enough to bound a mask along any axes."""
-    first = np.zeros_like(mask)
-    k, j = np.nonzero(mask.any(axis=2))
-    rows = mask[k, j]
-    first[k, j, rows.argmax(axis=1)] = True
-    first[k, j, mask.shape[2] - 1 - rows[:, ::-1].argmax(axis=1)] = True
-    return first

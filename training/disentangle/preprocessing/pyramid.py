@@ -9,36 +9,52 @@ from ..errors import InputError
 from ..study import Image
 from .masks import head_mask, is_skull_stripped, stripped_mask
 
+LEVELS_MM = (8.0, 4.0, 2.0)
+"""Voxel size of the levels. There is no full-resolution level: it triples the time of a registration and leaves the
+metric as it is."""
+
 
 class Pyramid:
-    """An image at the levels of the pyramid, with its foreground."""
+    """An image at the levels of the pyramid, with its foreground. Only the levels are kept, not the image.
 
-    def __init__(self, image: Image, mask: np.ndarray | None) -> None:
+    Args:
+        image: a volume.
+        mask: bool (K, J, I), its foreground; None finds it.
+        levels: the voxel sizes that will be asked for, in mm, of :data:`LEVELS_MM`.
+
+    Raises:
+        InputError: the image shows nothing.
+    """
+
+    def __init__(self, image: Image, mask: np.ndarray | None, levels: tuple[float, ...] = LEVELS_MM) -> None:
         self.name = image.sequence or image.source or "the image"
-        self.volume = sitk.Cast(image.to_sitk(), sitk.sitkFloat32)
         if mask is None:
             mask = stripped_mask(image) if is_skull_stripped(image) else head_mask(image)
-        self.mask = image.with_array(mask.astype(np.uint8)).to_sitk()
         if not mask.any():
             raise InputError(f"{self.name} shows nothing but background; check the file or leave it out.")
-        self.spacing = image.spacing
-        points = self.points(8.0)
-        self.centre = points.mean(axis=0)
-
-    def factors(self, mm: float) -> list[int]:
-        """Shrink factors per axis that bring voxels to at most about ``mm``; thick slices stay as they are."""
-        sizes = self.volume.GetSize()
-        return [max(1, min(int(mm / s + 0.25), n // 6)) for s, n in zip(self.spacing, sizes, strict=True)]
+        volume = sitk.Cast(image.to_sitk(), sitk.sitkFloat32)
+        share = image.with_array(mask.astype(np.float32)).to_sitk()
+        self._volumes, self._masks = {}, {}
+        for mm in levels:
+            factors = _factors(volume, mm)
+            self._volumes[mm] = sitk.BinShrink(volume, factors)
+            self._masks[mm] = sitk.Cast(sitk.BinShrink(share, factors) > 0.5, sitk.sitkUInt8)
+        self._dilated: dict[tuple[float, float], sitk.Image] = {}
+        self.centre = self.points(8.0).mean(axis=0)
 
     def level(self, mm: float) -> sitk.Image:
-        return sitk.BinShrink(self.volume, self.factors(mm))
+        """The image at about that voxel size, float32; thick slices stay as they are."""
+        return self._volumes[mm]
 
     def mask_level(self, mm: float, dilate_mm: float = 0.0) -> sitk.Image:
-        share = sitk.BinShrink(sitk.Cast(self.mask, sitk.sitkFloat32), self.factors(mm))
-        mask = sitk.Cast(share > 0.5, sitk.sitkUInt8)
-        if dilate_mm:
-            mask = sitk.BinaryDilate(mask, [max(1, round(dilate_mm / s)) for s in mask.GetSpacing()])
-        return mask
+        """The foreground on the grid of :meth:`level`, uint8, grown by ``dilate_mm``."""
+        mask = self._masks[mm]
+        if not dilate_mm:
+            return mask
+        if (mm, dilate_mm) not in self._dilated:
+            radius = [max(1, round(dilate_mm / s)) for s in mask.GetSpacing()]
+            self._dilated[mm, dilate_mm] = sitk.BinaryDilate(mask, radius)
+        return self._dilated[mm, dilate_mm]
 
     def points(self, mm: float) -> np.ndarray:
         """(N, 3) foreground points, LPS mm."""
@@ -48,3 +64,9 @@ class Pyramid:
             raise InputError(f"{self.name} shows too little to be registered; check the file or leave it out.")
         axes = np.array(mask.GetDirection()).reshape(3, 3) * np.array(mask.GetSpacing())
         return index @ axes.T + np.array(mask.GetOrigin())
+
+
+def _factors(volume: sitk.Image, mm: float) -> list[int]:
+    """Shrink factors per axis that bring voxels to at most about ``mm``; thick slices stay as they are."""
+    spacings, sizes = volume.GetSpacing(), volume.GetSize()
+    return [max(1, min(int(mm / s + 0.25), n // 6)) for s, n in zip(spacings, sizes, strict=True)]

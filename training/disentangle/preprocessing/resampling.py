@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from ..study import Grid
+from ..study import Grid, Image
 from ..study.geometry import affine_of
+from .smoothing import smooth
 
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
@@ -125,7 +126,7 @@ def resample(
     if interpolation not in ("linear", "nearest"):
         raise ValueError(f"interpolation is 'linear' or 'nearest', not {interpolation!r}")
     matrix = np.eye(4) if matrix is None else matrix
-    image = _crop_to(image, grid, matrix)
+    image = _crop_image(image, grid, matrix)
     if image is None:
         return np.full(grid.shape, default, dtype=np.float32)
     if interpolation == "linear":
@@ -135,15 +136,47 @@ def resample(
     return sitk.GetArrayFromImage(moved)
 
 
-def _crop_to(image: sitk.Image, grid: Grid, matrix: np.ndarray, margin: int = 4) -> sitk.Image | None:
-    """The part of ``image`` that ``grid`` covers, None where they do not meet."""
-    corners = np.c_[grid.corners(), np.ones(8)] @ (np.linalg.inv(affine_of(image)) @ matrix).T
-    size = np.array(image.GetSize())
+def resample_part(image: Image, grid: Grid, matrix: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """An image linearly on a grid, float32, 0 outside it and, where there is a mask on its own grid, outside that.
+
+    The part that the grid covers is cut out before anything is copied.
+    """
+    box = crop_to(image.grid, grid, matrix)
+    if box is None:
+        return np.zeros(grid.shape, np.float32)
+    part = image.cropped(box)
+    if mask is not None:
+        part = part.with_array(np.where(mask[box], part.array, 0).astype(np.float32))
+    return resample(part.to_sitk(), grid, matrix)
+
+
+def crop_to(
+    source: Grid, grid: Grid, matrix: np.ndarray | None = None, margin: int = 4
+) -> tuple[slice, slice, slice] | None:
+    """The part (k, j, i) of ``source`` that ``grid`` covers, None where they do not meet.
+
+    Args:
+        source, grid: of an image, and the target.
+        matrix: (4, 4) target points to source points in mm; None is the identity.
+        margin: voxels around it, enough for interpolation and smoothing.
+    """
+    matrix = np.eye(4) if matrix is None else matrix
+    corners = np.c_[grid.corners(), np.ones(8)] @ (np.linalg.inv(source.affine) @ matrix).T
+    size = np.array(source.size)
     low = np.clip(np.floor(corners[:, :3].min(axis=0)).astype(int) - margin, 0, size)
     high = np.clip(np.ceil(corners[:, :3].max(axis=0)).astype(int) + margin + 1, 0, size)
     if (high <= low).any():
         return None
-    return sitk.RegionOfInterest(image, [int(v) for v in high - low], [int(v) for v in low])
+    k, j, i = (slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1], strict=True))
+    return k, j, i
+
+
+def _crop_image(image: sitk.Image, grid: Grid, matrix: np.ndarray) -> sitk.Image | None:
+    """The part of ``image`` that ``grid`` covers, None where they do not meet."""
+    box = crop_to(Grid(image.GetSize()[::-1], affine_of(image)), grid, matrix)
+    if box is None:
+        return None
+    return sitk.RegionOfInterest(image, [s.stop - s.start for s in box[::-1]], [s.start for s in box[::-1]])
 
 
 def _smooth_for(image: sitk.Image, grid: Grid, matrix: np.ndarray) -> sitk.Image:
@@ -155,4 +188,7 @@ def _smooth_for(image: sitk.Image, grid: Grid, matrix: np.ndarray) -> sitk.Image
     variance[variance < 0.01] = 0.0
     if not variance.any():
         return image
-    return sitk.DiscreteGaussian(image, [float(v) for v in variance], 32, 0.01, True)
+    in_voxels = variance / np.array(image.GetSpacing()) ** 2
+    result = sitk.GetImageFromArray(smooth(sitk.GetArrayViewFromImage(image), in_voxels[::-1]))
+    result.CopyInformation(image)
+    return result

@@ -1,4 +1,4 @@
-"""Mutual information of a few thousand points, cheap enough to compare hundreds of poses."""
+"""Mutual information of some thousand points, cheap enough to compare hundreds of poses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from ..study.geometry import affine_of
 
-_POINTS = 4000
+_POINTS = 2000
 
 
 class MutualInformation:

@@ -68,6 +68,12 @@ class Image:
             raise ValueError(f"array of shape {array.shape} does not fit the grid {self.array.shape}")
         return replace(self, array=array)
 
+    def cropped(self, box: tuple[slice, slice, slice]) -> Image:
+        """A part (k, j, i) of the volume, where it lies; the voxels are shared."""
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [part.start for part in box[::-1]]
+        return replace(self, array=self.array[box], affine=affine)
+
     def to_sitk(self) -> sitk.Image:
         """The same volume for SimpleITK (copied); booleans become bytes, half precision becomes float32."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(_storable(self.array)))

@@ -1,0 +1,129 @@
+"""What makes the preprocessing fast: smoothing, threads, findings that are remembered."""
+
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from disentangle import parallel
+from disentangle.errors import Cancelled, InputError
+from disentangle.parallel import in_parallel
+from disentangle.preprocessing import PreprocessingConfig, prepare
+from disentangle.preprocessing.memory import Memory, content_key
+from disentangle.preprocessing.smoothing import smooth
+from disentangle.progress import Progress
+from disentangle.study import Image, Study
+
+
+@pytest.mark.parametrize("variance", [(0.23, 0.23, 0.23), (0.0, 0.9, 0.9), (0.02, 4.0, 10.0)])
+def test_smoothing_gives_the_numbers_of_itk(variance):
+    array = np.random.default_rng(0).random((37, 30, 41), dtype=np.float32)
+    expected = sitk.DiscreteGaussian(sitk.GetImageFromArray(array), [*map(float, variance[::-1])], 32, 0.01, True)
+    np.testing.assert_allclose(smooth(array, variance), sitk.GetArrayFromImage(expected), atol=1e-6)
+
+
+def test_smoothing_of_nothing_is_the_array_itself():
+    array = np.zeros((3, 4, 5), np.float32)
+    assert smooth(array, (0, 0, 0)) is array
+
+
+def test_a_wide_kernel_keeps_the_mean():
+    assert smooth(np.full((5, 6, 7), 3.0, np.float32), (400.0, 0, 2000.0)) == pytest.approx(3.0, rel=1e-5)
+
+
+@pytest.fixture(params=[1, 3])
+def workers(request, monkeypatch):
+    monkeypatch.setattr(parallel, "cores", lambda: request.param)
+
+
+def test_results_come_in_the_order_of_the_items(workers):
+    def slow_first(item, progress):
+        time.sleep(0.02 * (3 - item))
+        progress("work", 1.0)
+        return item * item
+
+    seen = []
+    progress = Progress(lambda stage, fraction, message: seen.append(fraction))
+    assert in_parallel(slow_first, [1, 2, 3], progress) == [1, 4, 9]
+    assert seen == sorted(seen) and seen[-1] == pytest.approx(1.0)
+
+
+def test_the_failure_is_raised_and_not_that_others_were_stopped(workers):
+    def work(item, progress):
+        if item == 2:
+            raise InputError("the second is bad")
+        for _ in range(100):
+            time.sleep(0.002)
+            progress("work", 0.5)
+
+    with pytest.raises(InputError, match="the second is bad"):
+        in_parallel(work, [1, 2, 3])
+
+
+def test_a_cancelled_computation_stops_all_items(workers):
+    began = time.monotonic()
+
+    def work(item, progress):
+        for _ in range(1000):
+            time.sleep(0.005)
+            progress("work", 0.5)
+
+    with pytest.raises(Cancelled):
+        in_parallel(work, [1, 2, 3], Progress(cancelled=lambda: time.monotonic() - began > 0.05))
+    assert time.monotonic() - began < 1.0
+
+
+def image(seed, sequence):
+    k, j, i = np.mgrid[:24, :28, :26]
+    ball = ((k - 12) ** 2 + (j - 14) ** 2 + (i - 13) ** 2 < 90).astype(np.float32)
+    noise = np.random.default_rng(seed).random(ball.shape, dtype=np.float32)
+    return Image(ball * (100 + 20 * noise + 3 * k), np.diag([6.0, 6.0, 6.0, 1.0]), sequence=sequence)
+
+
+@pytest.fixture
+def study():
+    return Study({"T1": image(1, "T1"), "T2": image(2, "T2")})
+
+
+PLAIN = PreprocessingConfig(spacing=(6.0,) * 3, pose="atlas", registration="auto")
+
+
+def test_a_second_run_finds_what_the_first_one_did(study, tmp_path):
+    first = prepare(study, PLAIN, memory=Memory(tmp_path))
+    again = prepare(study, PLAIN, memory=Memory(tmp_path))  # another process: from disk
+    registered = {step.sequence: step for step in again.steps if step.name == "register"}["T2"]
+    assert registered.parameters["remembered"] is True
+    assert again.grid.same_as(first.grid)
+    for name in first.images:
+        np.testing.assert_array_equal(again.images[name], first.images[name])
+
+
+def test_other_voxels_another_place_and_other_settings_are_not_taken_for_the_same(study):
+    same = image(1, "T1")
+    assert content_key(same) == content_key(study["T1"])
+    other = same.array.copy()
+    other[12, 14, 13] += 1
+    moved = same.affine.copy()
+    moved[0, 3] += 1
+    keys = {content_key(same), content_key(same.with_array(other)), content_key(Image(same.array, moved))}
+    assert len(keys | {content_key("rigid", same), content_key("affine", same)}) == 5
+
+
+def test_masks_are_stored_as_bits_and_come_back(tmp_path):
+    mask = np.random.default_rng(0).random((5, 6, 7)) > 0.5
+    Memory(tmp_path).remember("a", {"brain": mask, "metric": 0.5, "kind": "rigid", "nothing": None})
+    found = Memory(tmp_path).recall("a")
+    np.testing.assert_array_equal(found["brain"], mask)
+    assert found["brain"].dtype == bool and float(found["metric"]) == 0.5 and str(found["kind"]) == "rigid"
+    assert set(found) == {"brain", "metric", "kind"}
+
+
+def test_a_damaged_or_unwritable_memory_only_costs_time(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK nonsense")
+    assert Memory(tmp_path).recall("a") is None
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    memory = Memory(blocked / "below")
+    memory.remember("b", {"x": 1})
+    assert int(memory.recall("b")["x"]) == 1

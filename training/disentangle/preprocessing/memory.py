@@ -1,0 +1,132 @@
+"""What was found out about images before, by their content: a second run on the same study need not search again.
+
+No image is kept, only what was found: poses, figures, and masks (as bits). Nothing in an entry tells whose it is: its
+name is a digest of voxels, geometry and settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..resources import cache_folder
+from ..study import Image, Study
+
+METHOD = 1
+"""Raised whenever registration, pose or masks find something else in the same images."""
+_ENTRIES = 400
+"""On disk, 2 kB each without a mask and up to 100 kB with one; the oldest go first."""
+_IN_MEMORY = 64
+
+Finding = dict[str, np.ndarray]
+
+
+def content_key(*parts: Any) -> str:
+    """A digest of images (voxels and geometry), arrays, texts, numbers and None."""
+    digest = hashlib.sha256(f"{__version__} {METHOD}".encode())
+    for part in parts:
+        arrays = (part.array, part.affine) if isinstance(part, Image) else (part,)
+        for value in arrays:
+            if isinstance(value, np.ndarray):
+                digest.update(f"array {value.dtype.str} {value.shape}".encode())
+                digest.update(np.ascontiguousarray(value).data.cast("B"))
+            else:
+                digest.update(f"{type(value).__name__} {value!r};".encode())
+    return digest.hexdigest()
+
+
+def study_key(study: Study) -> str:
+    """A digest of everything in a study that preparing it depends on."""
+    parts: list[Any] = [study.name, sorted(study.label_names.items()), list(study.warnings)]
+    labels = {} if study.labels is None else {"": study.labels}
+    for kind, images in enumerate((study.images, labels, study.masks, study.sequence_labels)):
+        for name, image in images.items():
+            parts += [kind, name, image]
+    return content_key(*parts)
+
+
+class Memory:
+    """Findings by key, the latest in memory and, where there is a folder, more of them on disk.
+
+    A disk that is full, read-only or damaged costs time and nothing else.
+
+    Args:
+        folder: on disk; None keeps findings in memory only.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._found: OrderedDict[str, Finding] = OrderedDict()
+
+    @classmethod
+    def of_user(cls) -> Memory:
+        """The memory in the user's cache folder."""
+        return cls(cache_folder() / "findings")
+
+    def recall(self, key: str) -> Finding | None:
+        """What was found under a key; None where nothing was."""
+        if key in self._found:
+            self._found.move_to_end(key)
+            return self._found[key]
+        if self.folder is None:
+            return None
+        try:
+            with np.load(io.BytesIO((self.folder / f"{key}.npz").read_bytes()), allow_pickle=False) as stored:
+                finding = {name: _unpacked(stored, name) for name in stored.files if not name.endswith(_SHAPE)}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            return None
+        self._keep(key, finding)
+        return finding
+
+    def remember(self, key: str, finding: Mapping[str, Any]) -> None:
+        """Store a finding: numbers, short texts and arrays by name."""
+        plain = {name: np.asarray(value) for name, value in finding.items() if value is not None}
+        self._keep(key, plain)
+        if self.folder is None:
+            return
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **_packed(plain))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = self.folder / f".{key}.tmp"
+            temporary.write_bytes(buffer.getvalue())
+            temporary.replace(self.folder / f"{key}.npz")
+            entries = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+            for path in entries[:-_ENTRIES]:
+                path.unlink(missing_ok=True)
+        except OSError:
+            return
+
+    def _keep(self, key: str, finding: Finding) -> None:
+        self._found[key] = finding
+        if len(self._found) > _IN_MEMORY:
+            self._found.popitem(last=False)
+
+
+_SHAPE = ".shape"
+
+
+def _packed(finding: Finding) -> Finding:
+    """Masks as bits, with their shapes beside them."""
+    packed = {}
+    for name, array in finding.items():
+        if array.dtype == bool and array.ndim:
+            packed[name], packed[name + _SHAPE] = np.packbits(array), np.array(array.shape)
+        else:
+            packed[name] = array
+    return packed
+
+
+def _unpacked(stored: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name + _SHAPE not in stored:
+        return stored[name]
+    shape = tuple(stored[name + _SHAPE])
+    return np.unpackbits(stored[name], count=int(np.prod(shape))).reshape(shape).astype(bool)
