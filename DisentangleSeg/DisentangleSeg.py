@@ -12,13 +12,14 @@ _SOURCES = Path(__file__).resolve().parents[1] / "training"
 if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an unbuilt source tree
     sys.path.insert(0, str(_SOURCES))
 
-from disentangle.mrml.layouts import agnostic_cells, cross_cells, factor_cells, uncertainty_cells  # noqa: E402
+from disentangle.mrml.factor_mask import shared_editor_node  # noqa: E402
+from disentangle.panel import parts  # noqa: E402
 from disentangle.panel.edit_tools import EditTools  # noqa: E402
 from disentangle.panel.factor_page import FactorPage  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
-from disentangle.panel.sample_data import register  # noqa: E402
 from disentangle.panel.segment_tools import SegmentTools  # noqa: E402
+from disentangle.panel.startup import on_startup  # noqa: E402
 from disentangle.panel.statistics_box import StatisticsBox  # noqa: E402
 from disentangle.panel.tasks import Wanted  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
@@ -44,8 +45,8 @@ class DisentangleSeg(ScriptedLoadableModule):
             "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
             "Multi-modal Brain MRI Analysis, IPMI 2021."
         )
-        icons = Path(__file__).resolve().parent / "Resources" / "Icons"
-        slicer.app.connect("startupCompleted()", lambda: register(icons))
+        icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "DisentangleSeg.png"
+        slicer.app.connect("startupCompleted()", lambda: on_startup(icon))
 
 
 SegParameters = make_parameters(
@@ -68,10 +69,10 @@ class DisentangleSegWidget(DisentangleWidget):
 
     def viewButtons(self):
         return {
-            self.ui.factorsViewButton: factor_cells,
-            self.ui.crossViewButton: cross_cells,
-            self.ui.uncertaintyViewButton: uncertainty_cells,
-            self.ui.agnosticViewButton: agnostic_cells,
+            self.ui.factorsViewButton: "factors",
+            self.ui.crossViewButton: "cross",
+            self.ui.uncertaintyViewButton: "uncertainty",
+            self.ui.agnosticViewButton: "agnostic",
         }
 
     def wanted(self, bundle):
@@ -95,17 +96,28 @@ class DisentangleSegWidget(DisentangleWidget):
 
     def setupEditing(self):
         self.factorPage = FactorPage(self.panelLayout, self.logic)
-        section = self.ui.editCollapsibleButton
-        self.panelLayout.removeWidget(section)
-        self.panelLayout.insertWidget(self.panelLayout.count() - 1, section)
+        self.editSection, inner = parts.section(self.panelLayout, "editCollapsibleButton", _("Edit segmentation"))
         self.editor = slicer.qMRMLSegmentEditorWidget()
         self.editor.objectName = "segmentEditor"
         self.editor.setMaximumNumberOfUndoStates(10)
         self._useSharedEditorNode()
         self.editor.setMRMLScene(slicer.mrmlScene)
-        self.ui.editorArea.layout().addWidget(self.editor)
-        self.editTools = EditTools(self.ui.editorArea.layout(), self.logic, self.editor)
+        self.editTools = EditTools(inner, self.logic, self.editor)
+        inner.addWidget(self.editor)
+        # Effects that other extensions register later are offered here, too.
+        slicer.qSlicerSegmentEditorEffectFactory.instance().connect(
+            "effectRegistered(QString)", self.onEffectRegistered
+        )
         self.editTools.on_saved = self.modelBox.refresh
+
+    def onEffectRegistered(self, _name=""):
+        self.editor.updateEffectList()
+
+    def cleanup(self):
+        slicer.qSlicerSegmentEditorEffectFactory.instance().disconnect(
+            "effectRegistered(QString)", self.onEffectRegistered
+        )
+        DisentangleWidget.cleanup(self)
 
     def enter(self):
         self._useSharedEditorNode()
@@ -148,7 +160,7 @@ class DisentangleSegWidget(DisentangleWidget):
     def showFirst(self, run):
         self.resultViews.leave()
         self.grids.show_elsewhere(run.inputs.first)
-        self.ui.editCollapsibleButton.collapsed = False
+        self.editSection.collapsed = False
 
     def _isLastRun(self, outputs):
         """Whether the worker still has the factors of these results."""
@@ -156,14 +168,8 @@ class DisentangleSegWidget(DisentangleWidget):
         return run is not None and run.outputs is outputs and bool(run.session)
 
     def _useSharedEditorNode(self):
-        """Share the parameter set of the Segment Editor module, made here where it does not exist yet."""
-        tag = "SegmentEditor"
-        node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
-        if node is None:
-            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-            node.UnRegister(None)
-            node.SetSingletonTag(tag)
-            node = slicer.mrmlScene.AddNode(node)
+        """Share the parameter set of the Segment Editor module."""
+        node = shared_editor_node(slicer.mrmlScene)
         if self.editor.mrmlSegmentEditorNode() != node:
             self.editor.setMRMLSegmentEditorNode(node)
 
@@ -186,6 +192,10 @@ class DisentangleSegLogic(SegmentTools, DisentangleLogic):
     def segment(self, nodes, model=None, device="auto", wait=True):
         """Fused segmentation of volumes.
 
+        Example::
+
+            segmentation = logic.segment({"T1": t1, "FLAIR": flair})
+
         Args:
             nodes: {sequence: volume node}, or a list of volume nodes whose sequences are guessed.
             model: name or folder of a bundle; None takes the default.
@@ -203,6 +213,11 @@ class DisentangleSegLogic(SegmentTools, DisentangleLogic):
     def factors(self, nodes, model=None, device="auto", wait=True):
         """Anatomy channels, anatomy map and reconstruction of every sequence.
 
+        Example::
+
+            factors = logic.factors({"T1": t1, "FLAIR": flair})
+            print(len(factors.channels["T1"]), factors.reconstructions["T1"].GetName())
+
         Arguments and errors as in :meth:`segment`.
 
         Returns:
@@ -212,6 +227,11 @@ class DisentangleSegLogic(SegmentTools, DisentangleLogic):
 
     def crossReconstruct(self, nodes, model=None, device="auto", wait=True):
         """Every sequence's anatomy in every sequence's appearance.
+
+        Example::
+
+            cross = logic.crossReconstruct({"T1": t1, "FLAIR": flair})
+            t1_like_flair = cross["T1", "FLAIR"]
 
         Arguments and errors as in :meth:`segment`.
 

@@ -13,11 +13,10 @@ _SOURCES = Path(__file__).resolve().parents[1] / "training"
 if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an unbuilt source tree
     sys.path.insert(0, str(_SOURCES))
 
-from disentangle.mrml.layouts import compare_cells, cross_cells  # noqa: E402
 from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
-from disentangle.panel.sample_data import register  # noqa: E402
+from disentangle.panel.startup import on_startup  # noqa: E402
 from disentangle.panel.tasks import Wanted  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
 
@@ -41,8 +40,8 @@ class DisentangleSynth(ScriptedLoadableModule):
             "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
             "Multi-modal Brain MRI Analysis, IPMI 2021."
         )
-        icons = Path(__file__).resolve().parent / "Resources" / "Icons"
-        slicer.app.connect("startupCompleted()", lambda: register(icons))
+        icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "DisentangleSynth.png"
+        slicer.app.connect("startupCompleted()", lambda: on_startup(icon))
 
 
 SynthParameters = make_parameters(
@@ -68,7 +67,7 @@ class DisentangleSynthWidget(DisentangleWidget):
         return bool(bundle.targets)
 
     def viewButtons(self):
-        return {self.ui.compareViewButton: compare_cells, self.ui.crossViewButton: cross_cells}
+        return {self.ui.compareViewButton: "compare", self.ui.crossViewButton: "cross"}
 
     def ownProblem(self):
         if not self.targets():

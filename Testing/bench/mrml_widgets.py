@@ -308,6 +308,19 @@ class SubjectHierarchyTree(HasScene):
         return len(self.findItems("*", QtCore.Qt.MatchFlag.MatchWildcard | QtCore.Qt.MatchFlag.MatchRecursive, 0))
 
 
+class EffectFactory:
+    """Where the effects of the Segment Editor are registered; there is one."""
+
+    _only: Any = None
+
+    @classmethod
+    def instance(cls) -> Any:
+        """The one."""
+        if EffectFactory._only is None:
+            EffectFactory._only = cls()
+        return EffectFactory._only
+
+
 class CollapsibleMRMLButton(HasScene, CollapsibleButton):
     """A collapsible button with a scene."""
 
@@ -335,6 +348,7 @@ def register_all() -> None:
         switchToSegmentationsButtonVisible=True,
         maximumNumberOfUndoStates=0,
     )
+    make("slicer.qSlicerSegmentEditorEffectFactory", QtCore.QObject, EffectFactory)
     make("slicer.qMRMLSegmentsTableView", widget, SegmentsTable)
     make("slicer.qMRMLSubjectHierarchyTreeView", QtWidgets.QTreeWidget, SubjectHierarchyTree)
     make("slicer.qMRMLSegmentationShow3DButton", QtWidgets.QPushButton, Show3DButton)

@@ -76,7 +76,13 @@ class NodeList(HasScene):
         """The nodes offered, in the scene's order."""
         if self._scene is None:
             return []
-        nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
+        types = list(self.nodeTypes)
+        if len(types) == 1:  # as a rule; Python objects for all nodes of a large scene would cost a tenth of a second
+            found = self._scene.GetNodesByClass(types[0])
+            found.UnRegister(None)
+            nodes = [found.GetItemAsObject(index) for index in range(found.GetNumberOfItems())]
+        else:
+            nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
         return [node for node in nodes if self.accepts(node)]
 
     def nodeCount(self) -> int:
@@ -103,6 +109,7 @@ class NodeComboBox(NodeList):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         self._current: str | None = None
+        self._entries: list[tuple[str, str]] = []
         super().__init__(parent)
         self._combo = QtWidgets.QComboBox()
         layout = QtWidgets.QHBoxLayout(self)
@@ -131,6 +138,11 @@ class NodeComboBox(NodeList):
                 self.nodeAdded.emit(node)
 
     def _show(self, nodes: list[Any]) -> None:
+        entries = [("", "")] if self.noneEnabled else []
+        entries += [(node.GetName() or "", node.GetID()) for node in nodes]
+        if entries[self.noneEnabled :] == self._entries and self._combo.count() == len(entries):
+            return
+        self._entries = entries[self.noneEnabled :]
         blocker = QtCore.QSignalBlocker(self._combo)
         self._combo.clear()
         if self.noneEnabled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -23,6 +24,14 @@ _STANDIN_MODULES = {
     "slicer.ScriptedLoadableModule": "scripted_loadable_module",
     "PyTorchUtils": "pytorch_utils",
     "SampleData": "sample_data",
+}
+
+SLICER_SOURCES = "DISENTANGLE_SLICER_SOURCES"
+"""Environment variable: a checkout of Slicer, whose own Python modules then take the place of the stand-ins."""
+_REAL_MODULES = {
+    "slicer.i18n": "slicer/i18n.py",
+    "slicer.parameterNodeWrapper": "slicer/parameterNodeWrapper/__init__.py",
+    "slicer.ScriptedLoadableModule": "slicer/ScriptedLoadableModule.py",
 }
 
 
@@ -72,12 +81,27 @@ def _install_slicer_module() -> Any:
 
 
 def _install_standin_modules(slicer: Any) -> None:
+    sources = os.environ.get(SLICER_SOURCES)
     for name, file in _STANDIN_MODULES.items():
-        module = importlib.import_module(f"bench.slicer_modules.{file}")
-        sys.modules[name] = module
+        if sources and name in _REAL_MODULES:
+            module = _real_module(name, Path(sources) / "Base" / "Python" / _REAL_MODULES[name])
+        else:
+            module = importlib.import_module(f"bench.slicer_modules.{file}")
+            sys.modules[name] = module
         parent, _, short = name.rpartition(".")
         if parent:
             setattr(slicer, short, module)
+
+
+def _real_module(name: str, path: Path) -> Any:
+    """A module of Slicer's own sources, in place of its stand-in."""
+    package = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=package)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _register_widgets() -> None:

@@ -92,8 +92,8 @@ def test_segmentation_of_a_glioma(
     click(page.computeButton)
     idle(panel, wait_until)
     screenshot("DisentangleSeg-disentanglement", page.section)
-    panel.ui.editCollapsibleButton.collapsed = False
-    screenshot("DisentangleSeg-edit", panel.ui.editCollapsibleButton)
+    panel.editSection.collapsed = False
+    screenshot("DisentangleSeg-edit", panel.editSection)
 
 
 def labels_as_segmentation(labels: Any, volume: Any) -> Any:

@@ -1,7 +1,7 @@
 """How long Slicer's window is held up while a run goes its ways: a heartbeat between all other events.
 
-``DISENTANGLE_HEARTBEAT=training/benchmarks/results/heartbeat.json pytest Testing/bench/test_heartbeat.py`` measures
-with the shipped model and a head of 1 mm, and writes the report; without it a small study is looked at.
+``DISENTANGLE_HEARTBEAT=FILE pytest Testing/bench/test_heartbeat.py`` measures with the shipped model and a head of
+1 mm, and writes the report (training/benchmarks/results/heartbeat.json); without it a small study is looked at.
 """
 
 from __future__ import annotations

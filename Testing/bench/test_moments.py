@@ -93,7 +93,7 @@ def live(panel: Any, click: Any, wait_until: Any) -> None:
 def mid_edit(panel: Any, click: Any, wait_until: Any) -> None:
     """10: a tool is active, and drawing is restricted to a factor."""
     finished(panel, click, wait_until)
-    panel.ui.editCollapsibleButton.collapsed = False
+    panel.editSection.collapsed = False
     panel.editor.setActiveEffectByName("Paint")
     click(panel.editTools.channels[0])
     click(panel.editTools.inside)

@@ -156,7 +156,7 @@ def test_drawing_inside_a_factor(ran: Any, study: Any, click: Any, slicer_bench:
     import slicer
 
     tools = ran.editTools
-    ran.ui.editCollapsibleButton.collapsed = False
+    ran.editSection.collapsed = False
     node = ran.editor.mrmlSegmentEditorNode()
     argmax = slicer.util.arrayFromVolume(ran.outputs.argmax["T1"])
     k, j, i = np.argwhere(argmax == argmax[argmax > 0][0])[0]
@@ -195,7 +195,7 @@ def test_edits_are_learnt_undone_saved_and_kept_by_the_next_run(
     import slicer
 
     tools, segmentation = ran.editTools, ran.outputs.segmentation
-    ran.ui.editCollapsibleButton.collapsed = False
+    ran.editSection.collapsed = False
     volume = study["T1"]
     click(tools.learnButton)
     wait_idle(ran, wait_until)
@@ -210,7 +210,7 @@ def test_edits_are_learnt_undone_saved_and_kept_by_the_next_run(
     assert "Learnt from" in tools.status.text
     learnt = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, lesion, volume)
     assert learnt[box].all()
-    screenshot("seg-edit", ran.ui.editCollapsibleButton)
+    screenshot("seg-edit", ran.editSection)
     click(tools.undoButton)
     wait_idle(ran, wait_until)
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, lesion, volume), drawn)

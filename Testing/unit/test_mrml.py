@@ -14,6 +14,7 @@ from vtk.util import numpy_support  # noqa: E402
 from disentangle.bundles.card import default_class  # noqa: E402
 from disentangle.errors import InputError  # noqa: E402
 from disentangle.inference import Result, SequenceFactors  # noqa: E402
+from disentangle.mrml import cells as mrml_cells  # noqa: E402
 from disentangle.mrml import layouts, results, studies  # noqa: E402
 from disentangle.mrml import volumes as mrml_volumes  # noqa: E402
 from disentangle.study import Image  # noqa: E402
@@ -408,7 +409,7 @@ class TestLayouts:
 
     def test_the_factor_grid_has_a_row_per_sequence(self, scene, inputs, grids):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
-        cells = layouts.factor_cells(outputs)
+        cells = mrml_cells.factor_cells(outputs)
         assert [[c.caption for c in row] for row in cells] == [
             ["T1", "T1 ch 1", "T1 ch 2", "T1 ch 3", "T1 rec"],
             ["FLAIR", "FLAIR ch 1", "FLAIR ch 2", "FLAIR ch 3", "FLAIR rec"],
@@ -425,22 +426,24 @@ class TestLayouts:
 
     def test_the_diagonal_of_the_cross_grid_is_self_reconstruction(self, scene, inputs):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
-        cells = layouts.cross_cells(outputs)
+        cells = mrml_cells.cross_cells(outputs)
         assert cells[0][0].volume is outputs.cross["T1", "T1"]
         assert cells[0][1].volume is outputs.cross["T1", "FLAIR"]
         assert cells[1][0].caption == "FLAIR→T1"
 
     def test_few_volumes_are_compared_in_one_row_and_more_in_two(self):
         outputs = results.Outputs(inputs=dict.fromkeys(("T1", "T2", "PD"), "real"), synthetic={"FLAIR": "made"})
-        assert [[c.caption for c in row] for row in layouts.compare_cells(outputs)] == [["T1", "T2", "PD", "FLAIR syn"]]
+        assert [[c.caption for c in row] for row in mrml_cells.compare_cells(outputs)] == [
+            ["T1", "T2", "PD", "FLAIR syn"]
+        ]
         outputs.synthetic["T1Gd"] = "made"
-        rows = layouts.compare_cells(outputs)
+        rows = mrml_cells.compare_cells(outputs)
         assert [[c.caption for c in row] for row in rows] == [["T1", "T2", "PD"], ["FLAIR syn", "T1Gd syn", ""]]
 
     def test_grids_share_their_views(self, scene, inputs, grids):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
-        first = grids.show(layouts.factor_cells(outputs))
-        second = grids.show(layouts.cross_cells(outputs))
+        first = grids.show(mrml_cells.factor_cells(outputs))
+        second = grids.show(mrml_cells.cross_cells(outputs))
         assert second[0] is first[0]
         assert second[1] is first[1]
         assert second[2] is first[5]
@@ -448,8 +451,8 @@ class TestLayouts:
 
     def test_the_layout_before_comes_back(self, scene, inputs, grids):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
-        grids.show(layouts.factor_cells(outputs))
-        grids.show(layouts.cross_cells(outputs))
+        grids.show(mrml_cells.factor_cells(outputs))
+        grids.show(mrml_cells.cross_cells(outputs))
         assert grids.active
         grids.restore()
         assert grids.layout_node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
@@ -458,7 +461,7 @@ class TestLayouts:
     def test_the_segmentation_is_not_drawn_over_the_grids_but_everywhere_else(self, scene, inputs, grids):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
         display = outputs.segmentation.GetDisplayNode()
-        for cells in (layouts.factor_cells(outputs), layouts.cross_cells(outputs)):
+        for cells in (mrml_cells.factor_cells(outputs), mrml_cells.cross_cells(outputs)):
             grids.keep_out(outputs.segmentation)
             views = grids.show(cells)
             assert not any(display.IsDisplayableInView(view.GetID()) for view in views)

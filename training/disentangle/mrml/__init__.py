@@ -10,7 +10,15 @@ MRML is RAS, the package is LPS: the conversion happens in :mod:`.volumes` and n
 | ``display.py`` | colour tables, window and level |
 | ``terminology.py`` | standard codes of the classes |
 | ``hierarchy.py`` | subject hierarchy: patients, studies, folders |
+| ``cells.py`` | what the views of a grid show |
 | ``layouts.py`` | grids of linked slice views |
+| ``linked.py`` | what the views of a grid share: window and level, crosshair |
+| ``live.py`` | a volume drawn anew slice by slice |
+| ``preview.py`` | the slices on screen, before the volume is there |
+| ``segments.py`` | segments and class values; which ones were edited |
+| ``tables.py`` | volumes of segments and regions, tables |
+| ``plots.py`` | factors as Slicer's plots |
+| ``factor_mask.py`` | editing inside a factor |
 
 The names below are loaded on first use, so that importing the package costs nothing outside Slicer.
 """
@@ -23,13 +31,13 @@ from typing import Any
 _HOMES = {
     "Assignment": "studies",
     "GridLayouts": "layouts",
-    "Cell": "layouts",
+    "Cell": "cells",
     "Outputs": "results",
     "StudyNodes": "studies",
     "assign_nodes": "studies",
-    "compare_cells": "layouts",
-    "cross_cells": "layouts",
-    "factor_cells": "layouts",
+    "compare_cells": "cells",
+    "cross_cells": "cells",
+    "factor_cells": "cells",
     "guess_node": "studies",
     "outputs_of": "results",
     "results_to_nodes": "results",

@@ -12,6 +12,18 @@ MASK_SEGMENT = "DisentangleFactor"
 """ID of the segment that holds where drawing is allowed."""
 
 
+def shared_editor_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentEditorNode:
+    """The parameters of the Segment Editor module, made here where they do not exist yet."""
+    tag = "SegmentEditor"
+    node = scene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = scene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+        node.UnRegister(None)
+        node.SetSingletonTag(tag)
+        node = scene.AddNode(node)
+    return node
+
+
 def restrict(
     editor: slicer.vtkMRMLSegmentEditorNode,
     segmentation: slicer.vtkMRMLSegmentationNode,

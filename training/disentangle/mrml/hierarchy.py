@@ -31,7 +31,15 @@ def home_of(node: slicer.vtkMRMLNode) -> int:
 
 def patient_of(node: slicer.vtkMRMLNode) -> int:
     """The patient item above a node; 0 where there is none."""
-    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
+    return _above(node, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient())
+
+
+def study_of(node: slicer.vtkMRMLNode) -> int:
+    """The study item above a node; 0 where there is none."""
+    return _above(node, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy())
+
+
+def _above(node: slicer.vtkMRMLNode, level: str) -> int:
     return tree(node.GetScene()).GetItemAncestorAtLevel(item_of(node), level)
 
 

@@ -2,120 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 import slicer
 
-from .results import Outputs
+from .cells import Cell, Grid
+from .linked import SharedLooks
 
 VIEW_GROUP = 74
 """View group of the grids: linked among themselves, not with Slicer's own views."""
 _FIRST_LAYOUT = 7400
 MAX_ROWS, MAX_COLUMNS = 12, 12
-_COLOR = "#6E6E6E"
+_COLOR = "#BEBEBE"
+"""Of the title bars; Slicer writes captions in black."""
+_USUAL_ROWS, _USUAL_COLUMNS = 5, 12
+"""Largest grid of up to five sequences."""
 _TAG = "Disentangle"
 KEPT_OUT = "Disentangle.KeptOut"
 """Attribute of a display node whose list of views was made here; it is saved with the scene, as the list is."""
 TURNED = "Disentangle.Turned"
 """Attribute of a view that was turned to the slices of a stack."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """What one view shows.
-
-    Attributes:
-        caption: short, it stands in the view's title bar.
-        volume: background volume; None leaves the view black.
-        label: label map on top of it.
-        foreground: volume blended over the background.
-        foreground_opacity: 0 to 1.
-    """
-
-    caption: str
-    volume: slicer.vtkMRMLVolumeNode | None = None
-    label: slicer.vtkMRMLLabelMapVolumeNode | None = None
-    foreground: slicer.vtkMRMLVolumeNode | None = None
-    foreground_opacity: float = 0.5
-
-
-Grid = Sequence[Sequence[Cell]]
-"""Rows of cells, all of the same length."""
-
-
-def factor_cells(outputs: Outputs) -> list[list[Cell]]:
-    """A row per sequence: the aligned input with its anatomy map, the anatomy channels, the domain-agnostic image of
-    models that have one, the reconstruction of those that draw images."""
-    columns = max((len(channels) for channels in outputs.channels.values()), default=0)
-    rows = []
-    for sequence, channels in outputs.channels.items():
-        row = [Cell(sequence, outputs.aligned.get(sequence), outputs.argmax.get(sequence))]
-        row += [Cell(f"{sequence} ch {number}", node) for number, node in enumerate(channels, start=1)]
-        row += [Cell("") for _ in range(columns - len(channels))]
-        if outputs.agnostic:
-            row.append(Cell(f"{sequence} agnostic", outputs.agnostic.get(sequence)))
-        if outputs.reconstructions:
-            row.append(Cell(f"{sequence} rec", outputs.reconstructions.get(sequence)))
-        rows.append(row)
-    return rows
-
-
-def cross_cells(outputs: Outputs) -> list[list[Cell]]:
-    """Anatomy of the row's sequence in the appearance of the column's; the diagonal is self-reconstruction."""
-    anatomies = list(dict.fromkeys(anatomy for anatomy, _ in outputs.cross))
-    appearances = list(dict.fromkeys(appearance for _, appearance in outputs.cross))
-    return [
-        [Cell(f"{anatomy}→{appearance}", outputs.cross.get((anatomy, appearance))) for appearance in appearances]
-        for anatomy in anatomies
-    ]
-
-
-def agnostic_cells(outputs: Outputs) -> list[list[Cell]]:
-    """A row: the domain-agnostic image of each sequence, above it the sequence itself."""
-    if not outputs.agnostic:
-        return [[]]
-    names = list(outputs.agnostic)
-    return [
-        [Cell(name, outputs.aligned.get(name)) for name in names],
-        [Cell(f"{name} agnostic", outputs.agnostic[name]) for name in names],
-    ]
-
-
-def uncertainty_cells(outputs: Outputs) -> list[list[Cell]]:
-    """The first input, the same with the uncertainty over it, and the uncertainty alone."""
-    if outputs.uncertainty is None:
-        return [[]]
-    first = next(iter(outputs.inputs.values()), None)
-    name = next(iter(outputs.inputs), "")
-    return [
-        [
-            Cell(name, first),
-            Cell(f"{name} + uncertainty", first, foreground=outputs.uncertainty, foreground_opacity=0.5),
-            Cell("uncertainty", outputs.uncertainty),
-        ]
-    ]
-
-
-def compare_cells(outputs: Outputs) -> list[list[Cell]]:
-    """Real, synthetic and their difference, a row per target that there is really; without such, the inputs in the
-    first row and the synthetic volumes in the second; one row where four views hold them all."""
-    if outputs.differences:
-        return [
-            [
-                Cell(f"{target} real", outputs.inputs.get(target)),
-                Cell(f"{target} syn", outputs.synthetic.get(target)),
-                Cell(f"{target} difference", outputs.differences.get(target)),
-            ]
-            for target in outputs.synthetic
-        ]
-    real = [Cell(sequence, node) for sequence, node in outputs.inputs.items()]
-    synthetic = [Cell(f"{target} syn", node) for target, node in outputs.synthetic.items()]
-    if len(real) + len(synthetic) <= 4:
-        return [real + synthetic]
-    width = max(len(real), len(synthetic))
-    return [row + [Cell("")] * (width - len(row)) for row in (real, synthetic)]
 
 
 def layout_id(rows: int, columns: int) -> int:
@@ -160,6 +66,25 @@ def layout_xml(rows: int, columns: int) -> str:
     return "\n".join(lines)
 
 
+def _describe(node: slicer.vtkMRMLLayoutNode, rows: int, columns: int) -> None:
+    """Tell Slicer what the layout of that size looks like."""
+    number = layout_id(rows, columns)
+    if not node.IsLayoutDescription(number):
+        node.AddLayoutDescription(number, layout_xml(rows, columns))
+
+
+def register_layouts(node: slicer.vtkMRMLLayoutNode | None) -> None:
+    """Tell Slicer of the usual grids when it starts: a scene that was saved with one of them on screen holds only its
+    number, and would open without any view."""
+    if node is None:
+        return
+    modifying = node.StartModify()
+    for rows in range(1, _USUAL_ROWS + 1):
+        for columns in range(1, _USUAL_COLUMNS + 1):
+            _describe(node, rows, columns)
+    node.EndModify(modifying)
+
+
 class GridLayouts:
     """Shows grids of cells and finds the way back.
 
@@ -179,6 +104,7 @@ class GridLayouts:
         self.application_logic = application_logic
         self._layout_node = layout_node
         self._previous: int | None = None
+        self._looks = SharedLooks(scene)
 
     @property
     def layout_node(self) -> slicer.vtkMRMLLayoutNode | None:
@@ -201,13 +127,13 @@ class GridLayouts:
         rows, columns = len(cells), len(cells[0])
         node = self.layout_node
         number = layout_id(rows, columns)
-        if not node.IsLayoutDescription(number):
-            node.AddLayoutDescription(number, layout_xml(rows, columns))
+        _describe(node, rows, columns)
         if not self.active:
             self._previous = node.GetViewArrangement()
         if node.GetViewArrangement() != number:
             node.SetViewArrangement(number)
         views = [self._fill(row, column, cells[row][column]) for row in range(rows) for column in range(columns)]
+        self._looks.begin(cells)
         if fit:
             self.fit(cells)
         return views
@@ -255,6 +181,7 @@ class GridLayouts:
 
     def clear(self) -> None:
         """Empty and unlink the views of the grids: linked ones would follow each other while a scene is closed."""
+        self._looks.end()
         for composite in self._composites(of_grids=True):
             _show(composite, Cell(""))
 

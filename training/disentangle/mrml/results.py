@@ -299,8 +299,9 @@ class ResultBuilder:
         node = self._node("vtkMRMLScalarVolumeNode", name, role, folder)
         for key, value in {SEQUENCE: sequence, **attributes}.items():
             node.SetAttribute(key, value)
-        fill_volume(node, image.array, image.affine, self.placement)
+        # In this order: a display node that got the voxels first would look for a window of its own in all of them.
         show_volume(node, window or window_of(image.array), GREY)
+        fill_volume(node, image.array, image.affine, self.placement)
         return node
 
     def _node(self, kind: str, name: str, role: str, folder: int) -> slicer.vtkMRMLNode:

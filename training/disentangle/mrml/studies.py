@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..sequences import DICOM_TAGS, SEQUENCES, Guess, canonical, guess_sequence
 from ..study import Study
 from . import hierarchy
+from .text import _
 from .volumes import Placement, check_node, image_from_node, placement_of
 
 ROLE = "Disentangle.Role"
@@ -65,22 +66,23 @@ def study_from_nodes(nodes: Mapping[str, slicer.vtkMRMLScalarVolumeNode | None])
             continue
         sequence = canonical(name)
         if sequence in chosen:
-            raise InputError(f"Two volumes are given as {sequence}; give one volume per sequence.")
+            message = _("Two volumes are given as {sequence}; give one volume per sequence.")
+            raise InputError(message.format(sequence=sequence))
         twin = next((s for s, n in chosen.items() if n.GetID() == node.GetID()), None)
         if twin is not None:
-            raise InputError(
-                f"The volume {node.GetName()!r} is given both as {twin} and as {sequence}; choose it for one of them."
-            )
+            message = _("The volume {name!r} is given both as {twin} and as {sequence}; choose it for one of them.")
+            raise InputError(message.format(name=node.GetName(), twin=twin, sequence=sequence))
         check_node(node)
         chosen[sequence] = node
     if not chosen:
-        raise InputError("No volume is chosen; choose the volume of at least one sequence.")
+        raise InputError(_("No volume is chosen; choose the volume of at least one sequence."))
     first = next(iter(chosen.values()))
     images = {sequence: image_from_node(node, sequence) for sequence, node in chosen.items()}
     study = Study.from_images(images, name=subject_name(first))
     for sequence, node in chosen.items():
         if node.GetAttribute(SYNTHETIC) == "1":
-            study.warnings.append(f"The volume {node.GetName()!r}, used as {sequence}, is synthetic.")
+            note = _("The volume {name!r}, used as {sequence}, is synthetic.")
+            study.warnings.append(note.format(name=node.GetName(), sequence=sequence))
     return StudyNodes(study, chosen, placement_of(first))
 
 
@@ -102,12 +104,22 @@ def guess_node(node: slicer.vtkMRMLVolumeNode) -> Guess:
 
 
 def assign_nodes(
-    scene: slicer.vtkMRMLScene, sequences: Iterable[str], patient: int | None = None
+    scene: slicer.vtkMRMLScene,
+    sequences: Iterable[str],
+    patient: int | None = None,
+    like: slicer.vtkMRMLVolumeNode | None = None,
+    among: Iterable[str] | None = None,
 ) -> dict[str, Assignment]:
     """Propose a volume of the scene for each sequence, the most convincing one.
 
     Label maps, volumes of several components and results of earlier runs are left out, and so are volumes of other
-    patients than ``patient`` (default: the patient with the most volumes, where the scene has patients).
+    patients and of other studies of the patient: all proposals belong together. Where nothing says which study is
+    wanted, it is the one that offers most sequences, of equal ones the first of the scene.
+
+    Args:
+        patient: only volumes of this subject-hierarchy item (0: those of nobody).
+        like: only volumes of the patient and the study of this one.
+        among: IDs of the volumes that may be proposed; None takes all.
 
     Returns:
         sequence -> proposal; sequences without a proposal are absent.
@@ -115,20 +127,24 @@ def assign_nodes(
     wanted = [canonical(name) for name in sequences]
     count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     volumes = [scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]
-    candidates = [node for node in volumes if _is_image(node)]
-    if patient is None:
-        owners = [hierarchy.patient_of(node) for node in candidates]
-        patient = max(set(owners), key=owners.count, default=0)
-    same = [node for node in candidates if hierarchy.patient_of(node) == patient]
-    proposals: dict[str, Assignment] = {}
-    for node in same:
+    groups: dict[tuple[int, int], dict[str, Assignment]] = {}
+    for node in volumes:
+        if not _is_image(node) or (among is not None and node.GetID() not in among):
+            continue
+        owner = hierarchy.patient_of(node), hierarchy.study_of(node)
+        group = groups.setdefault(owner, {})
         guess = guess_node(node)
         if guess.sequence not in wanted:
             continue
-        rival = proposals.get(guess.sequence)
+        rival = group.get(guess.sequence)
         if rival is None or guess.confidence > rival.guess.confidence:
-            proposals[guess.sequence] = Assignment(node, guess)
-    return {name: proposals[name] for name in wanted if name in proposals}
+            group[guess.sequence] = Assignment(node, guess)
+    if like is not None:
+        found = groups.get((hierarchy.patient_of(like), hierarchy.study_of(like)), {})
+    else:
+        same = [group for owner, group in groups.items() if patient is None or owner[0] == patient]
+        found = max(same, key=len, default={})
+    return {name: found[name] for name in wanted if name in found}
 
 
 def modality_conflict(node: slicer.vtkMRMLVolumeNode, sequence: str) -> str | None:
@@ -137,7 +153,8 @@ def modality_conflict(node: slicer.vtkMRMLVolumeNode, sequence: str) -> str | No
     expected = SEQUENCES[canonical(sequence)].modality
     if modality in (None, "", expected):
         return None
-    return f"The volume {node.GetName()!r} is {modality}, not {expected}; choose an {expected} volume as {sequence}."
+    sentence = _("The volume {name!r} is {modality}, not {expected}; choose an {expected} volume as {sequence}.")
+    return sentence.format(name=node.GetName(), modality=modality, expected=expected, sequence=sequence)
 
 
 def objection(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str | None:
@@ -152,12 +169,14 @@ def objection(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str | None:
         except InputError as error:
             return str(error)
         if node.GetAttribute(SYNTHETIC) == "1":
-            return f"The volume {node.GetName()!r}, chosen as {sequence}, is synthetic; choose an acquired one."
+            sentence = _("The volume {name!r}, chosen as {sequence}, is synthetic; choose an acquired one.")
+            return sentence.format(name=node.GetName(), sequence=sequence)
         if node.GetAttribute(ROLE):
-            return (
-                f"The volume {node.GetName()!r}, chosen as {sequence}, is a result of Disentangle; choose the volume "
-                "that it was made from."
+            sentence = _(
+                "The volume {name!r}, chosen as {sequence}, is a result of Disentangle; choose the volume that it was "
+                "made from."
             )
+            return sentence.format(name=node.GetName(), sequence=sequence)
         conflict = modality_conflict(node, sequence)
         if conflict:
             return conflict
@@ -165,9 +184,28 @@ def objection(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str | None:
     known = {sequence: owner for sequence, owner in owners.items() if owner}
     if len(set(known.values())) > 1:
         tree = hierarchy.tree(next(iter(nodes.values())).GetScene())
-        names = ", ".join(f"{sequence} of {tree.GetItemName(owner)}" for sequence, owner in known.items())
-        return f"These volumes are of different patients ({names}); choose volumes of one patient."
+        names = ", ".join(
+            _("{sequence} of {patient}").format(sequence=sequence, patient=tree.GetItemName(owner))
+            for sequence, owner in known.items()
+        )
+        return _("These volumes are of different patients ({names}); choose volumes of one patient.").format(
+            names=names
+        )
     return None
+
+
+def other_times(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
+    """A sentence where volumes of one patient come from different studies (two visits, say), else ""."""
+    owners = {sequence: hierarchy.study_of(node) for sequence, node in nodes.items()}
+    known = {sequence: owner for sequence, owner in owners.items() if owner}
+    if len(set(known.values())) < 2:
+        return ""
+    tree = hierarchy.tree(next(iter(nodes.values())).GetScene())
+    names = ", ".join(
+        _("{sequence} of {study}").format(sequence=sequence, study=tree.GetItemName(owner))
+        for sequence, owner in known.items()
+    )
+    return _("These volumes are of different studies of the patient: {names}.").format(names=names)
 
 
 def _is_image(node: slicer.vtkMRMLVolumeNode) -> bool:

@@ -11,13 +11,14 @@ import qt
 import slicer
 
 from ..errors import InputError
-from ..mrml.layouts import Cell, GridLayouts, view_tag
+from ..mrml.cells import Cell
+from ..mrml.layouts import view_tag
 from ..mrml.live import LiveVolume, point_in_view
 from ..mrml.results import Outputs
+from ..mrml.text import _
 from . import parts
 from .appearance_tools import FUSED, blended, units_of
 from .statistics_box import tell
-from .text import _
 
 _MARGIN = 0.5
 """Sliders reach beyond the models' own appearances by this part of their range."""
@@ -28,13 +29,12 @@ class AppearanceBox:
 
     Args:
         layout: the panel's.
-        logic: with the methods of ``appearance_tools.py``.
-        grids: the layouts.
+        logic: with the methods of ``appearance_tools.py`` and ``view_tools.py``.
         on_layout: called when a grid was shown here.
     """
 
-    def __init__(self, layout: qt.QVBoxLayout, logic: Any, grids: GridLayouts, on_layout: Callable[[], None]) -> None:
-        self.logic, self.grids, self._on_layout = logic, grids, on_layout
+    def __init__(self, layout: qt.QVBoxLayout, logic: Any, on_layout: Callable[[], None]) -> None:
+        self.logic, self.grids, self._on_layout = logic, logic.grids, on_layout
         self.outputs: Outputs | None = None
         self.live: LiveVolume | None = None
         self._updating = False
@@ -117,12 +117,7 @@ class AppearanceBox:
                 Cell(self.second.currentText, self.outputs.aligned.get(self.second.currentText)),
             ]
         ]
-        with slicer.util.WaitCursor(), slicer.util.RenderBlocker():
-            if self.outputs.segmentation is not None:
-                self.grids.keep_out(self.outputs.segmentation)
-            self.grids.show(cells, fit=False)
-            slicer.app.processEvents()
-            self.grids.fit(cells, in_plane=True)
+        self.logic.showCells(cells, self.outputs, in_plane=True)
         self._observe(slicer.mrmlScene.GetSingletonNode(view_tag(0, 1), "vtkMRMLSliceNode"))
         self._on_layout()
         self.draw()

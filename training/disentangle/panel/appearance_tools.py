@@ -9,10 +9,10 @@ import slicer
 
 from ..bundles import find_bundle
 from ..errors import InputError
-from ..mrml.live import LiveVolume
+from ..mrml.live import LiveVolume, point_in_view
 from ..mrml.plots import factor_plots, score_tables
+from ..mrml.text import _
 from .tasks import Job
-from .text import _
 
 FUSED = "fused"
 """The consensus of all sequences' anatomies."""
@@ -54,13 +54,19 @@ class AppearanceTools:
     def drawSlice(self, live, anatomy, style, units, point=None):
         """Draw one slice of a live volume anew, as soon as the worker is free; of several waiting ones, the last.
 
+        Example::
+
+            live = logic.liveVolume()
+            logic.drawSlice(live, "T1", logic.styles()["FLAIR"], {"FLAIR": 1.0})
+
         Args:
             live: the :class:`LiveVolume`.
             anatomy: a sequence of the last run, or "fused".
             style: modality factor, as many numbers as the model has.
             units: {sequence: weight}, see :func:`units_of`.
-            point: LPS mm; None takes the middle of the last view that showed the volume.
+            point: LPS mm; None takes the middle of the red slice view.
         """
+        point = point or point_in_view(slicer.mrmlScene) or (0.0, 0.0, 0.0)
         wanted = {
             "request": "draw",
             "session": self.session(),
@@ -134,6 +140,11 @@ class AppearanceTools:
     def liveVolume(self) -> LiveVolume:
         """A new volume for :meth:`drawSlice`, on the grid of the last run's factors.
 
+        Example::
+
+            live = logic.liveVolume()
+            print(live.node.GetName())
+
         Raises:
             InputError: the last run kept no factors.
         """
@@ -151,7 +162,7 @@ class AppearanceTools:
         Example::
 
             page = logic.disentanglement()
-            logic.showPlot(page["plots"]["t-SNE of z"])
+            print(page["figures"]["distance correlation"])
 
         Returns:
             {"tables": {name: table node}, "plots": {name: chart node}, "figures": {name: value}} (with ``wait=False``
@@ -174,20 +185,6 @@ class AppearanceTools:
 
         job = self.work(Job(request=request, title=_("Scoring the factors")), False, done)
         return self._result(job)["page"] if wait else job
-
-    @staticmethod
-    def showPlot(chart) -> None:
-        """Put a chart into the plot view, in a layout that has one."""
-        slicer.modules.plots.logic().ShowChartInLayout(chart)
-
-    @staticmethod
-    def showTable(table) -> None:
-        """Put a table into the table view, in a layout that has one."""
-        manager = slicer.app.layoutManager()
-        manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
-        selection = slicer.app.applicationLogic().GetSelectionNode()
-        selection.SetActiveTableID(table.GetID())
-        slicer.app.applicationLogic().PropagateTableSelection()
 
     def modelOfRun(self):
         """The bundle of the last run."""

@@ -9,11 +9,11 @@ import ctk
 import qt
 
 from ..errors import InputError
+from ..mrml.text import _
 from . import parts
 from .batch_tools import Batch, Entry, studies_in, studies_of_scene
 from .statistics_box import tell
 from .tasks import Wanted
-from .text import _
 
 
 class BatchBox:
@@ -41,6 +41,7 @@ class BatchBox:
         self.source = qt.QComboBox()
         self.source.objectName = "batchSourceComboBox"
         self.source.toolTip = _("Studies in folders, or the patients whose volumes are in the scene.")
+        self.source.accessibleName = _("Where the studies are")
         self.source.addItems([_("Folder of studies"), _("Patients of the scene")])
         self.source.connect("currentIndexChanged(int)", lambda _index: self._show_source())
         inner.addWidget(self.source)

@@ -13,9 +13,9 @@ import slicer
 from ..errors import Cancelled, InputError
 from ..mrml import hierarchy
 from ..mrml.studies import assign_nodes
+from ..mrml.text import _
 from ..study import IMAGE_SUFFIXES, write_atomically
 from .tasks import Job, Task, Wanted
-from .text import _
 
 SUMMARY = "batch.csv"
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import slicer
 
 from ..errors import Cancelled, InputError
+from ..mrml.text import _
 from ..worker.checks import check_interpreter
 from ..worker.client import WorkerClient, worker_python
-from .text import _
 
 SETTING = "Disentangle/WorkerPython"
 _OWN_PACKAGES = ("numpy", "SimpleITK")
@@ -21,7 +23,18 @@ _OWN_PACKAGES = ("numpy", "SimpleITK")
 
 def interpreter() -> str:
     """The worker's interpreter: the setting, else $DISENTANGLE_PYTHON, else Slicer's own."""
-    return worker_python(slicer.util.settingsValue(SETTING, "") or None)
+    return worker_python(chosen_python() or None)
+
+
+def chosen_python() -> str:
+    """The interpreter that the user has chosen; "" where none is."""
+    return str(slicer.util.settingsValue(SETTING, "") or "")
+
+
+def use_python(path: str) -> None:
+    """Have another interpreter compute from the next run on; "" goes back to Slicer's own."""
+    if path != chosen_python():
+        slicer.app.userSettings().setValue(SETTING, path)
 
 
 def is_own(python: str) -> bool:
@@ -57,10 +70,18 @@ def ensure(python: str) -> None:
     ).format(packages=", ".join(missing.values()))
     if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Disentangle")):
         raise Cancelled(_("Nothing was installed."))
-    if "torch" in missing:
-        _install_torch(missing.pop("torch"))
-    if missing:
-        _install(list(missing.values()))
+    try:
+        if "torch" in missing:
+            _install_torch(missing.pop("torch"))
+        if missing:
+            _install(list(missing.values()))
+    except (subprocess.CalledProcessError, RuntimeError) as error:
+        logging.exception("Disentangle could not install what it needs")
+        raise InputError(
+            _("The installation failed ({error}); is there a network connection? Details are in the log.").format(
+                error=error
+            )
+        ) from error
     importlib.invalidate_caches()
     report = check_interpreter(devices=False)
     if not report["ok"]:

@@ -10,9 +10,9 @@ import slicer
 from ..errors import InputError
 from ..mrml.factor_mask import channel_at, release, restrict
 from ..mrml.results import Outputs
+from ..mrml.text import _
 from . import parts
 from .statistics_box import tell
-from .text import _
 
 
 class EditTools:
@@ -32,7 +32,7 @@ class EditTools:
         box = qt.QWidget()
         inner = qt.QVBoxLayout(box)
         inner.setContentsMargins(0, 0, 0, 0)
-        layout.insertWidget(0, box)
+        layout.addWidget(box)
         self.inside = parts.check_box(
             "editInsideCheckBox",
             _("Draw only inside a factor:"),
@@ -43,6 +43,7 @@ class EditTools:
         self.sequence = qt.QComboBox()
         self.sequence.objectName = "factorSequenceComboBox"
         self.sequence.toolTip = _("The sequence whose anatomy channels count.")
+        self.sequence.accessibleName = _("Sequence")
         self.sequence.connect("currentIndexChanged(int)", lambda _index: self.apply_mask())
         self.pick = parts.check_box(
             "pickChannelCheckBox",
@@ -180,7 +181,10 @@ class EditTools:
             interactor.RemoveObserver(tag)
         self._observers = []
 
-    def _clicked(self, _interactor: Any, _event: str) -> None:
+    def _clicked(self, interactor: Any, _event: str) -> None:
+        for observed, tag in self._observers:
+            if observed is interactor:
+                interactor.GetCommand(tag).SetAbortFlag(1)  # the click means nothing else
         crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         ras = [0.0, 0.0, 0.0]
         if crosshair is not None and crosshair.GetCursorPositionRAS(ras):

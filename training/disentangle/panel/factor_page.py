@@ -8,9 +8,9 @@ import qt
 import slicer
 
 from ..errors import InputError
+from ..mrml.text import _
 from . import parts
 from .statistics_box import tell
-from .text import _
 
 
 class FactorPage:
@@ -42,6 +42,7 @@ class FactorPage:
         self.plots = qt.QComboBox()
         self.plots.objectName = "plotComboBox"
         self.plots.toolTip = _("Which plot to show.")
+        self.plots.accessibleName = _("Plot")
         self.plotButton = parts.button(
             "showPlotButton", _("Show plot"), _("Show it in the plot view."), self.show_plot, False
         )

@@ -11,19 +11,21 @@ import qt
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from ..bundles import default_bundle_name, find_bundle
+from ..bundles import find_bundle
 from ..errors import InputError
 from ..mrml.live import point_in_view
 from ..mrml.results import Outputs
 from ..mrml.studies import guess_node, modality_conflict, study_from_nodes
+from ..mrml.text import _
 from ..mrml.volumes import image_from_node
 from . import dependencies
 from .appearance_tools import AppearanceTools
 from .batch_tools import Batch, studies_in, studies_of_scene
+from .model_tools import ModelTools
 from .run_state import RunController
 from .runner import Runner
 from .tasks import Job, Run, Task, Wanted
-from .text import _
+from .view_tools import ViewTools
 
 POLL_MS = 50
 LIVE_POLL_MS = 15
@@ -33,7 +35,7 @@ Nodes = Mapping[str, "slicer.vtkMRMLScalarVolumeNode"] | Iterable["slicer.vtkMRM
 """Volumes by sequence, or just volumes, whose sequences are then guessed."""
 
 
-class DisentangleLogic(AppearanceTools, ScriptedLoadableModuleLogic):
+class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableModuleLogic):
     """Starts, follows and stops runs. Panel and console share one, so that one run at a time is under way."""
 
     Parameters: type
@@ -42,6 +44,7 @@ class DisentangleLogic(AppearanceTools, ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         AppearanceTools.__init__(self)
+        ViewTools.__init__(self)
         self.controller = RunController()
         self.runner = Runner(
             slicer.mrmlScene,
@@ -115,6 +118,33 @@ class DisentangleLogic(AppearanceTools, ScriptedLoadableModuleLogic):
         self._timer.start()
         return self._result(job) if wait else job
 
+    def checkWorker(self, wait=True, onDone=None):
+        """What the Python that computes has, and on which devices it can compute.
+
+        Example::
+
+            print(logic.checkWorker()["message"])
+
+        Returns:
+            ``ok``, ``message``, ``packages``, ``devices`` and more (with ``wait=False`` the job).
+
+        Raises:
+            InputError: that Python cannot be used; the sentence says what it lacks.
+        """
+        job = Job(request={"request": "check", "devices": True}, title=_("Checking Python"), reads=False)
+        done = self.work(job, wait, onDone)
+        return done["check"] if wait else done
+
+    @staticmethod
+    def usePython(path: str) -> None:
+        """Compute with another Python from the next run on, one with torch for your graphics card, say.
+
+        Example::
+
+            logic.usePython("")  # Slicer's own
+        """
+        dependencies.use_python(path)
+
     def ask(self, request: Mapping[str, Any], onAnswer: Callable[[Mapping[str, Any]], None]) -> None:
         """A question about the last run that the worker answers within milliseconds, beside whatever runs."""
         self.runner.ask(request, onAnswer)
@@ -152,7 +182,7 @@ class DisentangleLogic(AppearanceTools, ScriptedLoadableModuleLogic):
 
         Example::
 
-            batch = logic.batch("/data/studies", "/data/results", segment=True)
+            batch = logic.batch(folder_of_studies, folder_of_results, segment=True)
             print([(entry.name, entry.status, entry.message) for entry in batch.entries])
 
         Args:
@@ -209,16 +239,6 @@ class DisentangleLogic(AppearanceTools, ScriptedLoadableModuleLogic):
                 raise InputError(message.format(sequence=guess.sequence, **names))
             found[guess.sequence] = node
         return found
-
-    @staticmethod
-    def modelFolder(model: str | None) -> str:
-        """Folder of the model to use: the one named, else the only one, else ``brain-mr``. It is looked up here, as
-        the panel's models are, since the worker's environment may be that of an earlier start.
-
-        Raises:
-            InputError: there is no such model.
-        """
-        return str(find_bundle(model or default_bundle_name()).path)
 
     def _poll(self) -> None:
         self.runner.poll()

@@ -8,10 +8,10 @@ from typing import Any
 import qt
 import slicer
 
-from ..bundles import Bundle, list_bundles, remove_bundle
+from ..bundles import Bundle
 from ..errors import Cancelled, InputError
+from ..mrml.text import _
 from .model_facts import quality_lines
-from .text import _
 
 
 class ModelBox:
@@ -21,7 +21,7 @@ class ModelBox:
         ui: the panel's widgets: ``bundleComboBox``, ``bundleLabel`` and the buttons below them.
         accepts: whether a model can do what the module is for.
         on_change: called when another model is chosen.
-        work: has the worker check or add a bundle: ``work(action, path, on_done)``.
+        logic: with the methods of ``model_tools.py``.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class ModelBox:
         ui: Any,
         accepts: Callable[[Bundle], bool],
         on_change: Callable[[], None],
-        work: Callable[[str, str, Callable[[Any], None]], None],
+        logic: Any,
     ) -> None:
         self.combo, self.label, self.ui = ui.bundleComboBox, ui.bundleLabel, ui
-        self._accepts, self._work = accepts, work
+        self._accepts, self.logic = accepts, logic
         self._on_change: Callable[[], None] = lambda: None
         self._filling = False
         self.bundles: dict[str, Bundle] = {}
@@ -61,7 +61,7 @@ class ModelBox:
     def refresh(self, choose: str = "") -> None:
         """Look for models on disk again."""
         before = choose or self.combo.currentText
-        self.bundles = {bundle.name: bundle for bundle in list_bundles() if self._accepts(bundle)}
+        self.bundles = {name: bundle for name, bundle in self.logic.models().items() if self._accepts(bundle)}
         self._filling = True
         self.combo.clear()
         for name in self.bundles:
@@ -120,12 +120,14 @@ class ModelBox:
             )
         if not path:
             return
-        self._work("add", str(path).removesuffix("bundle.json") or ".", self._added)
+        folder = str(path).removesuffix("bundle.json") or "."
+        self._start(lambda: self.logic.addModel(folder, False, self._added))
 
     def verify(self) -> None:
         """Check the weights of the chosen bundle."""
         if self.bundle is not None:
-            self._work("verify", str(self.bundle.path), self._verified)
+            folder = str(self.bundle.path)
+            self._start(lambda: self.logic.verifyModel(folder, False, self._verified))
 
     def remove(self) -> None:
         """Delete the chosen bundle, where the user has added it."""
@@ -136,10 +138,20 @@ class ModelBox:
         if not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Remove a model")):
             return
         try:
-            remove_bundle(bundle.name)
+            self.logic.removeModel(bundle.name)
         except InputError as error:
             slicer.util.errorDisplay(str(error))
         self.refresh()
+
+    @staticmethod
+    def _start(start: Callable[[], Any]) -> None:
+        """Have the worker do something: checking and adding take libraries that only it has."""
+        try:
+            start()
+        except InputError as error:
+            slicer.util.errorDisplay(str(error))
+        except Cancelled:
+            pass
 
     def _added(self, job: Any) -> None:
         if job.error is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..bundles import Bundle
 from ..inference.devices import MAX_BATCH, memory_of_volumes, memory_per_slice
-from .text import _
+from ..mrml.text import _
 
 _LIBRARIES_MB = 450
 """What a worker with torch and SimpleITK takes before it has seen a study (measured: 430 MB resident)."""

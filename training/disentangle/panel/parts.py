@@ -8,8 +8,10 @@ from typing import Any
 import ctk
 import qt
 
-_ROW = 22
-"""Height of a table's rows, pixels."""
+_MARGIN = 6
+"""Pixels by which a table's rows are higher than their text."""
+_ROWS_SHOWN = 8
+"""A table is as high as its rows, and is scrolled where it has more than these."""
 
 
 def section(layout: qt.QVBoxLayout, name: str, text: str, collapsed: bool = True) -> tuple[Any, qt.QVBoxLayout]:
@@ -55,16 +57,16 @@ def text_label(name: str, text: str = "") -> qt.QLabel:
 
 
 def row(layout: qt.QVBoxLayout, *widgets: qt.QWidget) -> qt.QHBoxLayout:
-    """Widgets side by side."""
+    """Widgets side by side; labels are as wide as their text, the others share the rest."""
     line = qt.QHBoxLayout()
     layout.addLayout(line)
     for widget in widgets:
-        line.addWidget(widget)
+        line.addWidget(widget, 0 if isinstance(widget, qt.QLabel) else 1)
     return line
 
 
 class Table:
-    """A small read-only table of texts.
+    """A small read-only table of texts; one without rows is not shown.
 
     Args:
         name: of the widget.
@@ -78,8 +80,8 @@ class Table:
         self.widget.toolTip = tooltip
         self.widget.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         self.widget.verticalHeader().visible = False
-        self.widget.verticalHeader().setDefaultSectionSize(_ROW)
-        self.widget.setMinimumHeight(140)
+        self._height = self.widget.fontMetrics().height() + _MARGIN
+        self.widget.verticalHeader().setDefaultSectionSize(self._height)
         self._items: list[Any] = []  # Qt takes them over; Python must not let go of them before
         self.titles: list[str] = []
         self.fill(titles, [])
@@ -99,6 +101,9 @@ class Table:
                 self._items.append(item)
                 self.widget.setItem(number, column, item)
         self.widget.resizeColumnsToContents()
+        shown = min(len(rows), _ROWS_SHOWN)
+        self.widget.setMinimumHeight((shown + 2) * self._height)  # with the titles, and room for a scroll bar
+        self.widget.visible = bool(rows)
 
     def texts(self) -> list[list[str]]:
         """What it shows, row by row."""

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import qt
-import slicer
 
-from ..mrml.layouts import Cell, GridLayouts
+from ..errors import InputError
 from ..mrml.results import Outputs
-
-MakeCells = Callable[[Outputs], list[list[Cell]]]
+from .statistics_box import tell
+from .view_tools import GRIDS
 
 
 class ResultViews:
     """Connects a button per grid, and one that restores the layout before.
 
     Args:
-        grids: the layouts.
-        buttons: button -> what its grid shows.
+        logic: with the methods of ``view_tools.py``.
+        buttons: button -> name of its grid.
         back: the button for the previous layout.
     """
 
-    def __init__(self, grids: GridLayouts, buttons: Mapping[qt.QPushButton, MakeCells], back: qt.QPushButton) -> None:
-        self.grids = grids
+    def __init__(self, logic: Any, buttons: Mapping[qt.QPushButton, str], back: qt.QPushButton) -> None:
+        self.logic = logic
         self.buttons = list(buttons.items())
         self.back = back
         self.outputs: Outputs | None = None
-        for button, make_cells in self.buttons:
-            button.connect("clicked(bool)", lambda _checked=False, make_cells=make_cells: self.show(make_cells))
+        for button, name in self.buttons:
+            button.connect("clicked(bool)", lambda _checked=False, name=name: self.show(name))
         back.connect("clicked(bool)", lambda _checked=False: self.leave())
         self.update()
 
@@ -37,27 +37,24 @@ class ResultViews:
         self.outputs = outputs
         self.update()
 
-    def show(self, make_cells: MakeCells) -> None:
+    def show(self, name: str) -> None:
         """Put a grid on screen."""
         if self.outputs is None:
             return
-        cells = make_cells(self.outputs)
-        with slicer.util.WaitCursor(), slicer.util.RenderBlocker():
-            if self.outputs.segmentation is not None:
-                self.grids.keep_out(self.outputs.segmentation)
-            self.grids.show(cells, fit=False)
-            slicer.app.processEvents()  # new views get their size, without which nothing can be fitted to them
-            self.grids.fit(cells)
+        try:
+            self.logic.showGrid(name, self.outputs)
+        except InputError as error:  # its nodes were deleted
+            tell(error)
         self.update()
 
     def leave(self) -> None:
         """Put the layout before back on screen."""
-        self.grids.restore()
+        self.logic.previousLayout()
         self.update()
 
     def update(self) -> None:
         """Enable the buttons that have something to show."""
-        for button, make_cells in self.buttons:
-            cells = [] if self.outputs is None else make_cells(self.outputs)
+        for button, name in self.buttons:
+            cells = [] if self.outputs is None else GRIDS[name](self.outputs)
             button.enabled = any(cell.volume is not None for row in cells for cell in row)
-        self.back.enabled = self.grids.active
+        self.back.enabled = self.logic.grids.active

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .text import _
+from ..mrml.text import _
 
 
 class RunState(enum.Enum):

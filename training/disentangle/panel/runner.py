@@ -17,11 +17,11 @@ from ..mrml.preview import Preview
 from ..mrml.results import Outputs, ResultBuilder
 from ..mrml.segments import checksums
 from ..mrml.studies import StudyNodes
+from ..mrml.text import _
 from ..worker.client import FINAL, WorkerClient
 from .background import Background
 from .run_state import RunController
 from .tasks import Job, Run, Task, Wanted
-from .text import _
 
 if TYPE_CHECKING:
     import slicer
@@ -63,6 +63,7 @@ class Runner:
         self._client: WorkerClient | None = None
         self._python = ""
         self._checked: set[str] = set()
+        self._checking = False
         self._request: str | None = None
         self._folders: list[Path] = []
         self._on_done: Callable[[Any], None] | None = None
@@ -174,6 +175,7 @@ class Runner:
         if self._is_own(python) or python in self._checked:
             self._guarded(send)
         else:
+            self._checking = True
             self._request = self._client.submit({"request": "check", "devices": False})
 
     def _predict(self) -> None:
@@ -265,7 +267,8 @@ class Runner:
             self._preview = None
 
     def _on_result(self, event: dict[str, Any]) -> None:
-        if "check" in event:
+        if self._checking:
+            self._checking = False
             if event["check"]["ok"]:
                 self._checked.add(self._python)
                 self._guarded(self._send)
@@ -379,7 +382,7 @@ class Runner:
     def _end(self, outputs: Outputs | None = None, error: Exception | None = None) -> None:
         task = self.task
         self._drop_preview()
-        task.error, task.done = error, True
+        task.error, task.done, self._checking = error, True, False
         if task is self.run:
             task.outputs = outputs
         self._request = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import slicer
 
-from .text import _
+from ..mrml.text import _
 
 CATEGORY = "Disentangle"
 _PUBLIC = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
@@ -21,11 +21,11 @@ PHANTOMS = {
 """Name of a source -> what it is, its sequences, its lesions."""
 
 
-def register(icons: Path) -> None:
+def register(icon: Path) -> None:
     """Offer the samples; called when the application has started.
 
     Args:
-        icons: folder with the thumbnails.
+        icon: picture that stands for them.
     """
     import SampleData
 
@@ -39,7 +39,7 @@ def register(icons: Path) -> None:
             uris="",
             fileNames="",
             nodeNames=name,
-            thumbnailFileName=str(icons / "DisentangleSeg.png"),
+            thumbnailFileName=str(icon),
             customDownloader=load_phantom_sample,
         )
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
@@ -49,7 +49,7 @@ def register(icons: Path) -> None:
         fileNames="RegLib_C01_1.nrrd",
         nodeNames="MRBrainTumor1 T1",
         checksums=f"SHA256:{_TUMOUR}",
-        thumbnailFileName=str(icons / "DisentangleSeg.png"),
+        thumbnailFileName=str(icon),
     )
 
 

@@ -10,13 +10,14 @@ import slicer
 
 from ..bundles import Bundle, find_bundle
 from ..errors import InputError
+from ..mrml.factor_mask import release, restrict, shared_editor_node
 from ..mrml.results import Outputs, fill_segmentation, run_of
 from ..mrml.segments import checksums, edited, kept, labels_of, mask_of, replace_labels, tag_checksums, tags_of
 from ..mrml.tables import statistics_table, structures_of
+from ..mrml.text import _
 from ..mrml.volumes import RAS_LPS, ijk_to_ras, placement_of
 from ..study import Image
 from .tasks import Job
-from .text import _
 
 if TYPE_CHECKING:
     from ..inference import Result
@@ -52,8 +53,8 @@ class SegmentTools:
 
         Example::
 
-            scores = logic.compareSegmentations(segmentation, slicer.util.getNode("by hand"))
-            print(scores["whole tumour"]["dice"])
+            scores = logic.compareSegmentations(segmentation, by_hand)
+            print(scores["white matter"]["dice"])
 
         Returns:
             {structure: {"dice", "hd95_mm", "asd_mm"}} (with ``wait=False`` the job).
@@ -87,7 +88,7 @@ class SegmentTools:
         Returns:
             {sequence: segmentation node} (with ``wait=False`` the job, whose ``answer["nodes"]`` they are).
         """
-        outputs = run or self._last_outputs()
+        outputs = run or self.lastOutputs()
         names = list(sequences or outputs.inputs)
         session = self.session()
         bundle = find_bundle(self.runner.run.wanted.bundle)
@@ -138,6 +139,37 @@ class SegmentTools:
                     result.report["checksums"][value] = "edited"
 
         return change
+
+    def editInside(self, segmentation, sequence, channels) -> int:
+        """Let the Segment Editor change only voxels whose strongest anatomy channel is one of these.
+
+        Example::
+
+            logic.editInside(segmentation, "T1", [1, 2])
+
+        Args:
+            sequence: whose anatomy counts; channels: numbers from 1.
+
+        Returns:
+            how many voxels that are.
+
+        Raises:
+            InputError: the run kept no anatomy of that sequence.
+        """
+        run = self.lastOutputs()
+        if sequence not in run.argmax:
+            raise InputError(_("There are no factors of {name}; tick 'Anatomy factors'.").format(name=sequence))
+        return restrict(shared_editor_node(slicer.mrmlScene), segmentation, run.argmax[sequence], channels)
+
+    @staticmethod
+    def editEverywhere(segmentation) -> None:
+        """Let the Segment Editor draw everywhere again.
+
+        Example::
+
+            logic.editEverywhere(segmentation)
+        """
+        release(shared_editor_node(slicer.mrmlScene), segmentation)
 
     def learn(self, segmentation, wait=True, onDone=None):
         """Teach the model's segmentation head what was corrected in the run's segmentation; some seconds.
@@ -222,12 +254,6 @@ class SegmentTools:
         request = {"request": "save", "session": self.session(), "name": str(name)}
         done = self.work(Job(request=request, title=_("Storing the model"), reads=False), wait, onDone)
         return done["bundle"] if wait else done
-
-    def _last_outputs(self) -> Outputs:
-        run = self.runner.run
-        if run is None or run.outputs is None:
-            raise InputError(_("There are no results yet; press Apply first."))
-        return run.outputs
 
     @staticmethod
     def _grid_of(segmentation) -> slicer.vtkMRMLScalarVolumeNode:

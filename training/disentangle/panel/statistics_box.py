@@ -10,8 +10,8 @@ import slicer
 from ..errors import Cancelled, InputError
 from ..mrml.results import Outputs
 from ..mrml.tables import statistics_table, structures_of, text_of
+from ..mrml.text import _
 from . import parts
-from .text import _
 
 
 class StatisticsBox:

@@ -9,11 +9,11 @@ from typing import Any
 import qt
 import slicer
 
-from ..mrml.studies import assign_nodes, guess_node, objection
+from ..mrml.studies import assign_nodes, guess_node, objection, other_times
+from ..mrml.text import _
 from ..sequences import SEQUENCES, SURE
 from .model_facts import cost_of_missing
 from .parameters import input_parameter
-from .text import _
 
 SURE_MARK, UNSURE_MARK, NO_MARK, WRONG_MARK = "●", "◐", "○", "✕"
 """In front of each assignment: it looks so, perhaps, nothing given, it looks like something else."""
@@ -99,6 +99,7 @@ class StudyBox:
         self.rows: dict[str, StudyRow] = {}
         self.card: Mapping[str, Any] = {}
         self._swapping = False
+        self._hint: str | None = None
         button.connect("clicked(bool)", lambda _checked=False: self.assign())
 
     @contextmanager
@@ -133,6 +134,7 @@ class StudyBox:
         row.before = node
         if self._swapping:
             return
+        self._hint = node.GetID() if node is not None else self._hint
         twin = next((r for r in self.rows.values() if r is not row and node and r.combo.currentNode() is node), None)
         if twin is not None:
             # Later: at this moment the parameter node has not heard of the first change, and would undo it.
@@ -147,10 +149,11 @@ class StudyBox:
             twin.combo.setCurrentNode(before)
 
     def show_missing(self) -> None:
-        """Say what is missing and what that costs."""
+        """Say what is missing and what that costs, and what looks like an oversight."""
         given = self.nodes()
         missing = [name for name in self.rows if name not in given]
-        self.missing.text = "\n".join(cost_of_missing(self.card, missing)) if given else ""
+        lines = [*cost_of_missing(self.card, missing), other_times(given)] if given else []
+        self.missing.text = "\n".join(line for line in lines if line)
         self.missing.visible = bool(self.missing.text)
 
     def widgets(self) -> dict[str, slicer.qMRMLNodeComboBox]:
@@ -162,14 +165,20 @@ class StudyBox:
         chosen = {sequence: row.combo.currentNode() for sequence, row in self.rows.items()}
         return {sequence: node for sequence, node in chosen.items() if node is not None}
 
-    def assign(self, only_empty: bool = False) -> None:
+    def assign(self, only_empty: bool = False, among: Iterable[str] | None = None) -> None:
         """Choose the volumes of the scene that look most like the sequences.
+
+        Where the user has chosen a volume, the others are looked for in the study that it belongs to.
 
         Args:
             only_empty: keep what is chosen already, and take no volume twice.
+            among: IDs of the volumes that may be chosen; None takes all.
         """
-        taken = {node.GetID() for node in self.nodes().values()} if only_empty else set()
-        proposals = assign_nodes(slicer.mrmlScene, self.rows)
+        chosen = list(self.nodes().values())
+        hint = slicer.mrmlScene.GetNodeByID(self._hint) if self._hint else None
+        like = hint if hint in chosen else chosen[0] if only_empty and chosen else None
+        taken = {node.GetID() for node in chosen} if only_empty else set()
+        proposals = assign_nodes(slicer.mrmlScene, self.rows, like=like, among=among)
         self._swapping = True
         for sequence, row in self.rows.items():
             proposal = proposals.get(sequence)

@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from ..mrml.studies import SYNTHETIC
-from .text import _
+from ..mrml.text import _
 
 _SIZE = 16
 _COLOR = (1.0, 0.75, 0.2)
@@ -63,33 +63,39 @@ class SyntheticMarks:
         volumes = [self._scene.GetNodeByID(name) for name in ids if name]
         synthetic = any(v is not None and v.GetAttribute(SYNTHETIC) == "1" for v in volumes)
         actor = self._actors.get(name)
-        if actor is None and synthetic:
-            actor = self._actors[name] = self._make(name)
-        if actor is not None and bool(actor.GetVisibility()) != synthetic:
-            actor.SetVisibility(synthetic)
-            self._view(name).scheduleRender()
-
-    def _make(self, name: str) -> vtk.vtkTextActor | None:
+        if not synthetic and (actor is None or not actor.GetVisibility()):
+            return
         view = self._view(name)
         if view is None:
-            return None
-        actor = vtk.vtkTextActor()
-        actor.SetInput(_("synthetic"))
-        actor.SetVisibility(False)
-        actor.GetTextProperty().SetFontSize(_SIZE)
-        actor.GetTextProperty().SetColor(*_COLOR)
-        actor.GetTextProperty().SetShadow(True)
-        actor.GetTextProperty().SetJustificationToCentered()
-        actor.GetTextProperty().SetVerticalJustificationToTop()
-        actor.GetPositionCoordinate().SetCoordinateSystemToNormalizedViewport()
-        actor.SetPosition(0.5, 0.97)
-        view.renderWindow().GetRenderers().GetFirstRenderer().AddViewProp(actor)
-        return actor
+            return
+        if actor is None:
+            actor = self._actors[name] = _text()
+        renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
+        if not renderer.HasViewProp(actor):  # a new view, or one made anew with another scene
+            renderer.AddViewProp(actor)
+        if bool(actor.GetVisibility()) != synthetic:
+            actor.SetVisibility(synthetic)
+            view.scheduleRender()
 
     @staticmethod
     def _view(name: str) -> Any:
         widget = slicer.app.layoutManager().sliceWidget(name) if slicer.app.layoutManager() is not None else None
         return widget.sliceView() if widget is not None else None
+
+
+def _text() -> vtk.vtkTextActor:
+    """The word, in the middle of the upper edge, not shown yet."""
+    actor = vtk.vtkTextActor()
+    actor.SetInput(_("synthetic"))
+    actor.SetVisibility(False)
+    actor.GetTextProperty().SetFontSize(_SIZE)
+    actor.GetTextProperty().SetColor(*_COLOR)
+    actor.GetTextProperty().SetShadow(True)
+    actor.GetTextProperty().SetJustificationToCentered()
+    actor.GetTextProperty().SetVerticalJustificationToTop()
+    actor.GetPositionCoordinate().SetCoordinateSystemToNormalizedViewport()
+    actor.SetPosition(0.5, 0.97)
+    return actor
 
 
 _marks: SyntheticMarks | None = None

@@ -11,19 +11,20 @@ from slicer.util import VTKObservationMixin
 
 from ..bundles import Bundle
 from ..errors import Cancelled, InputError
-from ..mrml.layouts import GridLayouts
 from ..mrml.results import Outputs, outputs_of
+from ..mrml.text import _
 from .appearance_box import AppearanceBox
+from .arrivals import Arrivals
 from .batch_box import BatchBox
+from .computation_box import ComputationBox
 from .logic import DisentangleLogic
 from .model_box import ModelBox
 from .model_facts import estimate_mb, free_memory_mb, memory_sentence
-from .result_views import MakeCells, ResultViews
+from .result_views import ResultViews
 from .run_box import RunBox
 from .study_box import StudyBox
 from .synthetic_marks import mark_views, unmark_views
-from .tasks import Job, Run, Wanted
-from .text import _
+from .tasks import Run, Wanted
 
 
 class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -49,7 +50,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = self.createLogic()
         self.panelLayout = uiWidget.layout()
-        self.modelBox = ModelBox(self.ui, self.acceptsBundle, self.onModelChanged, self.onModelWork)
+        self.modelBox = ModelBox(self.ui, self.acceptsBundle, self.onModelChanged, self.logic)
         self.studyBox = StudyBox(self.ui.studyRows, self.ui.assignButton, self.onStudyChanged, self.ui.missingLabel)
         self.runBox = RunBox(
             self.logic.controller,
@@ -60,10 +61,10 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.onApply,
             self.onCancel,
         )
-        self.grids = GridLayouts(slicer.mrmlScene, slicer.app.applicationLogic())
-        self.resultViews = ResultViews(self.grids, self.viewButtons(), self.ui.previousLayoutButton)
+        self.grids = self.logic.grids
+        self.resultViews = ResultViews(self.logic, self.viewButtons(), self.ui.previousLayoutButton)
         self.setupOwn()
-        self.appearanceBox = AppearanceBox(self.panelLayout, self.logic, self.grids, self.resultViews.update)
+        self.appearanceBox = AppearanceBox(self.panelLayout, self.logic, self.resultViews.update)
         self.setupEditing()
         self.batchBox = BatchBox(
             self.panelLayout,
@@ -72,11 +73,13 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             lambda: self.wanted(self.modelBox.bundle),
             self.modelBox.agree,
         )
+        self.computationBox = ComputationBox(self.panelLayout, self.logic)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
+        self.arrivals = Arrivals(scene, self.onArrivals)
         mark_views()
         self.initializeParameterNode()
 
@@ -84,11 +87,13 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the module is unloaded or the application closes."""
         self.setParameterNode(None)
         self.removeObservers()
+        self.arrivals.close()
         unmark_views()
         self.logic.close()
 
     def enter(self) -> None:
         """Called each time the user opens the module."""
+        self.computationBox.refresh()
         self.initializeParameterNode()
 
     def exit(self) -> None:
@@ -150,19 +155,14 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.studyBox.assign(only_empty=True)
         self.updateReadiness()
 
-    def onModelWork(self, action: str, path: str, onDone: Any) -> None:
-        """The user wants a model to be added or checked; that takes libraries that only the worker has."""
-        job = Job(request={"request": "model", "action": action, "path": path}, title=f"{action}: {path}", reads=False)
-        try:
-            self.logic.work(job, False, onDone)
-        except InputError as error:
-            slicer.util.errorDisplay(str(error))
-        except Cancelled:
-            pass
-
     def onStudyChanged(self) -> None:
         """The user, an action or a scene that was opened chose other volumes."""
         self.updateReadiness()
+
+    def onArrivals(self, added: set[str]) -> None:
+        """Volumes were loaded or dropped in: rows that are empty take what looks like theirs."""
+        if self._parameterNode is not None:
+            self.studyBox.assign(only_empty=True, among=added)
 
     def onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:
         """Something in the parameter node changed."""
@@ -258,8 +258,8 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Whether a model can do what the module is for."""
         raise NotImplementedError
 
-    def viewButtons(self) -> dict[Any, MakeCells]:
-        """Button -> what its grid of views shows."""
+    def viewButtons(self) -> dict[Any, str]:
+        """Button -> name of the grid that it shows."""
         raise NotImplementedError
 
     def ownProblem(self) -> str:

@@ -1,0 +1,59 @@
+"""Volumes that come into the scene while a panel is open: files dropped in, a DICOM study loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+
+_WAIT_MS = 300
+"""So long after the last one they are told of: a study comes as several volumes, and each is added to the scene before
+it has its name, its attributes and its place in the subject hierarchy."""
+
+
+class Arrivals:
+    """Tells of new volumes, those that come together at once.
+
+    Args:
+        on_arrival: gets the IDs of the volumes that were not there before.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene, on_arrival: Callable[[set[str]], None]) -> None:
+        self._scene = scene
+        self._on_arrival = on_arrival
+        self._known = self._volumes()
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.interval = _WAIT_MS
+        self._timer.connect("timeout()", self._tell)
+        self._tags = [scene.AddObserver(scene.NodeAddedEvent, self._added)]
+        for event in (scene.EndCloseEvent, scene.EndImportEvent):  # what an opened scene holds has been chosen before
+            self._tags.append(scene.AddObserver(event, self._forget))
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._timer.stop()
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._tags = []
+
+    def _added(self, *_args: Any) -> None:
+        if not self._scene.IsImporting() and not self._scene.IsClosing():
+            self._timer.start()
+
+    def _forget(self, *_args: Any) -> None:
+        self._timer.stop()
+        self._known = self._volumes()
+
+    def _tell(self) -> None:
+        now = self._volumes()
+        added, self._known = now - self._known, now
+        if added:
+            self._on_arrival(added)
+
+    def _volumes(self) -> set[str]:
+        nodes = self._scene.GetNodesByClass("vtkMRMLScalarVolumeNode")
+        nodes.UnRegister(None)
+        return {nodes.GetItemAsObject(n).GetID() for n in range(nodes.GetNumberOfItems())}
