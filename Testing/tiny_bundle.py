@@ -54,6 +54,25 @@ def tiny_translation_bundle(folder: Path) -> Bundle:
     return write_bundle(folder, system, _card(folder, PREPROCESSING))
 
 
+def tiny_agnostic_bundle(folder: Path) -> Bundle:
+    """A dalace of T1 and T2, with random weights: it has domain-agnostic images."""
+    torch.manual_seed(7)
+    small = {"width": 0.05, "scales": 1, "layers": 2, "style_dim": 4}
+    system = create("dalace", sequences=("T1", "T2"), classes=CLASSES, healthy=(0, 1, 2, 3), **small)
+    return write_bundle(folder, system, _card(folder, PREPROCESSING))
+
+
+def tiny_pet_bundle(folder: Path) -> Bundle:
+    """A margindis of T1, FLAIR and PET, with random weights; its PET is in SUV."""
+    system = tiny_system(sequences=("T1", "FLAIR", "PET"))
+    return write_bundle(folder, system, _card(folder, {**PREPROCESSING, "suv": [4.0, 2.0]}))
+
+
+def tiny_bundle_of(folder: Path, *sequences: str) -> Bundle:
+    """A margindis of any sequences, with random weights."""
+    return write_bundle(folder, tiny_system(sequences=sequences), _card(folder, PREPROCESSING))
+
+
 def _card(folder: Path, preprocessing: dict[str, Any]) -> dict[str, Any]:
     license = {"name": "Apache-2.0", "permissive": True}
     return {"name": folder.name, "license": license, "preprocessing": preprocessing}

@@ -1,4 +1,5 @@
-"""Both modules with models of other systems: unregistered slices of the heart, and translation between sequences.
+"""Both modules with models of other systems: unregistered slices of the heart, translation between sequences,
+domain-agnostic images, PET without a dose, one sequence and five.
 
 The panels know systems by their cards alone; nothing here is of one system but the expectations.
 """
@@ -21,12 +22,23 @@ HEART = {"size": [64, 48], "spacing": [2.5, 2.5, 10.0], "slices": 5}
 
 @pytest.fixture(scope="session")
 def other_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two models: ``heart`` (dafnet) and ``translation`` (ucd)."""
-    from tiny_bundle import tiny_heart_bundle, tiny_translation_bundle
+    """A folder of models: ``heart`` (dafnet), ``translation`` (ucd), ``agnostic`` (dalace), ``pet``, ``one``, ``five``
+    (margindis)."""
+    from tiny_bundle import (
+        tiny_agnostic_bundle,
+        tiny_bundle_of,
+        tiny_heart_bundle,
+        tiny_pet_bundle,
+        tiny_translation_bundle,
+    )
 
     folder = tmp_path_factory.mktemp("other-models")
     tiny_heart_bundle(folder / "heart", **HEART)
     tiny_translation_bundle(folder / "translation")
+    tiny_agnostic_bundle(folder / "agnostic")
+    tiny_pet_bundle(folder / "pet")
+    tiny_bundle_of(folder / "one", "T1")
+    tiny_bundle_of(folder / "five", "T1", "T1Gd", "T2", "FLAIR", "PD")
     return folder
 
 
@@ -164,3 +176,61 @@ def test_a_model_that_translates_makes_two_missing_sequences(
     click(panel.ui.compareViewButton)
     assert cells(slicer_bench) == [4]
     screenshot("synth-translation-compare")
+
+
+def test_domain_agnostic_images_are_shown_below_the_sequences(
+    panel_of: Any, study: dict[str, Any], click: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    panel = panel_of("DisentangleSeg", "agnostic")
+    assert set(panel.outputs.agnostic) == {"T1", "T2"}
+    assert panel.outputs.agnostic["T1"].GetAttribute("Disentangle.Synthetic") == "1"
+    click(panel.ui.agnosticViewButton)
+    assert cells(slicer_bench) == [2, 2]
+    screenshot("seg-agnostic")
+    click(panel.ui.previousLayoutButton)
+
+
+def test_pet_without_a_dose_comes_in_uptake_values_and_the_colours_of_pet(
+    panel_of: Any, study: dict[str, Any], click: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    import slicer
+
+    panel = panel_of("DisentangleSynth", "pet")
+    assert panel.targets() == ["PET"]
+    made = panel.outputs.synthetic["PET"]
+    display = made.GetDisplayNode()
+    assert display.GetColorNode().GetName() == "PET-Heat"
+    assert display.GetWindowLevelMin() == 0.0
+    assert 1.0 < display.GetWindowLevelMax() < 15.0  # SUV of a model whose PET is 4 +- 2
+    values = slicer.util.arrayFromVolume(made)
+    assert values.min() >= 0.0
+    assert "SUV-like" in made.GetDescription()
+    click(panel.ui.compareViewButton)
+    screenshot("synth-pet")
+    click(panel.ui.previousLayoutButton)
+
+
+def test_a_model_of_one_sequence(panel_of: Any, study: dict[str, Any], click: Any, slicer_bench: Any) -> None:
+    panel = panel_of("DisentangleSeg", "one")
+    assert list(panel.studyBox.rows) == ["T1"]
+    click(panel.ui.factorsViewButton)
+    assert len(cells(slicer_bench)) == 1
+    click(panel.ui.crossViewButton)
+    assert cells(slicer_bench) == [1]
+    click(panel.ui.previousLayoutButton)
+
+
+def test_a_model_of_five_sequences(
+    panel_of: Any, study: dict[str, Any], click: Any, slicer_bench: Any, screenshot: Any, study_folder: Path
+) -> None:
+    import slicer
+
+    slicer.util.loadVolume(str(study_folder / "T2.nii.gz"), {"name": "PD"})
+    panel = panel_of("DisentangleSeg", "five")
+    assert list(panel.studyBox.nodes()) == ["T1", "T1Gd", "T2", "FLAIR", "PD"]
+    click(panel.ui.factorsViewButton)
+    assert cells(slicer_bench) == [len(panel.outputs.channels["T1"]) + 2] * 5
+    click(panel.ui.crossViewButton)
+    assert cells(slicer_bench) == [5] * 5
+    screenshot("seg-five-sequences")
+    click(panel.ui.previousLayoutButton)

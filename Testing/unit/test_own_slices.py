@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,3 +105,15 @@ def test_a_kidney_is_left_or_right_in_the_header_that_slicer_reads():
     assert left.terminology["modifier"]["meaning"] == "Left"
     fields = segment_fields(stack("CT", 5, 8.0), [default_class(0, "background"), left])
     assert "SCT^64033007^Kidney~SCT^7771000^Left~~^^~^^|" in fields["Segment0_Tags"]
+
+
+def test_synthetic_pet_is_in_uptake_values_where_the_model_says_which():
+    study = Study({"T1": stack("T1", 5, 8.0)})
+    prepared = prepare(study, replace(STACKS, suv=(5.0, 2.0)), "T1")
+    ends = np.zeros(prepared.grid.shape, np.float32)
+    ends[0], ends[-1] = -1.0, 1.0
+    assert prepared.units_of("PET") is None
+    assert prepared.denormalize(ends, "PET")[[0, -1], 0, 0].tolist() == [3.0, 7.0]
+    assert prepared.least("PET") == (0.0, 0.0)
+    with pytest.raises(InputError, match="suv is a mean"):
+        replace(STACKS, suv=(5.0, 0.0))

@@ -243,7 +243,7 @@ class ResultBuilder:
             )
             outputs.synthetic[target] = node
             if SEQUENCES[target].modality == "PT":
-                node.GetDisplayNode().SetAndObserveColorNodeID(PET)
+                self._as_pet(node)
             yield
         for target, image in self.result.differences.items():
             name = f"{target} synthetic minus real"
@@ -252,6 +252,14 @@ class ResultBuilder:
             node.GetDisplayNode().SetAndObserveColorNodeID(difference_colors(self.scene).GetID())
             outputs.differences[target] = node
             yield
+
+    @staticmethod
+    def _as_pet(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Nothing taken up is black, and the unit is the one of the model's PET."""
+        display = node.GetDisplayNode()
+        display.SetAndObserveColorNodeID(PET)
+        display.SetWindowLevelMinMax(0.0, display.GetWindowLevelMax())
+        node.SetDescription(f"{node.GetDescription()} In SUV-like units of the model's training data.")
 
     def _segmentation(self, outputs: Outputs) -> Iterator[None]:
         uncertain = self.result.uncertainty

@@ -39,6 +39,9 @@ class PreprocessingConfig:
             ``window`` to -1 and 1) or "none".
         window: intensities mapped to -1 and 1 by "window"; Hounsfield units of CT are mapped so whatever the
             normalization of the other sequences.
+        suv: mean and standard deviation of standardised uptake values; PET, which is measured in the same units
+            everywhere, is normalised with them whatever the normalization of the other sequences, and synthesised PET
+            comes in these units. None normalises it like the others.
         clip: normalised intensities are clipped to this range; None does not clip.
         background: value outside the mask and outside a sequence's field of view.
     """
@@ -53,13 +56,14 @@ class PreprocessingConfig:
     mask: str = "auto"
     normalization: str = "zscore_mask"
     window: tuple[float, float] | None = None
+    suv: tuple[float, float] | None = None
     clip: tuple[float, float] | None = (-5.0, 5.0)
     background: float = 0.0
 
     def __post_init__(self) -> None:
         spacing = self.spacing if isinstance(self.spacing, (tuple, list)) else (self.spacing,) * 3
         object.__setattr__(self, "spacing", tuple(float(v) for v in spacing))
-        for name in ("window", "clip"):
+        for name in ("window", "suv", "clip"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
         for name, allowed in (
@@ -80,6 +84,8 @@ class PreprocessingConfig:
             raise InputError("The preprocessing setting own_slices needs the pose 'reference'.")
         if self.normalization == "window" and (self.window is None or self.window[1] <= self.window[0]):
             raise InputError("The normalization 'window' needs the setting window: (lower, upper) intensity.")
+        if self.suv is not None and (len(self.suv) != 2 or self.suv[1] <= 0):
+            raise InputError("The preprocessing setting suv is a mean and a standard deviation above 0.")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able settings."""

@@ -52,7 +52,9 @@ def measure(
 
 
 def by_window(config: PreprocessingConfig, sequence: str | None) -> tuple[float, float] | None:
-    """Offset and scale where they follow from the settings alone, whatever the image: the window; else None."""
+    """Offset and scale where they follow from the settings alone, whatever the image: window, SUV; else None."""
+    if sequence == "PET" and config.suv:
+        return config.suv
     if config.normalization == "window" or (sequence == "CT" and config.window):
         lower, upper = config.window
         return (lower + upper) / 2, (upper - lower) / 2

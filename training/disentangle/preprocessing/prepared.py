@@ -141,8 +141,9 @@ class PreparedStudy:
     def units_of(self, sequence: str | None) -> str | None:
         """The input in whose intensity units an image of ``sequence`` is given: nobody has measured a synthesised one.
 
-        Itself where it is an input; none (None) where a window gives the units (Hounsfield units of CT); else the
-        reference, or the first input of its modality where the reference has another one; none where there is none.
+        Itself where it is an input; none (None) where the settings give the units (Hounsfield units of CT, SUV of
+        PET); else the reference, or the first input of its modality where the reference has another one; none where
+        there is none.
         """
         if sequence is None or sequence in self.normalization:
             return sequence or self.reference
@@ -157,7 +158,8 @@ class PreparedStudy:
         if units is not None:
             # Input that was z-scored by others has negative values.
             return min(0.0, float(self.study[units].array.min())), 0.0
-        window = self.config.window if normalization.by_window(self.config, sequence) else None
+        absolute = normalization.by_window(self.config, sequence) is not None
+        window = self.config.window if absolute and not (sequence == "PET" and self.config.suv) else None
         return (window[0], window[0]) if window else (0.0, 0.0)
 
     def _normalization_of(self, sequence: str | None) -> tuple[normalization.Level, normalization.Level]:
