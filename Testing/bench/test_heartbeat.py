@@ -99,4 +99,5 @@ def test_slicer_responds_during_a_run(
         Path(target).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     during = {k: v for k, v in report["stages"].items() if k in ("files", "computing", "nodes of the result")}
     assert set(during) >= {"computing"}
-    assert all(v["longest_ms"] < (1000.0 if target else 250.0) for v in during.values()), report["stages"]
+    slow = {k: v["longest_ms"] for k, v in during.items() if v["longest_ms"] > (TARGET_MS if target else 250.0)}
+    assert not slow, json.dumps(report["stages"])

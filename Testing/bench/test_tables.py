@@ -40,13 +40,20 @@ def test_the_bench_can_make_every_class_it_offers_or_says_so(slicer_bench: Any) 
 
 
 NOT_IMITATED = [
+    "ctk.ctkCheckablePushButton",
     "ctk.ctkColorPickerButton",
+    "ctk.ctkDoubleRangeSlider",
+    "ctk.ctkDoubleSlider",
     "ctk.ctkDoubleSpinBox",
     "ctk.ctkExpandableWidget",
     "ctk.ctkRangeWidget",
+    "ctk.ctkWidgetsUtils",
+    "slicer.qMRMLRangeWidget",
+    "slicer.qMRMLScreenShotDialog",
     "slicer.qMRMLSliderWidget",
     "slicer.qMRMLSpinBox",
     "slicer.qMRMLSubjectHierarchyComboBox",
+    "slicer.qMRMLUtils",
     "slicer.qSlicerAbstractModule",
     "slicer.qSlicerAbstractModuleWidget",
     "slicer.qSlicerIOManager",
