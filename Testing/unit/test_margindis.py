@@ -54,6 +54,19 @@ def test_unknown_systems_and_settings_are_refused_in_one_sentence():
         tiny(weights={"colour": 1.0})
 
 
+def test_fidelity_chooses_between_the_readings_and_a_setting_overrules_it():
+    def batch_norms(system: MarginDis) -> int:
+        return sum(isinstance(m, torch.nn.BatchNorm2d) for m in system.anatomy_encoder.modules())
+
+    recommended, paper, reference = tiny(), tiny(fidelity="paper"), tiny(fidelity="reference")
+    assert batch_norms(recommended) == 0 and recommended.weights["imputation"] == 2
+    assert batch_norms(paper) > 0 and paper.weights["imputation"] == 0
+    assert reference.style_encoder.log_variance is not None and paper.style_encoder.log_variance is None
+    assert batch_norms(tiny(fidelity="paper", norm="instance")) == 0
+    with pytest.raises(InputError, match="fidelity"):
+        tiny(fidelity="exact")
+
+
 def test_a_system_is_rebuilt_from_its_configuration():
     system = tiny(weights={"latent": 0.5}, decoder_hidden=(32, 32, 32, 16, 8, 8))
     config = json.loads(json.dumps(system.config))

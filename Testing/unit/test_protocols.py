@@ -270,9 +270,16 @@ def test_a_protocol_file_with_mistakes_is_refused_in_a_sentence(tmp_path):
         load_protocol({**TINY, "protocol": "E000-1", "methods": {"a": {"chnges": {}}}})
     with pytest.raises(InputError, match="no method"):
         load_protocol({**TINY, "protocol": "E000-1", "only": ["b"]})
+    with pytest.raises(InputError, match="no condition"):
+        load_protocol({**TINY, "protocol": "E000-1", "conditions": {"0 %": {}}, "only_conditions": ["100 %"]})
     phantoms = load_config({"data": {"phantoms": {"first_seed": 1, "subjects": 4, "validation": 2}}})
     with pytest.raises(InputError, match="among those trained on"):
         cohort.test_subjects(phantoms, {"phantoms": 2, "first_seed": 3})
+
+
+def test_a_run_may_be_limited_to_some_conditions():
+    settings = load_protocol(CONFIGS / "e001-table1.yaml", ["only_conditions=[0 % LGE, 100 %]"])
+    assert [c.name for c in settings.conditions] == ["100 %", "0 % LGE"]
 
 
 def test_printed_numbers_are_found_by_method_and_column():

@@ -45,6 +45,13 @@ WEIGHTS = {
 }
 """Weights of the loss terms; the first five are the published lambdas. A term of weight 0 is not computed."""
 
+FIDELITY = {
+    "recommended": {"norm": "instance", "variational": False, "imputation": WEIGHTS["imputation"]},
+    "paper": {"norm": "batch", "variational": False, "imputation": 0.0},
+    "reference": {"norm": "batch", "variational": True, "imputation": 0.0},
+}
+"""What the settings that are left out stand for (method-spec 1a and 1g, g6). The imputation term is this project's."""
+
 
 class MarginDis(System):
     """The system of Ouyang et al. in the recommended reading of method-spec, section 1.
@@ -65,9 +72,10 @@ class MarginDis(System):
         conditioning: of the encoders on the sequence: "condconv"; "separate" is the Conv of the paper's comparison,
             encoders of their own for every sequence; "shared" are encoders that are not told the sequence.
         experts: kernels per conditional convolution.
-        norm: of E_A, "instance" or "batch" (published).
+        norm: of E_A, "instance" or "batch". variational: E_M samples around its mean in training. None = as
+            ``fidelity`` says.
+        fidelity: "recommended", "paper" or "reference", see :data:`FIDELITY`.
         hard: one-hot anatomies with straight-through gradient.
-        variational: E_M samples around its mean in training.
         decoder_hidden: channels between anatomy and modulation maps of the decoder, before ``width``: one number, or
             one per block. Tapered to (128, 128, 128, 64, 32, 16), a training step takes half the time.
         style_shift: the style also shifts the features of every decoder block; as published it only enters at the
@@ -105,9 +113,9 @@ class MarginDis(System):
         style_dim: int = 16,
         conditioning: str = "condconv",
         experts: int = 3,
-        norm: str = "instance",
+        norm: str | None = None,
         hard: bool = False,
-        variational: bool = False,
+        variational: bool | None = None,
         decoder_hidden: int | Sequence[int] = 128,
         style_shift: bool = False,
         head: str = "unet",
@@ -124,9 +132,14 @@ class MarginDis(System):
         class_weights: Sequence[float] | None = None,
         learning_rate: float = 2e-4,
         weight_decay: float = 1e-5,
+        fidelity: str = "recommended",
     ) -> None:
         super().__init__()
         self.config = arguments(locals())
+        check_choice("fidelity", fidelity, tuple(FIDELITY))
+        chosen = FIDELITY[fidelity]
+        norm = chosen["norm"] if norm is None else norm
+        self.variational = chosen["variational"] if variational is None else variational
         check_sequences(sequences)
         check_choice("imputation_style", imputation_style, ("own", "default", "mixed"))
         self.capabilities = Capabilities(
@@ -140,11 +153,11 @@ class MarginDis(System):
             style_dim=style_dim,
         )
         self.sequences = tuple(sequences)
-        self.weights = loss_weights(WEIGHTS, weights)
+        self.weights = loss_weights({**WEIGHTS, "imputation": chosen["imputation"]}, weights)
         self.diagnostics = {}
 
         anatomy_encoder = partial(StridedUNetEncoder, slices, anatomy_channels, width=width, norm=norm, hard=hard)
-        style_encoder = partial(StyleEncoder, slices, style_dim, width=width, variational=variational)
+        style_encoder = partial(StyleEncoder, slices, style_dim, width=width, variational=self.variational)
         self.anatomy_encoder = conditioned(anatomy_encoder, conditioning, len(self.sequences), experts)
         self.style_encoder = conditioned(style_encoder, conditioning, len(self.sequences), experts)
         self.decoder = SPADEDecoder(
@@ -238,7 +251,7 @@ class MarginDis(System):
 
         terms = self._reconstruction(batch, available, anatomy, encoded)
         terms.update(self._similarity(batch, available, anatomy, style))
-        if self.weights["kl"] and self.config["variational"]:
+        if self.weights["kl"] and self.variational:
             values = [losses.kl_standard_normal(*encoded[s]) for s in present]
             terms["kl"] = losses.weighted_mean(values, list(available.values()))
 

@@ -20,6 +20,7 @@ _OWN = {
     "methods": {},
     "only": None,
     "conditions": {},
+    "only_conditions": None,
     "seeds": [0],
     "folds": None,
     "test": {},
@@ -136,7 +137,7 @@ def load_protocol(source: str | Path | Mapping[str, Any], overrides: Iterable[st
     Args:
         source: a YAML file or its content.
         overrides: "section.key=value", of the training configuration or of the protocol: ``training.steps=2000``,
-            ``seeds=[0,1,2]``, ``only=[DAFNet]``.
+            ``seeds=[0,1,2]``, ``only=[DAFNet]``, ``only_conditions=[0 %]``.
 
     Raises:
         InputError: a key that does not exist, or a method that refers to one that is not there.
@@ -157,6 +158,8 @@ def load_protocol(source: str | Path | Mapping[str, Any], overrides: Iterable[st
     if own["only"] is not None:
         methods = tuple(m for m in methods if m.label in _with_needs(own["only"], methods))
     conditions = tuple(_condition(n, c or {}) for n, c in own["conditions"].items()) or (Condition(),)
+    if own["only_conditions"] is not None:
+        conditions = _chosen(conditions, own["only_conditions"])
     return ProtocolSettings(
         protocol=own["protocol"],
         title=own["title"] or own["protocol"],
@@ -201,6 +204,15 @@ def _condition(name: str, entry: Mapping[str, Any]) -> Condition:
     targets = entry.get("targets")
     changes = dict(entry.get("changes") or {})
     return Condition(str(name), str(entry.get("label", name)), None if targets is None else tuple(targets), changes)
+
+
+def _chosen(conditions: tuple[Condition, ...], names: Iterable[str]) -> tuple[Condition, ...]:
+    """The conditions of those names, in the order of the file."""
+    names, known = [str(n) for n in names], [c.name for c in conditions]
+    for name in names:
+        if name not in known:
+            raise InputError(f'The protocol has no condition "{name}"; it has {", ".join(known)}.')
+    return tuple(c for c in conditions if c.name in names)
 
 
 def _check(what: str, entry: Any, keys: tuple[str, ...]) -> None:
