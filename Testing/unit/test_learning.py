@@ -190,6 +190,19 @@ def test_an_update_leaves_no_gradient_on_the_parameters_of_another():
     assert learner.system.one.grad is None
 
 
+def test_an_update_may_take_place_in_a_part_of_the_run_only():
+    settings = {**load_config({})["training"], "stages": {"b": [1, 2]}, "ema": None}
+    learner = Learner(Duel(), settings, seed=0)
+    learner.manual_backward = lambda loss: loss.backward()
+    seen = []
+    for n in range(3):
+        learner.training_step(Batch({}, {}, torch.ones(1, 1, 1, 1)), n)
+        seen.append({name.split("/")[0] for name in learner.take_recent()})
+    assert seen == [{"a"}, {"a", "b"}, {"a"}]
+    with pytest.raises(InputError, match="updates are a, b"):
+        Learner(Duel(), {**settings, "stages": {"c": [0, 1]}}, seed=0)
+
+
 def test_loss_terms_can_come_in_late():
     settings = {**load_config({})["training"], "ramps": {"latent": [10, 20]}, "ema": None}
     learner = Learner(Duel(), settings, seed=0)

@@ -12,7 +12,7 @@ from disentangle.systems.base import Batch, System
 
 CLASSES = ("background", "liver", "spleen")
 SETTINGS = {"ema": None, "accumulate": 1, "schedule": "constant", "warmup": 0, "ramps": {}, "steps": 10}
-SETTINGS |= {"max_minutes": None}
+SETTINGS |= {"max_minutes": None, "stages": {}}
 
 
 def unpaired_batch(

@@ -14,8 +14,9 @@ from .munit import Munit
 class Dadr(Munit):
     """MUNIT, and a U-Net on the content-only images of the annotated domains.
 
-    The paper trains the U-Net afterwards. Here it learns along, from content-only images that it does not influence,
-    and sees the final ones while the learning rate falls; ``training.ramps`` of "segmentation" make it start late.
+    The paper trains the U-Net afterwards: ``training.stages: {discriminator: [0, n], generator: [0, n], segmentation:
+    [n, N]}``. Without stages it learns along, from content-only images that it does not influence, and sees the final
+    ones while the learning rate falls; ``training.ramps`` of "segmentation" make it start late.
     (The DADR of the tables of DALACE has DALACE's own losses: ``dalace`` without "pair_adversarial" and with
     ``ce_updates="segmentor"``.)
     """

@@ -21,7 +21,8 @@ class TDGAN(CycleGAN):
 
     Two terms join those of the generators: the cross-entropy of the U-Net's answer to the source images after the
     way there and back, and a conditional discriminator that is to take (translated target, predicted mask) for (real
-    source, mask). Neither changes the U-Net. The paper trains that beforehand; here it learns along, on the source's
+    source, mask). Neither changes the U-Net. The paper trains that beforehand: ``training.stages:
+    {segmentation: [0, n], generator: [n, N], discriminator: [n, N]}``. Without stages it learns along, on the source's
     real images alone, so ``training.ramps`` should bring "task" and "pair_adversarial" in once it has learned.
     """
 

@@ -17,7 +17,8 @@ class Translation(TranslateAndSegment):
     """A U-Net for the target domain that learns from source images translated by MUNIT, with the source's masks, and
     from target images where these are annotated too.
 
-    The U-Net learns along with MUNIT (see :class:`.dadr.Dadr`), from translations in drawn styles.
+    The U-Net learns along with MUNIT or, by ``training.stages``, after it (see :class:`.dadr.Dadr`), from translations
+    in drawn styles.
 
     Args:
         sequences: canonical names, in training order.

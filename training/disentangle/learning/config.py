@@ -60,6 +60,9 @@ DEFAULTS: dict[str, Any] = {
         # Loss terms that come in late: {term: [first step, step of full weight]}. Regularisers that act before the
         # decoder shows anything only drive the anatomies into one channel.
         "ramps": {},
+        # Updates, by the names of the system's training steps, that take place in a part of the run only: {update:
+        # [first step, step that it ends before]}. What a paper trains one after the other.
+        "stages": {},
         # Decay of the exponential moving average of the weights; null = none.
         "ema": 0.998,
         "device": "auto",
@@ -93,7 +96,7 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
-_OPEN = ("system", "preprocessing", "sampling", "data.phantoms.arguments", "training.ramps")
+_OPEN = ("system", "preprocessing", "sampling", "data.phantoms.arguments", "training.ramps", "training.stages")
 """Sections whose keys are checked by whoever takes them."""
 
 

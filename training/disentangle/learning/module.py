@@ -13,6 +13,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..losses import HEALTHY, masked_l1
 from ..metrics.overlap import joint_dice
 from ..systems.base import Batch, Factors, System, TrainingStep
@@ -48,6 +49,9 @@ class Learner(lightning.LightningModule):
         self.stale = 0
         self.recent: dict[str, list[float]] = {}
         self.steps: Sequence[TrainingStep] = system.training_steps()
+        names = [step.name for step in self.steps]
+        if unknown := sorted(set(settings["stages"]) - set(names)):
+            raise InputError(f"training.stages has {', '.join(unknown)}; this system's updates are {', '.join(names)}.")
         self.average = Average(system, settings["ema"]) if settings["ema"] else None
         # Several hundred small tensors: one at a time, updating them takes longer than their convolutions.
         self._optimizers = [torch.optim.Adam(step.parameters, foreach=True, **step.optimizer) for step in self.steps]
@@ -73,6 +77,8 @@ class Learner(lightning.LightningModule):
         rate = self.rate()
         update = (self.iteration + 1) % self.settings["accumulate"] == 0
         for step, optimizer in zip(self.steps, self._optimizers, strict=True):
+            if not self.active(step.name):
+                continue
             with _only(self.system, step.parameters, alone=len(self.steps) == 1):
                 terms = {name: value * self.ramp(name) for name, value in step.loss(batch).items()}
                 total = torch.stack(list(terms.values())).sum()
@@ -110,6 +116,11 @@ class Learner(lightning.LightningModule):
         """Factor of a loss term now: 0 before the first, 1 after the second step of its entry in ``ramps``."""
         first, last = self.settings["ramps"].get(term, (0, 0))
         return min(max((self.iteration - first) / max(last - first, 1), 0.0), 1.0) if last else 1.0
+
+    def active(self, update: str) -> bool:
+        """Whether an update takes place now: always, unless it has an entry in ``stages``."""
+        first, end = self.settings["stages"].get(update, (0, math.inf))
+        return first <= self.iteration < end
 
     def take_recent(self) -> dict[str, float]:
         """Means of what was noted since the last call."""
