@@ -117,21 +117,35 @@ class Bundle:
             LicenseError: the licence has not been agreed to.
             InputError: see :meth:`verify`.
         """
-        if self.needs_agreement:
-            raise licenses.LicenseError(
-                f"The model {self.name} comes under {self.license['name']}, which is not a permissive licence; read it "
-                f"with 'disentangle models show {self.name}' and agree to it (--accept-license) to use the model."
-            )
+        self._check_agreed()
         self._check_weights()
         system = self._build()
         weights.load(system, self.path / WEIGHTS_FILE)
         return system.to(device).eval().requires_grad_(False)
 
+    def check_ready(self) -> None:
+        """Check, without building anything, that the model may run and that its weights are those of its card.
+
+        Raises:
+            LicenseError: the licence has not been agreed to.
+            InputError: the weights are missing, damaged or changed.
+        """
+        self._check_agreed()
+        self._checked_header()
+
+    def _check_agreed(self) -> None:
+        if self.needs_agreement:
+            raise licenses.LicenseError(
+                f"The model {self.name} comes under {self.license['name']}, which is not a permissive licence; read it "
+                f"with 'disentangle models show {self.name}' and agree to it (--accept-license) to use the model."
+            )
+
     def left_out(self, system: System) -> set[str]:
         """Tensors of the bundle's system that are not in its weights: those of discriminators."""
         return set(system.state_dict()) - set(weights.read_header(self.path / WEIGHTS_FILE))
 
-    def _check_weights(self) -> None:
+    def _checked_header(self) -> dict[str, weights.TensorInfo]:
+        """The tensors in the weights, once their checksum is that of the card."""
         path = self.path / WEIGHTS_FILE
         try:
             checksum = weights.sha256_of(path)
@@ -143,6 +157,10 @@ class Bundle:
                 f"The weights of the model {self.name} do not have the checksum in its card: the file is damaged or "
                 "was changed; get the model again."
             )
+        return found
+
+    def _check_weights(self) -> None:
+        found = self._checked_header()
         import torch
 
         from ..networks.judge import training_only

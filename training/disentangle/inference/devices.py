@@ -70,11 +70,17 @@ def memory_of_volumes(shape: tuple[int, int, int], sequences: int, channels: int
     return 4 * voxels * (sequences * (1 + channels) + classes + 2 * images)
 
 
-def slices_at_once(device: torch.device, per_slice: int, wanted: int = MAX_BATCH) -> int:
-    """How many slices fit into the free memory of a GPU, at most ``wanted``; on the CPU, ``wanted``."""
+def slices_at_once(device: str, per_slice: int, wanted: int = MAX_BATCH) -> int:
+    """How many slices fit into the free memory of a GPU, at most ``wanted``; on the CPU, ``wanted``.
+
+    Args:
+        device: as :func:`describe_device` says.
+        per_slice: bytes, see :func:`memory_per_slice`.
+        wanted: slices, at most.
+    """
+    if not device.startswith("cuda"):
+        return wanted
     import torch
 
-    if device.type != "cuda":
-        return wanted
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = torch.cuda.mem_get_info(torch.device(device.partition(" ")[0]))
     return int(max(1, min(wanted, 0.8 * free // max(per_slice, 1))))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import InputError
 from ..progress import Progress
-from ..systems.base import Factors, System
+from ..systems.factors import Factors
+from .backends import Network
 from .framing import Frame
 
 STAGE = "network"
@@ -68,18 +68,19 @@ class Engine:
     """Runs a system over volumes.
 
     Args:
-        system: in evaluation mode, on the device to use.
+        network: what computes.
         batch_size: slices at once; halved as often as memory demands.
         notes: receives a sentence whenever memory ran short, or slices are larger than the system reads.
         background: of normalised images, outside the mask and around slices.
     """
 
-    def __init__(self, system: System, batch_size: int, notes: Callable[[str], None], background: float = 0.0) -> None:
-        self.system = system
+    def __init__(
+        self, network: Network, batch_size: int, notes: Callable[[str], None], background: float = 0.0
+    ) -> None:
+        self.network = network
         self.batch_size = batch_size
         self.notes = notes
         self.background = background
-        self.device = next(system.parameters()).device
 
     def run(
         self,
@@ -107,7 +108,7 @@ class Engine:
         slices = np.flatnonzero(mask.any(axis=(1, 2)))
         if not len(slices):
             raise InputError("No brain was found in the input; check the images or give a brain mask.")
-        abilities = self.system.capabilities
+        abilities = self.network.capabilities
         self._frame = Frame(mask, abilities.size_multiple, abilities.size)
         if self._frame.lost(mask) > 0:
             height, width = self._frame.size
@@ -115,7 +116,7 @@ class Engine:
                 f"The model reads slices of {height} x {width} pixels; what lies farther from the middle, "
                 f"{self._frame.lost(mask):.0%} of each slice, was left out."
             )
-        store = _Store(self.system, self._frame, mask, wanted, tuple(images), self.background)
+        store = _Store(self.network, self._frame, mask, wanted, tuple(images), self.background)
         if first is not None:
             start = int(np.searchsorted(slices, first)) - self.batch_size // 2
             slices = np.roll(slices, -min(max(start, 0), max(len(slices) - self.batch_size, 0)))
@@ -138,19 +139,20 @@ class Engine:
 
     def _shrink(self) -> None:
         """React to memory running out: smaller batches, then the CPU, then a sentence."""
-        if self.device.type == "cuda":
+        device = self.network.device
+        if device.startswith("cuda"):
+            import torch
+
             torch.cuda.empty_cache()
         if self.batch_size > 1:
             self.batch_size //= 2
-            self.notes(f"Memory ran short on {self.device}; went on with {self.batch_size} slices at once.")
-        elif self.device.type != "cpu":
-            self.notes(f"Memory ran out on {self.device}; went on with the CPU.")
-            self.device = torch.device("cpu")
-            self.system.to(self.device)
+            self.notes(f"Memory ran short on {device}; went on with {self.batch_size} slices at once.")
+        elif not device.startswith("cpu"):
+            self.notes(f"Memory ran out on {device}; went on with the CPU.")
+            self.network.place("cpu")
         else:
             raise InputError("There is not enough memory for one slice; close other programs or use a smaller image.")
 
-    @torch.inference_mode()
     def _batch(
         self,
         images: Mapping[str, np.ndarray],
@@ -160,53 +162,41 @@ class Engine:
         store: _Store,
         progress: Progress,
     ) -> None:
-        names = list(images)
+        names, network = list(images), self.network
         steps = 2 * len(names) + 2
         at = f"slices {batch[0] + 1} to {batch[-1] + 1} of {len(mask)}"
-        abilities = self.system.capabilities
-        inside = self._tensor(mask[batch][:, None].astype(np.float32), 0.0)
+        abilities = network.capabilities
+        inside = self._frame.into(mask[batch][:, None].astype(np.float32), 0.0)
         parts = []
         for n, name in enumerate(names):
             progress(STAGE, n / steps, f"{name}, {at}")
-            block = neighbours(images[name], batch, abilities.slices)
-            parts.append(self.system.encode({name: self._tensor(block, self.background)}, inside))
+            block = self._frame.into(neighbours(images[name], batch, abilities.slices), self.background)
+            parts.append(network.encode({name: block}, inside, styles=wanted.factors or wanted.cross))
         factors = Factors.joined(parts)
-        there = self.system.align(factors, names[0]) if wanted.segment or wanted.targets else factors
+        there = network.align(factors, names[0]) if wanted.segment or wanted.targets else factors
         # Everything is computed before anything is stored: a batch that runs out of memory is repeated.
         results = _BatchResults(batch)
         if wanted.segment:
             progress(STAGE, len(names) / steps, f"segmenting {at}")
-            results.probabilities = self.system.segment(self.system.fuse(there)).softmax(dim=1)
+            results.probabilities = network.probabilities(there)
         if wanted.targets:
             progress(STAGE, (len(names) + 1) / steps, f"synthesising {at}")
-            anatomy = self.system.synthesis_anatomy(there)
-            styles = [self._style(target, wanted, len(batch)) for target in wanted.targets]
-            decoded = self.system.decode_styles(anatomy, styles)
+            styles = [wanted.styles.get(target, target) for target in wanted.targets]
+            decoded = network.decode(network.synthesis_anatomy(there), styles)
             results.synthesized = dict(zip(wanted.targets, decoded, strict=True))
         if wanted.factors or wanted.cross:
             for n, source in enumerate(names):
                 progress(STAGE, (len(names) + 2 + n) / steps, f"rebuilding from {source}, {at}")
                 looks = [look for look in names if look in abilities.targets and (look == source or wanted.cross)]
                 if looks:
-                    styles = [factors.modality[look] for look in looks]
-                    decoded = self.system.decode_styles(factors.anatomy[source], styles)
+                    decoded = network.decode(factors.anatomy[source], [factors.modality[look] for look in looks])
                     results.rebuilt.update({(source, look): d for look, d in zip(looks, decoded, strict=True)})
                 if abilities.agnostic:
-                    results.agnostic[source] = self.system.agnostic_image(factors.anatomy[source], source)
+                    results.agnostic[source] = network.agnostic_image(factors.anatomy[source], source)
             results.features = factors.anatomy[names[0]].shape[1]
-            maps = {n: self.system.anatomy_maps(s, inside.shape[-2:]) for n, s in factors.anatomy.items()}
+            maps = {n: network.anatomy_maps(s, inside.shape[-2:]) for n, s in factors.anatomy.items()}
             results.factors = Factors(maps, factors.modality)
         store.add(results)
-
-    def _style(self, target: str, wanted: Wanted, count: int) -> Tensor | str:
-        if target in wanted.styles:
-            style = np.tile(wanted.styles[target][None].astype(np.float32), (count, 1))
-            return torch.from_numpy(style).to(self.device)
-        return target
-
-    def _tensor(self, slices: np.ndarray, value: float) -> Tensor:
-        """Slices (B, S, J, I) in the frame that the system reads."""
-        return self._frame.into(torch.from_numpy(np.ascontiguousarray(slices)), value).to(self.device)
 
 
 def neighbours(volume: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray:
@@ -218,18 +208,18 @@ def neighbours(volume: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return type(error).__name__ == "OutOfMemoryError" or "out of memory" in text or "can't allocate memory" in text
 
 
 @dataclass
 class _BatchResults:
-    """Tensors of one batch, still on the device and in the system's frame."""
+    """Handles of one batch, still on the device and in the system's frame."""
 
     slices: np.ndarray
-    probabilities: Tensor | None = None
-    synthesized: dict[str, Tensor] = field(default_factory=dict)
-    rebuilt: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-    agnostic: dict[str, Tensor] = field(default_factory=dict)
+    probabilities: Any = None
+    synthesized: dict[str, Any] = field(default_factory=dict)
+    rebuilt: dict[tuple[str, str], Any] = field(default_factory=dict)
+    agnostic: dict[str, Any] = field(default_factory=dict)
     factors: Factors | None = None  # the anatomies as they are shown
     features: int = 0
 
@@ -238,10 +228,10 @@ class _Store:
     """Collects batches into volumes; decoded images are averaged where the blocks of adjacent slices overlap."""
 
     def __init__(
-        self, system: System, frame: Frame, mask: np.ndarray, wanted: Wanted, names: Sequence[str], background: float
+        self, network: Network, frame: Frame, mask: np.ndarray, wanted: Wanted, names: Sequence[str], background: float
     ) -> None:
-        abilities = system.capabilities
-        self.frame, self.background = frame, background
+        abilities = network.capabilities
+        self.network, self.frame, self.background = network, frame, background
         self.mask = mask
         self.slices = abilities.slices
         self.volumes = Volumes()
@@ -281,7 +271,7 @@ class _Store:
             for name, tensor in results.factors.anatomy.items():
                 volumes.anatomy[name][:, slices] = (self._numpy(tensor, 0.0) * inside[:, None]).transpose(1, 0, 2, 3)
             for name, tensor in results.factors.modality.items():
-                volumes.modality[name] += area @ tensor.detach().cpu().double().numpy()
+                volumes.modality[name] += area @ self.network.array(tensor).astype(np.float64)
         for offset in self._offsets():
             for k in self._targets(slices, offset):
                 self.counts[k] += 1.0
@@ -304,12 +294,12 @@ class _Store:
         """Where a neighbour's output belongs; beyond the border the border slice was the input."""
         return np.clip(slices + offset, 0, len(self.mask) - 1).tolist()
 
-    def _add_block(self, volume: np.ndarray, tensor: Tensor, slices: np.ndarray) -> None:
+    def _add_block(self, volume: np.ndarray, tensor: Any, slices: np.ndarray) -> None:
         block = self._numpy(tensor, self.background)
         for channel, offset in enumerate(self._offsets()):
             for b, k in enumerate(self._targets(slices, offset)):
                 volume[k] += block[b, channel]
 
-    def _numpy(self, tensor: Tensor, value: float) -> np.ndarray:
+    def _numpy(self, tensor: Any, value: float) -> np.ndarray:
         """(B, C, J, I) as the input has them; ``value`` where the frame did not reach."""
-        return self.frame.back(tensor.detach().float(), value).cpu().numpy()
+        return self.frame.back(self.network.array(tensor), value)

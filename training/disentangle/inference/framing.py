@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
-from torch.nn.functional import pad
 
 
 class Frame:
@@ -30,21 +28,28 @@ class Frame:
             starts.append(centre - length // 2 if size else -((length - self.shape[n]) // 2))
             lengths.append(length)
         ends = [a + n for a, n in zip(starts, lengths, strict=True)]
-        # As torch pads: left, right, top, bottom; below 0 it cuts.
-        self._pads = tuple(v for n in (1, 0) for v in (-starts[n], ends[n] - self.shape[n]))
+        # Before and after, of rows and of columns; below 0 it cuts.
+        self._pads = tuple((-starts[n], ends[n] - self.shape[n]) for n in (0, 1))
         self.size = tuple(lengths)
 
-    def into(self, slices: Tensor, value: float) -> Tensor:
+    def into(self, slices: np.ndarray, value: float) -> np.ndarray:
         """Slices (..., J, I) as (..., H, W), padded with a value."""
-        return pad(slices, self._pads, value=value) if any(self._pads) else slices
+        return _padded(slices, self._pads, value)
 
-    def back(self, slices: Tensor, value: float) -> Tensor:
+    def back(self, slices: np.ndarray, value: float) -> np.ndarray:
         """Slices (..., H, W) as (..., J, I); what lay outside the frame has the value."""
-        pads = tuple(-p for p in self._pads)
-        return pad(slices, pads, value=value) if any(pads) else slices
+        return _padded(slices, tuple((-before, -after) for before, after in self._pads), value)
 
     def lost(self, mask: np.ndarray) -> float:
         """The fraction of a mask (K, J, I) that lies outside the frame."""
-        left, right, top, bottom = (max(-p, 0) for p in self._pads)
+        (top, bottom), (left, right) = ((max(-before, 0), max(-after, 0)) for before, after in self._pads)
         seen = mask[:, top : self.shape[0] - bottom, left : self.shape[1] - right]
         return 1.0 - float(seen.sum()) / max(float(mask.sum()), 1.0)
+
+
+def _padded(slices: np.ndarray, pads: Sequence[tuple[int, int]], value: float) -> np.ndarray:
+    """Rows and columns added with a value, or cut off where the number is below 0."""
+    cuts = [slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(pads, slices.shape[-2:], strict=True)]
+    slices = slices[(..., *cuts)]
+    widths = [(0, 0)] * (slices.ndim - 2) + [(max(a, 0), max(b, 0)) for a, b in pads]
+    return np.pad(slices, widths, constant_values=value) if any(map(any, widths)) else slices

@@ -57,19 +57,20 @@ class Output:
 
     def segmentation(self, keep: bool) -> tuple[Image, dict[str, Image]]:
         """Probabilities interpolated linearly, then the most probable class; class by class, to spare memory."""
-        best = labels = affine = None
-        kept: dict[str, Image] = {}
-        for info, volume in zip(self.run.bundle.classes, self.volumes.probabilities, strict=True):
-            image = self.prepared.to_input(volume, self.first, "linear", 1.0 if info.value == 0 else 0.0)
-            if best is None:
-                best, labels, affine = image.array.copy(), np.zeros(image.array.shape, np.uint8), image.affine
-            else:
-                higher = image.array > best
-                labels[higher] = info.value
-                best[higher] = image.array[higher]
+        probabilities, kept = self.volumes.probabilities, {}
+        target = self.prepared.study[self.first]
+        best, labels = np.zeros(target.array.shape, np.float32), np.zeros(target.array.shape, np.uint8)
+        for info, volume in zip(self.run.bundle.classes, probabilities, strict=True):
+            # One class of every voxel has at least the mean probability: what stays below it everywhere is never best.
+            if not keep and float(volume.max()) < 1.0 / len(probabilities):
+                continue
+            outside = 1.0 if info.value == 0 else 0.0
+            image = self.prepared.to_input(volume, self.first, "linear", outside, masked=True)
+            np.copyto(labels, info.value, where=image.array > best)
+            np.maximum(best, image.array, out=best)
             if keep:
                 kept[info.name] = image
-        return Image(labels, affine, source="segmentation"), kept
+        return Image(labels, target.affine, source="segmentation"), kept
 
     def _uncertainty(self) -> Image:
         """Entropy of the class probabilities, 0 where one class is certain, 1 where all are as probable."""
@@ -78,7 +79,7 @@ class Output:
         for values in p:  # class by class, to spare memory
             entropy -= values * np.log(np.maximum(values, 1e-12))
         entropy *= self.prepared.mask / np.float32(np.log(max(len(p), 2)))
-        image = self.prepared.to_input(entropy, self.first, "linear", 0.0)
+        image = self.prepared.to_input(entropy, self.first, "linear", 0.0, masked=True)
         return Image(image.array, image.affine, source="uncertainty")
 
     def _synthesized(self, target: str) -> Image:
@@ -87,7 +88,7 @@ class Output:
         values = self.prepared.denormalize(self.volumes.synthesized[target], target)
         lowest, outside = self.prepared.least(target)
         values = np.where(self.prepared.mask, np.maximum(values, lowest), outside).astype(np.float32)
-        image = self.prepared.to_input(values, self.first, "linear", outside)
+        image = self.prepared.to_input(values, self.first, "linear", outside, masked=True)
         return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
 
     def _factors(self, name: str) -> SequenceFactors:
@@ -126,7 +127,7 @@ class Output:
         classes = self.run.bundle.classes
         labels = None if self.volumes.probabilities is None else self.volumes.probabilities.argmax(axis=0)
         colors = np.array([c.color for c in classes] or [(0, 0, 0)], np.uint8)
-        healthy = set(self.run.system.capabilities.healthy) | {0}
+        healthy = set(self.run.network.capabilities.healthy) | {0}
         rebuilt = {n: self.volumes.rebuilt[n, n] for n in self.prepared.images if (n, n) in self.volumes.rebuilt}
         result.overview = overview.study_overview(
             self.prepared.images,

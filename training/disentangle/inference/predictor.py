@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,11 +20,13 @@ from ..sequences import SEQUENCES, canonical
 from ..study import Image, Study, looks_like_ct
 from .devices import check_device_name
 from .images import Output
+from .networks import Networks
+from .plan import check_backend
 from .report import RunReport
 from .result import Result
 
 if TYPE_CHECKING:
-    from ..systems.base import System
+    from .backends import Network
     from .engine import Engine, Volumes, Wanted
     from .session import Session
 
@@ -48,9 +50,11 @@ class Predictor:
         threads: CPU threads of torch for the whole process; None leaves them as they are.
         batch_size: slices at once, at most.
         memory: of what registration and masks found in images before; None takes the one in the user's cache folder.
+        backend: "torch"; "openvino" (the CPU, exact; converts the bundle on first use); "auto" takes the faster one of
+            those that are ready, see :func:`~disentangle.inference.plan.choose_plan`.
 
     Raises:
-        InputError: no such bundle or device name.
+        InputError: no such bundle, device or backend.
     """
 
     def __init__(
@@ -60,14 +64,13 @@ class Predictor:
         threads: int | None = None,
         batch_size: int = 8,
         memory: Memory | None = None,
+        backend: str = "auto",
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else find_bundle(bundle)
-        self.device = check_device_name(device)
-        self.threads = threads
+        self.networks = Networks(self.bundle, check_device_name(device), check_backend(backend), threads)
         self.batch_size = batch_size
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
         self.memory = Memory.of_user() if memory is None else memory
-        self._system: System | None = None
         self._prepared: tuple[str, PreparedStudy] | None = None
         self.last: tuple[Run, Image | None] | None = None
 
@@ -160,12 +163,6 @@ class Predictor:
             self._prepared = key, prepare(study, self.config, reference, progress, self.memory)
         return replace(self._prepared[1], study=study)
 
-    def system(self, device: Any) -> System:
-        """The bundle's system on a device, loaded once."""
-        if self._system is None:
-            self._system = self.bundle.system().fold()
-        return self._system.to(device)
-
 
 def _by_target(what: str, images: Mapping[str, Image] | None, targets: Sequence[str]) -> dict[str, Image]:
     """Images by canonical sequence, each of a sequence that is to be made."""
@@ -187,7 +184,7 @@ class Run:
         self.progress = progress
         self.report = RunReport(self.bundle, study)
         self.prepared: PreparedStudy | None = None
-        self.system: System | None = None
+        self.network: Network | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[Progress]:
@@ -220,27 +217,22 @@ class Run:
         self.study = self.whole.subset(usable)
 
     def load(self) -> None:
-        """Load the system onto the device."""
-        from .devices import choose_device, describe_device
-
+        """Load what computes."""
         with self.timed("load") as progress:
             progress("load", 0.0, f"loading the model {self.bundle.name}")
-            import torch
+            self.network = self.predictor.networks.load(self.report)
+            backend = self.report.backend
+            progress("load", 1.0, f"on {self.report.device}, {backend['name']}: {backend['reason']}")
 
-            if self.predictor.threads:
-                torch.set_num_threads(self.predictor.threads)
-            device, note = choose_device(self.predictor.device)
-            if note:
-                self.report.warn(note)
-            self.system = self.predictor.system(device)
-            self.report.device = describe_device(device)
-            progress("load", 1.0, f"on {self.report.device}")
+    def use_torch(self) -> None:
+        """PyTorch from now on, see :meth:`Networks.use_torch`."""
+        self.network = self.predictor.networks.use_torch(self.report)
 
     def prepare(self) -> PreparedStudy:
         """Register, resample, mask and normalise."""
         with self.timed("prepare") as progress:
             # Slices that are not registered to each other are read, and answered, where those of the first input lie.
-            first = None if self.system.capabilities.needs_registered_input else self.study.available[0]
+            first = None if self.network.capabilities.needs_registered_input else self.study.available[0]
             self.prepared = self.predictor.prepared(self.study, first, progress)
         self.report.prepared = self.prepared
         for warning in self.prepared.warnings:
@@ -265,7 +257,7 @@ class Run:
                     example.images, example.mask, Wanted(segment=False, factors=True), progress
                 )
             found[target] = volumes.modality[target]
-            if np.allclose(found[target], self.system.default_style(target).cpu().numpy(), atol=1e-6):
+            if np.allclose(found[target], self.network.default_style(target), atol=1e-6):
                 raise InputError(
                     f"The model {self.bundle.name} has one style per sequence and cannot take that of an example "
                     f"({image.source or target}); leave the example out, or choose a model with modality factors."
@@ -291,7 +283,7 @@ class Run:
 
         names = self.prepared.sequences
         images = len(wanted.targets) + (len(names) ** 2 if wanted.cross else len(names) if wanted.factors else 0)
-        abilities = self.system.capabilities
+        abilities = self.network.capabilities
         channels = abilities.anatomy_channels if wanted.factors or wanted.cross else 0
         self.report.memory_mb = memory_of_volumes(
             self.prepared.grid.shape, len(names), channels, len(abilities.classes) if wanted.segment else 0, images
@@ -335,9 +327,8 @@ class Run:
         from .devices import memory_per_slice, slices_at_once
         from .engine import Engine
 
-        device = next(self.system.parameters()).device
-        abilities = self.system.capabilities
+        abilities = self.network.capabilities
         _, height, width = self.prepared.grid.shape
         need = memory_per_slice(height, width, sequences, abilities.anatomy_channels, classes)
-        at_once = slices_at_once(device, need, self.predictor.batch_size)
-        return Engine(self.system, at_once, self.report.warn, self.predictor.config.background)
+        at_once = slices_at_once(self.network.device, need, self.predictor.batch_size)
+        return Engine(self.network, at_once, self.report.warn, self.predictor.config.background)

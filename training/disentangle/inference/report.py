@@ -22,6 +22,7 @@ class RunReport:
         timings: stage -> seconds.
         quality: "synthesis" (target -> figures) and "segmentation" (class -> Dice), where there is a reference.
         device: where the networks ran.
+        backend: "name" of what ran them, and the "reason" why that was chosen.
         prepared: the prepared study, once there is one.
         memory_mb: estimate of the result volumes.
         batch_size: slices at once, as they ran.
@@ -35,6 +36,7 @@ class RunReport:
         self.timings: dict[str, float] = {}
         self.quality: dict[str, Any] = {}
         self.device = ""
+        self.backend: dict[str, str] = {}
         self.prepared: PreparedStudy | None = None
         self.memory_mb = 0.0
         self.batch_size = 0
@@ -63,6 +65,7 @@ class RunReport:
             timings_s={stage: round(seconds, 3) for stage, seconds in self.timings.items()},
             bundle={"name": self.bundle.name, "version": self.bundle.version, "checksum": self.bundle.checksum},
             device=self.device,
+            backend=self.backend,
             memory_mb=round(self.memory_mb, 1),
             slices_at_once=self.batch_size,
             preprocessing=self._steps(),

@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..bundles import Bundle, write_bundle
 from ..errors import InputError
 from ..progress import Progress
 from ..study import Image
-from ..systems.base import Factors
-from .corrections import train_head
+from ..systems.factors import Factors
 from .engine import STAGE, Wanted, neighbours
 from .framing import Frame
 from .images import Output
@@ -25,6 +22,9 @@ from .scores import FactorScores, score_factors
 from .slices import nearest_slice
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .backends import Network
     from .predictor import Run
 
 FUSED = "fused"
@@ -41,7 +41,7 @@ class Session:
     """Answers questions about a study that has been run, without preparing it again.
 
     Args:
-        run: a finished run; its prepared study and its system are kept.
+        run: a finished run; its prepared study and its network are kept.
         segmentation: what the run answered, on the grid of the first input; None where it did not segment.
     """
 
@@ -49,14 +49,18 @@ class Session:
         self.run = run
         self.bundle: Bundle = run.bundle
         self.prepared = run.prepared
-        self.system = run.system
         self.segmentation = segmentation
         self.first = run.study.available[0]
-        abilities = self.system.capabilities
+        abilities = self.network.capabilities
         self._frame = Frame(self.prepared.mask, abilities.size_multiple, abilities.size)
         self._background = run.predictor.config.background
         self._factors: OrderedDict[int, Factors] = OrderedDict()
         self._states: list[tuple[dict[str, Tensor], Image | None]] = []
+
+    @property
+    def network(self) -> Network:
+        """What computes; PyTorch as soon as something is learnt."""
+        return self.run.network
 
     # -- single slices ---------------------------------------------------------------------------------------------
 
@@ -66,9 +70,8 @@ class Session:
 
     def styles(self) -> dict[str, np.ndarray]:
         """Modality factors (Z,) that sliders start from: the default style of every target."""
-        return {t: self.system.default_style(t).cpu().numpy() for t in self.bundle.targets}
+        return {t: self.network.default_style(t) for t in self.bundle.targets}
 
-    @torch.no_grad()
     def factors_of(self, k: int) -> Factors:
         """Factors of one working slice, of all sequences, aligned to the first; kept for the next question."""
         if k not in self._factors:
@@ -78,7 +81,6 @@ class Session:
         self._factors.move_to_end(k)
         return self._factors[k]
 
-    @torch.no_grad()
     def draw(self, k: int, anatomy: str, style: Sequence[float], units: Mapping[str, float]) -> np.ndarray:
         """One working slice of an anatomy in an appearance.
 
@@ -99,10 +101,7 @@ class Session:
         self._check(anatomy, style, units)
         volume = np.zeros(self.prepared.grid.shape, np.float32)
         for batch in self._batches(progress, "drawing"):
-            with torch.no_grad():
-                volume[batch] = self._draw(
-                    self._encode(batch, list(self.prepared.images)), batch, anatomy, style, units
-                )
+            volume[batch] = self._draw(self._encode(batch, list(self.prepared.images)), batch, anatomy, style, units)
         return self.prepared.working_image(volume, next(iter(units)))
 
     def _check(self, anatomy: str, style: Sequence[float], units: Mapping[str, float]) -> None:
@@ -111,17 +110,18 @@ class Session:
             raise InputError(f"There is no anatomy {anatomy!r} in this run; there are {', '.join(known)}.")
         if not self.bundle.targets:
             raise InputError(f"The model {self.bundle.name} does not draw images.")
-        if len(style) != self.system.capabilities.style_dim or not np.all(np.isfinite(style)):
-            raise InputError(f"A modality factor of this model has {self.system.capabilities.style_dim} numbers.")
+        dimensions = self.network.capabilities.style_dim
+        if len(style) != dimensions or not np.all(np.isfinite(style)):
+            raise InputError(f"A modality factor of this model has {dimensions} numbers.")
         if not units:
             raise InputError("Say in the intensities of which sequence to draw.")
 
     def _draw(
         self, factors: Factors, slices: np.ndarray, anatomy: str, style: Sequence[float], units: Mapping[str, float]
     ) -> np.ndarray:
-        drawn = self.system.synthesis_anatomy(factors) if anatomy == FUSED else factors.anatomy[anatomy]
-        vector = torch.tensor(np.asarray(style, np.float32), device=drawn.device).expand(len(drawn), -1)
-        block = self._frame.back(self.system.decode(drawn, vector).float(), self._background).cpu().numpy()
+        drawn = self.network.synthesis_anatomy(factors) if anatomy == FUSED else factors.anatomy[anatomy]
+        (decoded,) = self.network.decode(drawn, [np.asarray(style, np.float32)])
+        block = self._frame.back(self.network.array(decoded), self._background)
         centre = block[:, block.shape[1] // 2]
         values = sum(weight * self._intensities(centre, slices, name) for name, weight in units.items())
         return np.where(self.prepared.mask[slices], values, 0.0).astype(np.float32)
@@ -134,20 +134,13 @@ class Session:
 
     def _encode(self, batch: np.ndarray, names: Sequence[str]) -> Factors:
         """Factors of slices, aligned to the first of the sequences."""
-        abilities = self.system.capabilities
-        device = next(self.system.parameters()).device
+        slices = self.network.capabilities.slices
 
-        def tensor(array: np.ndarray, value: float) -> Tensor:
-            return self._frame.into(torch.from_numpy(np.ascontiguousarray(array)), value).to(device)
-
-        inside = tensor(self.prepared.mask[batch][:, None].astype(np.float32), 0.0)
-        parts = [
-            self.system.encode(
-                {n: tensor(neighbours(self.prepared.images[n], batch, abilities.slices), self._background)}, inside
-            )
-            for n in names
-        ]
-        return self.system.align(Factors.joined(parts), names[0])
+        inside = self._frame.into(self.prepared.mask[batch][:, None].astype(np.float32), 0.0)
+        blocks = {
+            n: self._frame.into(neighbours(self.prepared.images[n], batch, slices), self._background) for n in names
+        }
+        return self.network.align(self.network.encode(blocks, inside), names[0])
 
     def _batches(self, progress: Progress, what: str, size: int = 8):
         slices = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
@@ -180,14 +173,13 @@ class Session:
         anatomy: dict[str, list[np.ndarray]] = {name: [] for name in self.prepared.images}
         modality: dict[str, list[np.ndarray]] = {name: [] for name in self.prepared.images}
         kept: list[int] = []
-        with torch.no_grad():
-            for batch in self._batches(progress.part(0.0, 0.8), "comparing factors"):
-                chosen = batch[::2]  # neighbours hardly differ
-                kept += chosen.tolist()
-                factors = self._encode(chosen, list(self.prepared.images))
-                for name, maps in factors.anatomy.items():
-                    anatomy[name].append(maps.float().cpu().numpy())
-                    modality[name].append(factors.modality[name].float().cpu().numpy())
+        for batch in self._batches(progress.part(0.0, 0.8), "comparing factors"):
+            chosen = batch[::2]  # neighbours hardly differ
+            kept += chosen.tolist()
+            factors = self._encode(chosen, list(self.prepared.images))
+            for name, maps in factors.anatomy.items():
+                anatomy[name].append(self.network.array(maps))
+                modality[name].append(self.network.array(factors.modality[name]))
         progress("results", 0.85, "scores of disentanglement")
         return score_factors(
             {n: np.concatenate(v) for n, v in anatomy.items()},
@@ -200,16 +192,19 @@ class Session:
     @property
     def can_learn(self) -> bool:
         """Whether the model has a segmentation head that can be adapted."""
-        return self._head is not None
+        return self.network.learns
 
     @property
     def learnt(self) -> int:
         """How many adaptations are in force."""
         return len(self._states)
 
-    @property
-    def _head(self) -> torch.nn.Module | None:
-        return getattr(self.system, "head", None) or getattr(self.system, "segmentor", None)
+    def _learning_head(self) -> nn.Module | None:
+        """The segmentation head, on PyTorch from now on: compiled programs do not learn."""
+        if self.network.learns and self.network.name != "torch":
+            self.run.use_torch()
+            self._factors.clear()
+        return self.network.head if self.network.learns else None
 
     def adapt(self, corrected: Image, progress: Progress, original: Image | None = None) -> dict[str, Any]:
         """Teach the segmentation head the slices that the user corrected; all else of the model stays.
@@ -228,7 +223,7 @@ class Session:
         Raises:
             InputError: nothing was corrected, or the model has no such head.
         """
-        head, before = self._head, original or self.segmentation
+        head, before = self._learning_head(), original or self.segmentation
         if head is None or before is None:
             raise InputError(f"The model {self.bundle.name} cannot learn from corrections.")
         if corrected.array.shape != before.array.shape:
@@ -265,36 +260,43 @@ class Session:
         return self.prepared.to_grid(Image(array, like.affine), "nearest", self.first)
 
     def _train(
-        self, head: torch.nn.Module, slices: np.ndarray, labels: np.ndarray, spots: np.ndarray, progress: Progress
+        self, head: nn.Module, slices: np.ndarray, labels: np.ndarray, spots: np.ndarray, progress: Progress
     ) -> dict[str, Any]:
+        import torch
+
+        from .corrections import train_head
+
+        system = self.network.system
         inside = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
         others = np.setdiff1d(inside, slices)
         others = others[np.linspace(0, len(others) - 1, min(len(others), _REMINDERS)).round().astype(int)]
         with torch.no_grad():
             fused, target, weight = [], [], []
             for k in (*slices, *others):
-                one = self.system.fuse(self.factors_of(int(k)))
+                one = system.fuse(self.factors_of(int(k)))
                 fused.append(one)
                 if k in slices:
                     target.append(self._framed(labels[k]).long())
                     emphasis = np.where(spots[k], _CORRECTED_WEIGHT, 1.0) * self.prepared.mask[k]
                     weight.append(self._framed(emphasis.astype(np.float32)))
                 else:
-                    target.append(self.system.segment(one).argmax(1))
+                    target.append(system.segment(one).argmax(1))
                     weight.append(self._framed(self.prepared.mask[k].astype(np.float32)))
             x, y, w = (torch.cat(parts).to(fused[0].device) for parts in (fused, target, weight))
             marked = torch.cat([self._framed(spots[k].astype(np.float32)) for k in slices]).to(x.device) > 0
-        return train_head(head, lambda: self.system.segment(x), y, w, marked, progress)
+        return train_head(head, lambda: system.segment(x), y, w, marked, progress)
 
     def _framed(self, array: np.ndarray) -> Tensor:
-        return self._frame.into(torch.from_numpy(np.ascontiguousarray(array))[None], 0)
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(self._frame.into(array[None], 0)))
 
     def undo(self) -> None:
         """Forget the last adaptation."""
         if not self._states:
             raise InputError("There is nothing to undo; the model is as it was installed.")
         state, self.segmentation = self._states.pop()
-        self._head.load_state_dict(state)
+        self.network.head.load_state_dict(state)
 
     def save(self, folder: Any, name: str) -> Bundle:
         """Write the adapted model as a bundle of its own.
@@ -306,7 +308,7 @@ class Session:
             raise InputError("The model is as it was installed; there is nothing to save.")
         system = self.bundle.system()  # the one that runs is folded for inference
         own = getattr(system, "head", None) or system.segmentor
-        own.load_state_dict(self._head.state_dict())
+        own.load_state_dict(self.network.head.state_dict())
         card = {k: v for k, v in self.bundle.card.items() if k not in ("weights", "quality", "quality_note")}
         note = f"The segmentation head of {self.bundle.name} {self.bundle.version}, adapted to corrected slices of one "
         card.update(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 
-def _stack(anatomies: Sequence[Tensor], available: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
+def _stack(anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
     """(n, B, C, H, W) and its availability (n, B, 1, 1, 1)."""
-    stacked = torch.stack(list(anatomies))
+    stacked = anatomies if isinstance(anatomies, Tensor) else torch.stack(list(anatomies))
     if available is None:
         present = torch.ones(stacked.shape[:2], dtype=torch.bool, device=stacked.device)
     else:
@@ -18,11 +18,11 @@ def _stack(anatomies: Sequence[Tensor], available: Sequence[Tensor] | None) -> t
     return stacked, present[:, :, None, None, None]
 
 
-def max_mean_min(anatomies: Sequence[Tensor], available: Sequence[Tensor] | None = None) -> Tensor:
+def max_mean_min(anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None = None) -> Tensor:
     """Channel-wise concatenation of maximum, mean and minimum over the sequences (Ouyang et al., section 3.2).
 
     Args:
-        anatomies: one (B, C, H, W) per sequence, in any order.
+        anatomies: one (B, C, H, W) per sequence, in any order, or all of them as (n, B, C, H, W).
         available: one (B,) bool per sequence; absent samples take no part. None = all present.
 
     Returns:

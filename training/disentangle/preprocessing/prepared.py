@@ -13,7 +13,9 @@ from ..sequences import SEQUENCES
 from ..study import Grid, Image, Study
 from . import normalization
 from .config import PreprocessingConfig
-from .resampling import matrix_of, resample
+from .resampling import crop_to, matrix_of, resample
+
+_WHOLE = (slice(None),) * 3
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,14 @@ class PreparedStudy:
             result *= self.bias[sequence]
         return result
 
-    def to_input(self, array: np.ndarray, sequence: str, interpolation: str = "linear", default: float = 0.0) -> Image:
+    def to_input(
+        self,
+        array: np.ndarray,
+        sequence: str,
+        interpolation: str = "linear",
+        default: float = 0.0,
+        masked: bool = False,
+    ) -> Image:
         """An array on the working grid, in the geometry of one of the inputs.
 
         Args:
@@ -102,6 +111,7 @@ class PreparedStudy:
             sequence: the input whose grid it goes to.
             interpolation: "linear" (smoothed where the input is coarser) or "nearest" (labels).
             default: value outside the working grid.
+            masked: the array has the default everywhere outside the mask; only what the mask reaches is computed.
 
         Raises:
             InputError: the study has no such sequence.
@@ -109,9 +119,19 @@ class PreparedStudy:
         target = self._input(sequence)
         # To the way back: points of the sequence -> points of the reference.
         matrix = np.linalg.inv(matrix_of(self.transforms[sequence]))
-        source = self.working_image(array).to_sitk()
-        values = resample(source, target.grid, matrix, interpolation, default)
-        return Image(values.astype(array.dtype) if interpolation == "nearest" else values, target.affine)
+        source = self.working_image(array)
+        box = crop_to(target.grid, self._mask_grid(), np.linalg.inv(matrix)) if masked else _WHOLE
+        values = np.full(target.array.shape, default, array.dtype if interpolation == "nearest" else np.float32)
+        if box is not None:
+            part = target.cropped(box) if masked else target
+            values[box] = resample(source.to_sitk(), part.grid, matrix, interpolation, default)
+        return Image(values, target.affine)
+
+    def _mask_grid(self) -> Grid:
+        """The part of the working grid that the mask reaches."""
+        spans = [np.flatnonzero(self.mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        box = tuple(slice(int(span[0]), int(span[-1]) + 1) if len(span) else slice(0, 1) for span in spans)
+        return Image(self.mask, self.grid.affine).cropped(box).grid
 
     def to_grid(
         self, image: Image, interpolation: str = "linear", sequence: str | None = None, default: float = 0.0

@@ -28,8 +28,9 @@ from ..networks.heads import SegmentationHead
 from ..networks.per_sequence import conditioned
 from ..networks.sequence_classifier import SequenceClassifier
 from ..networks.style import StyleEncoder, sample_style
-from .base import Batch, Capabilities, Factors, System, TrainingStep
+from .base import Batch, Capabilities, Factors, Program, System, TrainingStep
 from .draws import random_subset
+from .margindis_programs import programs_of
 from .settings import arguments, check_choice, check_sequences, loss_weights
 
 WEIGHTS = {
@@ -173,12 +174,15 @@ class MarginDis(System):
 
     def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
         """See :meth:`System.encode`. Without a mask, every pixel that is not 0 in some sequence counts as inside."""
+        factors = self.anatomies(images, mask)
+        factors.modality = {s: self.style_encoder(x, self.index(s))[0] for s, x in images.items()}
+        return factors
+
+    def anatomies(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
         if mask is None:
             mask = torch.stack([(x != 0).any(1, keepdim=True) for x in images.values()]).any(0)
             mask = mask.to(next(iter(images.values())).dtype)
-        anatomy = {s: self.anatomy_encoder(x, self.index(s), mask) for s, x in images.items()}
-        modality = {s: self.style_encoder(x, self.index(s))[0] for s, x in images.items()}
-        return Factors(anatomy, modality, mask)
+        return Factors({s: self.anatomy_encoder(x, self.index(s), mask) for s, x in images.items()}, {}, mask)
 
     def fuse(self, factors: Factors, available: dict[str, Tensor] | None = None) -> Tensor:
         """See :meth:`System.fuse`; ``available`` (B,) by sequence says which samples have it, None = all."""
@@ -231,6 +235,9 @@ class MarginDis(System):
         """Eval mode with every sequence's kernels mixed once and for all (inference)."""
         fold(self)
         return self
+
+    def programs(self) -> dict[str, Program]:
+        return programs_of(self)
 
     # -- training --------------------------------------------------------------------------------------------------
 

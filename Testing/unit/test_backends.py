@@ -1,0 +1,210 @@
+"""Compiled programs answer as PyTorch does, without importing it, and are chosen where they are there and faster."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from disentangle.bundles import Bundle
+from disentangle.errors import InputError
+from disentangle.inference import Predictor, plan
+from disentangle.inference.backends import store
+from disentangle.inference.plan import check_backend, choose_plan
+from disentangle.phantoms import create_phantom
+from disentangle.study import Image
+from tiny_bundle import tiny_bundle, tiny_translation_bundle
+
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="OpenVINO, which is optional, is not installed"
+)
+TRAINING = Path(__file__).resolve().parents[2] / "training"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def study():
+    return create_phantom("brain", 3, spacing=4.0).study
+
+
+@pytest.fixture(scope="module")
+def converted(bundle) -> store.Converted:
+    from disentangle.inference.backends.convert import convert
+
+    return convert(bundle)
+
+
+WANTED = {"synthesize": ["T2"], "factors": True, "cross_reconstructions": True, "probabilities": True}
+
+
+@pytest.fixture(scope="module")
+def results(bundle, study, converted):
+    """What PyTorch and the compiled programs make of one study: (predictor, result) by backend."""
+    found = {}
+    for backend in ("torch", "openvino"):
+        predictor = Predictor(bundle, device="cpu", backend=backend)
+        found[backend] = predictor, predictor.run(study, **WANTED)
+    return found
+
+
+def relative_difference(found, expected) -> float:
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-6))
+
+
+@needs_openvino
+def test_the_bundle_is_converted_once_and_what_was_measured_is_kept(bundle, converted):
+    from disentangle.inference.backends.convert import TOLERANCE, convert
+
+    assert {"anatomy-T1", "style-FLAIR", "segment", "modulate", "render"} <= set(converted.programs)
+    assert converted.difference <= TOLERANCE
+    assert set(converted.milliseconds) == {"torch", "openvino"}
+    assert store.read(bundle).milliseconds == converted.milliseconds
+    began = (converted.folder / "segment.bin").stat().st_mtime_ns
+    convert(bundle)
+    assert (converted.folder / "segment.bin").stat().st_mtime_ns == began
+
+
+@needs_openvino
+def test_labels_agree_and_every_other_answer_differs_by_less_than_a_thousandth(results):
+    (_, expected), (_, found) = results["torch"], results["openvino"]
+    assert np.mean(found.segmentation.array == expected.segmentation.array) >= 0.999
+    assert found.report["backend"] == {"name": "openvino", "reason": "asked for"}
+    pairs = [(found.probabilities[n].array, expected.probabilities[n].array) for n in expected.probabilities]
+    pairs += [(found.synthesized[n].array, expected.synthesized[n].array) for n in expected.synthesized]
+    pairs += [(found.cross[n].array, expected.cross[n].array) for n in expected.cross]
+    for name, factors in expected.factors.items():
+        own = found.factors[name]
+        pairs.append((own.modality, factors.modality))
+        pairs += [(a.array, b.array) for a, b in zip(own.anatomy, factors.anatomy, strict=True)]
+    assert len(pairs) == 5 + 1 + 16 + 4 * 5
+    assert max(relative_difference(*pair) for pair in pairs) < 1e-3
+
+
+@needs_openvino
+@pytest.mark.parametrize("anatomy", ["T1", "fused"])
+def test_a_session_draws_the_same_slice(results, anatomy):
+    sessions = [results[backend][0].session for backend in ("torch", "openvino")]
+    k = int(np.flatnonzero(sessions[0].prepared.mask.any(axis=(1, 2)))[4])
+    style = sessions[0].styles()["FLAIR"]
+    expected, found = (s.draw(k, anatomy, style, {"FLAIR": 1.0}) for s in sessions)
+    assert relative_difference(found, expected) < 1e-3
+    moved = [s.draw(k, anatomy, style + 0.5, {"FLAIR": 1.0}) for s in sessions]  # with the maps of the first drawing
+    assert relative_difference(moved[1], moved[0]) < 1e-3
+    assert relative_difference(moved[1], found) > 1e-3
+
+
+@needs_openvino
+def test_a_compiled_model_that_is_to_learn_goes_on_in_torch(bundle, study, converted):
+    predictor = Predictor(bundle, device="cpu", backend="openvino")
+    result = predictor.run(study)
+    session = predictor.session
+    assert session.can_learn
+    corrected = result.segmentation.array.copy()
+    corrected[corrected.shape[0] // 2, 20:26, 20:26] = 3
+    from disentangle.progress import Progress
+
+    session.adapt(Image(corrected, result.segmentation.affine), Progress())
+    assert session.network.name == "torch"
+    assert predictor.run(study).report["backend"]["reason"] == "the model was adapted"
+
+
+@needs_openvino
+def test_a_compiled_run_imports_neither_torch_nor_scipy_nor_monai(bundle, converted, tmp_path):
+    study = create_phantom("brain", 4, spacing=6.0).study
+    study.write(tmp_path / "study")
+    code = (
+        "import sys; from disentangle import Predictor, Study\n"
+        f"p = Predictor({str(bundle.path)!r}, device='cpu', backend='auto')\n"
+        f"r = p.run(Study.from_folder({str(tmp_path / 'study')!r}), synthesize=['T1'], factors=True)\n"
+        "p.session.draw(5, 'T1', p.session.styles()['T2'], {'T2': 1.0})\n"
+        "print(r.report['backend']['name'], [m for m in ('torch', 'scipy', 'monai') if m in sys.modules])"
+    )
+    faster = replace(converted, milliseconds={"torch": 2.0, "openvino": 1.0})
+    before = (converted.folder / "network.json").read_text()
+    store.write_card(faster, converted.folder)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=TRAINING, check=False)
+    finally:
+        (converted.folder / "network.json").write_text(before)
+    assert done.stdout.strip() == "openvino []", done.stderr
+
+
+@needs_openvino
+def test_a_damaged_weights_file_is_refused_by_the_compiled_backend_too(converted, bundle, tmp_path):
+    copy = tiny_bundle(tmp_path / "copy")
+    assert copy.checksum == bundle.checksum
+    weights = copy.path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match="do not have the checksum"):
+        Predictor(copy, device="cpu", backend="openvino").run(create_phantom("brain", 3, spacing=6.0).study)
+
+
+@needs_openvino
+def test_a_system_without_programs_runs_as_it_is(tmp_path):
+    from disentangle.inference.backends.convert import convert
+
+    other = tiny_translation_bundle(tmp_path / "ucd")
+    assert convert(other).programs == ()
+    assert choose_plan(other, "cpu").converted is None
+    with pytest.raises(InputError, match="OpenVINO cannot run the model ucd"):
+        choose_plan(other, "cpu", "openvino")
+
+
+@pytest.fixture
+def card(bundle, tmp_path, monkeypatch):
+    """A bundle that counts as converted; the measured milliseconds are what the test says."""
+    monkeypatch.setattr(store, "folder_of", lambda bundle: tmp_path)
+    monkeypatch.setattr(store, "openvino_version", lambda: "2026.4.1")
+    for suffix in (".xml", ".bin"):
+        (tmp_path / f"segment{suffix}").write_text("")
+
+    def write(**milliseconds):
+        abilities = bundle.system().capabilities
+        store.write_card(store.Converted(tmp_path, ("segment",), abilities, {}, milliseconds), tmp_path)
+
+    return write
+
+
+def test_the_faster_backend_is_chosen_and_the_reason_said(bundle, card):
+    card(torch=30.0, openvino=12.0)
+    chosen = choose_plan(bundle, "cpu")
+    assert chosen.converted.programs == ("segment",)
+    assert chosen.reason == "12 ms a slice, PyTorch 30 ms"
+    card(torch=10.0, openvino=12.0)
+    assert choose_plan(bundle, "cpu").converted is None
+
+
+def test_a_gpu_goes_before_compiled_programs(bundle, card, monkeypatch):
+    card(torch=30.0, openvino=12.0)
+    monkeypatch.setattr(plan, "may_have_gpu", lambda: True)
+    assert choose_plan(bundle, "auto").converted is None
+    assert choose_plan(bundle, "cuda:0").converted is None
+    assert choose_plan(bundle, "cpu").converted is not None
+
+
+def test_without_openvino_torch_runs_and_the_report_says_why(bundle, card, monkeypatch, study):
+    card(torch=30.0, openvino=12.0)
+    monkeypatch.setattr(store, "openvino_version", lambda: None)
+    report = Predictor(bundle, device="cpu").run(study).report
+    assert report["backend"] == {"name": "torch", "reason": "OpenVINO is not installed"}
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", json.dumps({"programs": ["none"], "capabilities": {}, "styles": {}})])
+def test_a_damaged_conversion_counts_as_none(bundle, card, tmp_path, damage):
+    card(torch=30.0, openvino=12.0)
+    (tmp_path / "network.json").write_text(damage)
+    assert store.read(bundle) is None
+    assert "not converted yet" in choose_plan(bundle, "cpu").reason
+
+
+def test_an_unknown_backend_is_refused_in_one_sentence():
+    with pytest.raises(InputError, match="There is no backend 'onnx'; use auto, torch, openvino"):
+        check_backend("onnx")

@@ -1,0 +1,161 @@
+"""Converting a bundle: ``python -m disentangle.inference.backends.convert BUNDLE``.
+
+The only place where torch and OpenVINO meet. Every program is compared with the reference on slices of another size
+than it was traced with, and both backends are timed; programs that differ by more than :data:`TOLERANCE` are thrown
+away. As a process of its own it ends when its stdin does, so that it never outlives who started it.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...bundles import Bundle, find_bundle
+from ...errors import InputError
+from ...study import write_atomically
+from ...systems.base import Program, System
+from .compiled import CompiledNetwork
+from .eager import EagerNetwork
+from .store import Converted, folder_of, openvino_version, read, write_card
+
+TOLERANCE = 1e-3
+"""Largest difference of any output, relative to the largest value of that output."""
+_SIZE = (160, 128)
+_TIMED = 5
+
+
+def convert(bundle: Bundle) -> Converted:
+    """Convert a bundle's programs for this machine, or find out that it has none; what is there already is kept.
+
+    Raises:
+        InputError: OpenVINO is not installed, or the bundle cannot be loaded or stored.
+    """
+    known = read(bundle)
+    if known is not None:
+        return known
+    if openvino_version() is None:
+        raise InputError("OpenVINO is not installed; install it with: pip install openvino")
+    system = bundle.system().fold()
+    folder = folder_of(bundle)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    styles = {t: system.default_style(t).cpu().numpy() for t in system.capabilities.targets}
+    programs = system.programs()
+    with write_atomically(folder) as temporary:
+        temporary.mkdir()
+        made = Converted(folder, (), system.capabilities, styles, {}, note=f"{system.name} runs as it is only")
+        if programs:
+            _save_programs(programs, temporary)
+            compiled = CompiledNetwork(temporary, system.capabilities, styles)
+            difference = _difference(EagerNetwork(system), compiled)
+            if difference <= TOLERANCE:
+                milliseconds = _timings(EagerNetwork(system), compiled)
+                made = Converted(folder, tuple(programs), system.capabilities, styles, milliseconds, difference)
+            else:
+                note = f"the compiled programs differ from the reference by {difference:.2g}"
+                made = Converted(folder, (), system.capabilities, styles, {}, difference, note)
+        write_card(made, temporary)
+    return made
+
+
+@torch.no_grad()
+def _save_programs(programs: dict[str, Program], folder: Path) -> None:
+    # Not openvino.convert_model: it reports its use to a server.
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    for name, program in programs.items():
+        example = program.inputs if len(program.inputs) > 1 else program.inputs[0]
+        decoder = TorchScriptPythonDecoder(program.module, example_input=example)  # must outlive the model
+        model = frontend.convert(frontend.load(decoder))
+        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
+
+
+def _inputs(system: System, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Smooth random images and a mask, as normalised slices of a head have them."""
+    generator = np.random.default_rng(0)
+    abilities = system.capabilities
+    y, x = np.mgrid[-1 : 1 : _SIZE[0] * 1j, -1 : 1 : _SIZE[1] * 1j]
+    mask = np.repeat((x**2 + y**2 < 0.8).astype(np.float32)[None, None], count, axis=0)
+    images = {}
+    for name in abilities.sequences:
+        shape = (count, abilities.slices, _SIZE[0] // 8, _SIZE[1] // 8)
+        coarse = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+        fine = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear").numpy()
+        images[name] = (fine + 0.1 * generator.standard_normal(fine.shape, dtype=np.float32)) * mask
+    return images, mask
+
+
+def _difference(reference: EagerNetwork, compiled: CompiledNetwork) -> float:
+    """The largest relative difference of any output."""
+    images, mask = _inputs(reference.system, 2)
+
+    def outputs(network: Any) -> list[np.ndarray]:
+        factors = network.encode(images, mask)
+        found = [*factors.anatomy.values(), *factors.modality.values()]
+        if network.capabilities.classes:
+            found.append(network.probabilities(factors))
+        if network.capabilities.targets:
+            found += network.decode(network.synthesis_anatomy(factors), list(network.capabilities.targets))
+        return [network.array(handle) for handle in found]
+
+    pairs = zip(outputs(reference), outputs(compiled), strict=True)
+    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)) for a, b in pairs)
+
+
+def _timings(reference: EagerNetwork, compiled: CompiledNetwork) -> dict[str, float]:
+    """Median milliseconds per slice of both, taking turns."""
+    images, mask = _inputs(reference.system, 4)
+
+    def run(network: Any) -> Callable[[], Any]:
+        def job() -> Tensor | np.ndarray:
+            factors = network.encode(images, mask, styles=False)
+            if network.capabilities.classes:
+                return network.probabilities(factors)
+            return network.decode(network.synthesis_anatomy(factors), [network.capabilities.targets[0]])
+
+        return job
+
+    jobs, seconds = {n.name: run(n) for n in (reference, compiled)}, {"torch": [], "openvino": []}
+    for turn in range(_TIMED + 1):
+        for name, job in jobs.items():
+            began = time.perf_counter()
+            job()
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: round(1000 * statistics.median(values) / len(mask), 2) for name, values in seconds.items()}
+
+
+def main(arguments: list[str]) -> int:
+    """Convert the bundle named by the first argument."""
+    if not sys.stdin.isatty():
+
+        def end_with_parent() -> None:
+            while sys.stdin.buffer.read(1 << 12):
+                pass
+            os._exit(3)
+
+        if "--with-parent" in arguments:
+            threading.Thread(target=end_with_parent, daemon=True).start()
+    try:
+        made = convert(find_bundle(arguments[0]))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{made.milliseconds or made.note} in {made.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

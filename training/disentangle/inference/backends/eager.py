@@ -1,0 +1,94 @@
+"""PyTorch as it is: the reference that every other backend is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...systems.base import Factors, System
+from ..devices import describe_device
+
+
+class EagerNetwork:
+    """A system behind the interface of :class:`~disentangle.inference.backends.Network`; handles are tensors.
+
+    Args:
+        system: in evaluation mode, on the device to use.
+    """
+
+    name = "torch"
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.capabilities = system.capabilities
+        self.place(next(system.parameters()).device)
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The segmentation head, which can learn from corrections; None where the system has none."""
+        return getattr(self.system, "head", None) or getattr(self.system, "segmentor", None)
+
+    @property
+    def learns(self) -> bool:
+        return self.head is not None
+
+    def place(self, device: torch.device | str) -> None:
+        """Move to a device."""
+        self.torch_device = torch.device(device)
+        self.system.to(self.torch_device)
+        if self.torch_device.type == "cuda":
+            # cuDNN's fastest convolutions read this layout; it changes no number beyond rounding.
+            self.system.to(memory_format=torch.channels_last)
+        self.device = describe_device(self.torch_device)
+
+    @torch.no_grad()
+    def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
+        encode = self.system.encode if styles else self.system.anatomies
+        inside = self._tensor(mask)
+        return Factors.joined(encode({name: self._tensor(image)}, inside) for name, image in images.items())
+
+    @torch.no_grad()
+    def align(self, factors: Factors, reference: str) -> Factors:
+        return self.system.align(factors, reference)
+
+    @torch.no_grad()
+    def probabilities(self, factors: Factors) -> Tensor:
+        return self.system.segment(self.system.fuse(factors)).softmax(dim=1)
+
+    @torch.no_grad()
+    def synthesis_anatomy(self, factors: Factors) -> Tensor:
+        return self.system.synthesis_anatomy(factors)
+
+    @torch.no_grad()
+    def decode(self, anatomy: Tensor, styles: Sequence[Tensor | np.ndarray | str]) -> list[Tensor]:
+        return self.system.decode_styles(anatomy, [self._style(style, len(anatomy)) for style in styles])
+
+    @torch.no_grad()
+    def anatomy_maps(self, anatomy: Tensor, size: Sequence[int]) -> Tensor:
+        return self.system.anatomy_maps(anatomy, size)
+
+    @torch.no_grad()
+    def agnostic_image(self, anatomy: Tensor, sequence: str) -> Tensor:
+        return self.system.agnostic_image(anatomy, sequence)
+
+    def default_style(self, target: str) -> np.ndarray:
+        return self.system.default_style(target).detach().cpu().numpy()
+
+    def array(self, handle: Tensor) -> np.ndarray:
+        return handle.detach().float().cpu().numpy()
+
+    def _style(self, style: Any, count: int) -> Tensor | str:
+        if isinstance(style, np.ndarray):
+            style = self._tensor(style.astype(np.float32))
+            return style if style.ndim == 2 else style.expand(count, -1)
+        return style
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.torch_device)
+        if self.torch_device.type == "cuda" and tensor.ndim == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor

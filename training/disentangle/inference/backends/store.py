@@ -1,0 +1,89 @@
+"""Converted bundles in the user's cache folder, and what was measured when they were converted.
+
+``<cache>/compiled/<start of the weights' SHA-256>-<versions>/`` holds one ``.xml`` and ``.bin`` per program and
+``network.json``: the system's capabilities, its default styles, and the milliseconds per slice of both backends.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import __version__
+from ...bundles import Bundle
+from ...resources import cache_folder
+from ...systems.factors import Capabilities
+
+FORMAT = 1
+"""Raised whenever the programs of a system, or what runs them, change."""
+_CARD = "network.json"
+
+
+def openvino_version() -> str | None:
+    """The installed version of OpenVINO; None where there is none. It is not imported."""
+    try:
+        return importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def folder_of(bundle: Bundle) -> Path:
+    """Where a bundle's programs lie, once they are converted; another version of anything has another folder."""
+    versions = f"{__version__}-{FORMAT}-{openvino_version()}-{platform.machine()}"
+    return cache_folder() / "compiled" / f"{bundle.checksum[:24]}-{versions}"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted bundle.
+
+    Attributes:
+        folder: of the programs; they are there only where ``programs`` is not empty.
+        programs: their names; empty where the system has none to compile, or the compiled ones were not right.
+        capabilities, styles: of the system; styles are the default modality factors by target.
+        milliseconds: backend -> median per slice of all sequences, encoded, fused and segmented, on this machine.
+        difference: largest relative difference of any output from the reference's.
+        note: why there are no programs, one sentence; "" where there are.
+    """
+
+    folder: Path
+    programs: tuple[str, ...]
+    capabilities: Capabilities
+    styles: dict[str, np.ndarray]
+    milliseconds: dict[str, float]
+    difference: float = 0.0
+    note: str = ""
+
+    @property
+    def pays(self) -> bool:
+        """Whether the compiled programs were the faster ones."""
+        return bool(self.programs) and self.milliseconds["openvino"] < self.milliseconds["torch"]
+
+
+def read(bundle: Bundle) -> Converted | None:
+    """What is there for a bundle; None where nothing, or something damaged, is there."""
+    folder = folder_of(bundle)
+    try:
+        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        abilities = {n: tuple(v) if isinstance(v, list) else v for n, v in card.pop("capabilities").items()}
+        styles = {n: np.array(v, np.float32) for n, v in card.pop("styles").items()}
+        programs = tuple(card.pop("programs"))
+        if any(not (folder / f"{name}{suffix}").is_file() for name in programs for suffix in (".xml", ".bin")):
+            return None
+        return Converted(folder, programs, Capabilities(**abilities), styles, **card)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_card(converted: Converted, folder: Path) -> None:
+    """Write ``network.json`` into a folder."""
+    card: dict[str, Any] = asdict(converted)
+    del card["folder"]
+    card["styles"] = {name: style.tolist() for name, style in converted.styles.items()}
+    (folder / _CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
