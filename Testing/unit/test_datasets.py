@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from disentangle.datasets.artefacts import ArtefactAugmentation
 from disentangle.datasets.augmentation import IntensityAugmentation, plane_grid, sample_plane
 from disentangle.datasets.labels import HEALTHY, UNLABELLED, class_value, training_labels
 from disentangle.datasets.phantoms import load_phantoms
@@ -245,3 +246,16 @@ def test_a_part_takes_the_class_of_the_whole_where_it_has_none_of_its_own():
     assert class_value("liver tumour", ("background", "liver")) == 1
     assert class_value("liver tumor", ("background", "liver tumour", "liver")) == 1
     assert class_value("left kidney", ("background", "liver", "kidneys")) == 2
+
+
+def test_artefacts_spoil_a_sequence_inside_its_mask_the_same_way_for_the_same_draw():
+    mask = torch.zeros(3, 32, 32)
+    mask[:, 4:28, 6:26] = 1
+    planes = torch.stack([torch.linspace(-1, 1, 32).expand(3, 32, 32) * mask, torch.zeros(3, 32, 32)])
+    spoil = ArtefactAugmentation(motion=1, ghosting=1, spike=1)
+    one, again = (spoil(planes, mask, np.random.default_rng(5)) for _ in range(2))
+    assert torch.equal(one, again)
+    assert float((one[0] - planes[0]).abs().max()) > 0.05
+    assert not one[0][mask == 0].any()
+    assert not one[1].any(), "a sequence that is not there stays away"
+    assert torch.equal(ArtefactAugmentation(0, 0, 0)(planes, mask, np.random.default_rng(5)), planes)

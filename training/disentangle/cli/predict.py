@@ -128,9 +128,7 @@ def run_factors(options: argparse.Namespace, console: Console) -> None:
     _check_folder(options)
     predictor = make_predictor(options)
     study = read_study(options, console)
-    result = predictor.run(
-        study, segment=False, factors=True, cross_reconstructions=True, progress=console.progress
-    )
+    result = predictor.run(study, segment=False, factors=True, cross_reconstructions=True, progress=console.progress)
     _write_folder(result, options)
     tell(result, console)
     console.say(f"Factors of {', '.join(result.factors)}: {options.output}")
@@ -167,13 +165,23 @@ def tell(result: Result, console: Console) -> None:
         nearest = quality.get("nearest_input")
         if nearest:
             console.say(f"{name}, had {nearest['sequence']} been taken instead: {_scores(nearest)}")
+    if "study" in report["confidence"]:
+        console.say(f"Confidence: {_confidence(report['confidence'])}")
     for name, entry in report["inputs"].items():
+        if "looks_like" in entry:
+            found = entry["looks_like"]
+            console.detail(f"{name}: looks like {found['sequence']} (confidence {found['confidence']:.2f})")
         registration = entry.get("registration") or {}
         if registration.get("error_estimate_mm") is not None:
             how = "not registered, since " + registration["skipped"] if "skipped" in registration else "registered"
             console.detail(f"{name}: {how}; error estimate {registration['error_estimate_mm']:.2f} mm")
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report["timings_s"].items())
     console.detail(f"On {report['device']}: {times}")
+
+
+def _confidence(found: dict[str, Any]) -> str:
+    parts = [f"{name} {found[name]:.2f}" for name in ("input", "segmentation") if name in found]
+    return f"{found['study']:.2f} ({', '.join(parts)})"
 
 
 def _scores(quality: dict[str, Any]) -> str:

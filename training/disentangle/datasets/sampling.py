@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..losses import UNLABELLED
+from .artefacts import ArtefactAugmentation
 from .augmentation import IntensityAugmentation, plane_grid, sample_plane
 from .volumes import Subject
 
@@ -37,6 +38,8 @@ class SamplingConfig:
         flip: probability of a left-right flip.
         rotation, scale, shift: half-ranges: degrees, fraction, pixels.
         intensity: arguments of :class:`IntensityAugmentation`; None leaves intensities alone.
+        artefacts: arguments of :class:`ArtefactAugmentation`; None adds no artefacts. Targets of reconstruction show
+            them too, so they should stay rare.
     """
 
     batch: int = 8
@@ -51,6 +54,7 @@ class SamplingConfig:
     scale: float = 0.1
     shift: float = 4.0
     intensity: Mapping[str, float] | None = None
+    artefacts: Mapping[str, Any] | None = None
 
     def without_augmentation(self, batch: int) -> SamplingConfig:
         """For validation: batches of ``batch`` subjects without augmentation and lesion bias."""
@@ -104,6 +108,7 @@ class SliceSampler:
             np.flatnonzero(np.isin(s.labels, list(lesion_values)).any(axis=(1, 2))) for s in self.subjects
         ]
         self._intensity = None if self.config.intensity is None else IntensityAugmentation(**self.config.intensity)
+        self._artefacts = None if self.config.artefacts is None else ArtefactAugmentation(**self.config.artefacts)
 
     def batch(self, number: int) -> dict[str, Any]:
         """Batch ``number``, as the fields of ``systems.base.Batch``."""
@@ -188,6 +193,8 @@ class SliceSampler:
         mask = inside[config.labelled // 2][None]
         if self._intensity is not None:
             planes = self._intensity(planes, own, random)
+        if self._artefacts is not None:
+            planes = self._artefacts(planes, own, random)
         if not self._full[index]:  # a rim where the turned mask reaches farther than the turned labels
             labels = torch.where((inside > 0) & (labels == 0), UNLABELLED, labels)
         labels = torch.where(inside > 0, labels, 0)

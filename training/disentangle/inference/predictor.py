@@ -18,6 +18,7 @@ from ..preprocessing import Memory, PreparedStudy, PreprocessingConfig, prepare,
 from ..progress import Progress, ProgressCallback
 from ..sequences import SEQUENCES, canonical
 from ..study import Image, Study, looks_like_ct
+from .confidence import confidence, doubts, recognise_study
 from .devices import check_device_name
 from .images import Output
 from .networks import Networks
@@ -234,8 +235,9 @@ class Run:
             # Slices that are not registered to each other are read, and answered, where those of the first input lie.
             first = None if self.network.capabilities.needs_registered_input else self.study.available[0]
             self.prepared = self.predictor.prepared(self.study, first, progress)
+            self.report.recognised = recognise_study(self.prepared)
         self.report.prepared = self.prepared
-        for warning in self.prepared.warnings:
+        for warning in (*self.prepared.warnings, *doubts(self.report.recognised)):
             self.report.warn(warning)
         return self.prepared
 
@@ -312,6 +314,9 @@ class Run:
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
         self.report.features = volumes.features
+        self.report.confidence = confidence(
+            self.report.recognised, volumes.probabilities, self.prepared.mask, abilities.classes
+        )
         self.report.batch_size = engine.batch_size
         return volumes
 

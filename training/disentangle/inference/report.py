@@ -11,6 +11,7 @@ from ..study import Study
 
 if TYPE_CHECKING:
     from ..preprocessing import PreparedStudy
+    from .recognition import Recognition
     from .result import Result
 
 
@@ -27,6 +28,8 @@ class RunReport:
         memory_mb: estimate of the result volumes.
         batch_size: slices at once, as they ran.
         features: channels of an anatomy factor; there may be fewer maps of it, which stand for groups of channels.
+        recognised: what the sequences look like.
+        confidence: see :func:`.confidence.confidence`.
     """
 
     def __init__(self, bundle: Bundle, study: Study) -> None:
@@ -41,6 +44,8 @@ class RunReport:
         self.memory_mb = 0.0
         self.batch_size = 0
         self.features = 0
+        self.recognised: dict[str, Recognition] = {}
+        self.confidence: dict[str, Any] = {}
 
     def warn(self, sentence: str) -> None:
         """Add a warning, unless it was given before."""
@@ -61,6 +66,7 @@ class RunReport:
             report["modality"] = {n: [round(float(v), 6) for v in f.modality] for n, f in result.factors.items()}
         report.update(
             quality=self.quality,
+            confidence=self.confidence,
             warnings=self.warnings,
             timings_s={stage: round(seconds, 3) for stage, seconds in self.timings.items()},
             bundle={"name": self.bundle.name, "version": self.bundle.version, "checksum": self.bundle.checksum},
@@ -82,6 +88,8 @@ class RunReport:
                 "confidence": 1.0 if guess is None else round(guess.confidence, 3),
                 "used": self.prepared is not None and name in self.prepared.images,
             }
+            if name in self.recognised:
+                entry["looks_like"] = self.recognised[name].to_dict()
             registration = self._registration(name)
             if registration is not None:
                 entry["registration"] = registration

@@ -1,0 +1,80 @@
+"""How far a run can be trusted: whether its input looks like what the model knows, and how sure its answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..preprocessing import PreparedStudy
+from .recognition import LEAST_AGREEMENT, Recognition, discriminant, recognise
+
+SURE = 0.9
+"""Probability from which another sequence than the one stated is worth a warning."""
+STRANGE = 1.5
+"""Distance (see :class:`.recognition.Recognition`) from which an image looks like nothing known."""
+
+
+def recognise_study(prepared: PreparedStudy) -> dict[str, Recognition]:
+    """What every sequence of a prepared brain looks like; empty for studies that are no brains on one grid."""
+    if prepared.config.mask != "auto" or prepared.config.own_slices:
+        return {}
+    known = discriminant().sequences
+    spacing = tuple(float(v) for v in prepared.grid.spacing)
+    return {name: recognise(image, prepared.mask, spacing) for name, image in prepared.images.items() if name in known}
+
+
+def doubts(recognised: Mapping[str, Recognition]) -> Iterator[str]:
+    """Warnings, each a sentence: sequences that look like others, turned heads, what is no such brain."""
+    if recognised and max(r.agreement for r in recognised.values()) < LEAST_AGREEMENT:
+        yield (
+            "The study does not look like a brain; check that the images show a whole brain, and whether their headers "
+            "tell how it lies. The results are not to be trusted."
+        )
+        return
+    turned = {r.orientation for r in recognised.values()}
+    if len(turned) == 1 and "upright" not in turned:
+        yield f"The head seems to lie {turned.pop()}; check the orientation in the headers of the images."
+    for name, found in recognised.items():
+        if found.distance > STRANGE:
+            yield f"{name} looks like no brain MR that this model knows; check what it shows."
+        elif found.sequence != name and found.probabilities[found.sequence] >= SURE:
+            share = found.probabilities[found.sequence]
+            yield f"The image given as {name} looks like {found.sequence} ({share:.0%}); check the assignment."
+
+
+def confidence(
+    recognised: Mapping[str, Recognition],
+    probabilities: np.ndarray | None,
+    mask: np.ndarray,
+    classes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Figures from 0 to 1 for the report.
+
+    Args:
+        recognised: of the sequences.
+        probabilities: float (L, K, J, I) of the classes; None without a segmentation.
+        mask: bool (K, J, I).
+        classes: their names, background first.
+
+    Returns:
+        ``input``: the least probability that a sequence is what it was given as, lowered where it looks like nothing
+        known. ``segmentation``: mean over the mask of 1 minus the entropy of the probabilities, 1 where one class is
+        certain everywhere. ``classes``: mean probability of the class where it was chosen. ``study``: the product of
+        the first two. What could not be judged is left out.
+    """
+    result: dict[str, Any] = {}
+    if recognised:
+        result["input"] = min(found.probability_of(name) for name, found in recognised.items())
+    if probabilities is not None and mask.any():
+        p = probabilities[:, mask].astype(np.float32)
+        entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(0) / np.log(max(len(p), 2))
+        result["segmentation"] = float(1 - entropy.mean())
+        chosen, best = p.argmax(0), p.max(0)
+        shares = {name: best[chosen == value] for value, name in enumerate(classes) if value}
+        result["classes"] = {name: round(float(v.mean()), 3) for name, v in shares.items() if len(v)}
+    whole = [result[name] for name in ("input", "segmentation") if name in result]
+    if whole:
+        result["study"] = float(np.prod(whole))
+    return {name: round(v, 3) if isinstance(v, float) else v for name, v in result.items()}
