@@ -68,7 +68,9 @@ def confidence(
     if recognised:
         result["input"] = min(found.probability_of(name) for name, found in recognised.items())
     if probabilities is not None and mask.any():
-        p = probabilities[:, mask].astype(np.float32)
+        # A tenth of a million voxels tell the means as well as all of them, in a tenth of the time.
+        voxels = np.flatnonzero(mask)[:: max(1, int(mask.sum()) // 100_000)]
+        p = probabilities.reshape(len(probabilities), -1)[:, voxels].astype(np.float32)
         entropy = -(p * np.log(np.maximum(p, 1e-12))).sum(0) / np.log(max(len(p), 2))
         result["segmentation"] = float(1 - entropy.mean())
         chosen, best = p.argmax(0), p.max(0)
