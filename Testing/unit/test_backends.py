@@ -208,3 +208,36 @@ def test_a_damaged_conversion_counts_as_none(bundle, card, tmp_path, damage):
 def test_an_unknown_backend_is_refused_in_one_sentence():
     with pytest.raises(InputError, match="There is no backend 'onnx'; use auto, torch, openvino"):
         check_backend("onnx")
+
+
+@needs_openvino
+def test_the_command_line_compiles_a_model_and_says_what_it_measured(bundle, converted, capsys):
+    from disentangle.cli import main
+
+    assert main(["models", "compile", str(bundle.path)]) == 0
+    said = capsys.readouterr().out
+    assert "tiny, per slice of all sequences: torch" in said and str(converted.folder) in said
+
+
+@needs_openvino
+def test_an_idle_worker_converts_the_bundle_in_a_process_of_its_own(tmp_path, monkeypatch):
+    import time
+
+    from disentangle.worker.tuning import SWITCH, Tuner
+
+    monkeypatch.setenv(SWITCH, "1")
+    monkeypatch.setenv("PYTHONPATH", str(TRAINING))
+    monkeypatch.setenv("DISENTANGLE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(plan, "may_have_gpu", lambda: False)
+    predictor = Predictor(tiny_bundle(tmp_path / "tiny"))
+    busy = Tuner()
+    busy.consider(predictor, idle_s=0.2)
+    busy.wait_for_idleness()
+    tuner = Tuner()
+    tuner.consider(predictor, idle_s=0.01)
+    until = time.monotonic() + 120
+    while store.read(predictor.bundle) is None and time.monotonic() < until:
+        time.sleep(0.1)
+    assert store.read(predictor.bundle).programs
+    assert busy._process is None
+    tuner._process.wait(timeout=30)

@@ -1,99 +1,78 @@
-"""Speed and memory: ``python training/benchmarks/speed.py [--bundle NAME] [--spacing MM] [--repeats N]``.
+"""Speed and memory: ``python training/benchmarks/speed.py [--registered FOLDER] [--native FOLDER] [--repeats N]``.
 
-Two tables, also as JSON. The first runs the bundle on one phantom study and shows the seconds of every stage for each
-kind of result. The second times the networks alone on the same slices, side by side in one run with the peer of each
-task: a MONAI U-Net on the stacked sequences, as one would train for segmentation alone, and margindis at its
-published width. Medians over the repeats, after one run that is not counted.
+Everything is measured in one run, the backends and peers taking turns; figures are medians over the repeats, without
+what came before the first one. Each run of a study happens in a process of its own (``--child``), with nothing
+remembered, and is followed there by a second run of the same study. Without folders a digital brain is taken:
+skull-stripped on 240 x 240 x 155 voxels of 1 mm, and as whole heads in four poses with slices of 3 mm.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from monai.networks.nets import BasicUNet
-
-from disentangle import systems
-from disentangle.bundles import find_bundle
-from disentangle.errors import InputError
-from disentangle.inference import Predictor
-from disentangle.phantoms import create_phantom
-from disentangle.study import Study, write_atomically
-from disentangle.systems.base import System
+import numpy as np
 
 HERE = Path(__file__).resolve().parent
-SLICE = (160, 192)
-BATCH = 8
+BACKENDS = ("torch", "openvino")
+STAGES = ("load", "prepare", "network", "results", "total")
 
 
-def stages(predictor: Predictor, study: Study, repeats: int) -> dict[str, dict[str, float]]:
-    """Median seconds by stage for each kind of result."""
-    jobs: dict[str, dict[str, Any]] = {
-        "segmentation": {"segment": True},
-        "synthesis of one": {"segment": False, "synthesize": [predictor.bundle.targets[-1]]},
-        "factors": {"segment": False, "factors": True},
-        "everything": {"segment": True, "factors": True, "cross_reconstructions": True},
-    }
-    result = {}
-    for name, arguments in jobs.items():
+# -- one study in a process of its own ---------------------------------------------------------------------------------
+
+
+def child(folder: str, backend: str, bundle: str) -> dict[str, Any]:
+    """Import, read, run twice, write; seconds and MiB."""
+    began = time.perf_counter()
+    import disentangle
+
+    imported = time.perf_counter()
+    study = disentangle.Study.from_folder(folder)
+    read = time.perf_counter()
+    from disentangle.preprocessing import Memory
+
+    with tempfile.TemporaryDirectory() as scratch:
         runs = []
-        for _ in range(repeats + 1):
-            began = time.perf_counter()
-            timings = dict(predictor.run(study, **arguments).report["timings_s"])
-            timings["total"] = time.perf_counter() - began
-            runs.append(timings)
-        result[name] = {stage: statistics.median(run.get(stage, 0.0) for run in runs[1:]) for stage in runs[0]}
-    return result
-
-
-def networks(bundled: System, repeats: int) -> dict[str, float]:
-    """Median milliseconds per slice of the given system, its published width, and a plain U-Net."""
-    capabilities = bundled.capabilities
-    images = {s: torch.randn(BATCH, capabilities.slices, *SLICE) for s in capabilities.sequences}
-    mask = torch.ones(BATCH, 1, *SLICE)
-    published = systems.create(
-        "margindis", sequences=capabilities.sequences, classes=capabilities.classes, slices=capabilities.slices
-    ).fold()
-    unet = BasicUNet(
-        spatial_dims=2, in_channels=len(images) * capabilities.slices, out_channels=len(capabilities.classes)
-    ).eval()
-    stacked = torch.cat(list(images.values()), dim=1)
-    jobs: dict[str, Callable[[], Any]] = {
-        "bundle: encode, fuse, segment": lambda: bundled.segment(bundled.fuse(bundled.encode(images, mask))),
-        "bundle: encode, decode one target": lambda: _synthesis(bundled, images, mask),
-        "published width: encode, fuse, segment": lambda: published.segment(
-            published.fuse(published.encode(images, mask))
-        ),
-        "published width: encode, decode one target": lambda: _synthesis(published, images, mask),
-        "MONAI BasicUNet: segment": lambda: unet(stacked),
+        for run in ("first", "second", "remembered"):
+            if run != "second":  # the second run of a warm process; the third is what a new process finds on the disk
+                predictor = disentangle.Predictor(
+                    bundle, device="cpu", backend=backend, memory=Memory(Path(scratch) / "findings")
+                )
+            start = time.perf_counter()
+            result = predictor.run(study, segment=True)
+            seconds = dict(result.report["timings_s"])
+            runs.append({**seconds, "total": time.perf_counter() - start})
+            if run == "first":
+                peak = _peak_mib()
+        start = time.perf_counter()
+        result.write(Path(scratch) / "out")
+        written = time.perf_counter() - start
+    prepared = predictor.last[0].prepared
+    return {
+        "import": imported - began,
+        "read": read - imported,
+        "write": written,
+        "first": runs[0],
+        "second": runs[1],
+        "remembered": runs[2],
+        "peak_mib": peak,
+        "grid": list(prepared.grid.shape),
+        "slices": int(prepared.mask.any(axis=(1, 2)).sum()),
+        "backend": result.report["backend"]["name"],
+        "torch_imported": "torch" in sys.modules,
     }
-    result = {}
-    with torch.inference_mode():
-        for name, job in jobs.items():
-            seconds = []
-            for _ in range(repeats + 1):
-                began = time.perf_counter()
-                job()
-                seconds.append(time.perf_counter() - began)
-            result[name] = 1000 * statistics.median(seconds[1:]) / BATCH
-    return result
 
 
-def _synthesis(system: System, images: dict[str, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
-    target = system.capabilities.targets[-1]
-    factors = system.encode({s: x for s, x in images.items() if s != target}, mask)
-    return system.decode(system.synthesis_anatomy(factors), target)
-
-
-def _peak_memory_mib() -> float | None:
+def _peak_mib() -> float | None:
     """Largest resident memory of this process, None on Windows."""
     try:
         import resource
@@ -103,44 +82,247 @@ def _peak_memory_mib() -> float | None:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
+def run_child(folder: Path, backend: str, bundle: str) -> dict[str, Any]:
+    """:func:`child` in a fresh interpreter."""
+    command = [sys.executable, __file__, "--child", str(folder), backend, bundle]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def median_of(values: list[Any]) -> Any:
+    """Medians of equally built results: numbers in dictionaries; everything else as it was at first."""
+    if isinstance(values[0], dict):
+        return {key: median_of([value[key] for value in values]) for key in values[0]}
+    if isinstance(values[0], (int, float)) and not isinstance(values[0], bool):
+        return round(statistics.median(values), 3)
+    return values[0]
+
+
+# -- studies -----------------------------------------------------------------------------------------------------------
+
+
+def write_digital_studies(folder: Path) -> tuple[Path, Path]:
+    """A registered, skull-stripped study of 240 x 240 x 155 voxels, and whole heads that are not registered."""
+    from disentangle.phantoms import create_phantom
+    from disentangle.preprocessing.registration import rotation_about
+    from disentangle.preprocessing.resampling import resample
+    from disentangle.study import Grid, Image, Study
+
+    study = create_phantom("brain", 1, spacing=1.0, lesions="both").study
+    first = study.first
+    centre = first.affine[:3, :3] @ ((np.array(first.grid.size) - 1) / 2) + first.affine[:3, 3]
+    affine = np.eye(4)
+    affine[:3, 3] = centre - (np.array([240, 240, 155]) - 1) / 2
+    grid = Grid((155, 240, 240), affine)
+    brain = resample(study.masks[""].with_array(study.masks[""].array.astype(np.uint8)).to_sitk(), grid) > 0.5
+    stripped, heads = {}, {}
+    for n, (name, image) in enumerate(study.images.items()):
+        values = resample(image.to_sitk(), grid)
+        stripped[name] = Image(np.where(brain, values, 0).astype(np.float32), affine, sequence=name)
+        moved = rotation_about((4.0 * n, -3.0 * n, 5.0 * n), centre, centre + 4.0 * n)
+        thick = Grid((52, 240, 240), affine @ np.diag([1.0, 1.0, 3.0, 1.0]))
+        values = resample(image.to_sitk(), Grid(thick.shape, np.linalg.inv(moved) @ thick.affine))
+        heads[name] = Image(values, thick.affine, sequence=name)
+    Study(stripped, "registered").write(folder / "registered")
+    Study(heads, "native").write(folder / "native")
+    return folder / "registered", folder / "native"
+
+
+# -- the worker --------------------------------------------------------------------------------------------------------
+
+
+def interactive(folder: Path, backend: str, bundle: str) -> dict[str, float]:
+    """Seconds that somebody waits: the first slices of a cold and of a warm worker, a style slider, a cancellation."""
+    from disentangle.study import Study
+    from disentangle.worker.client import WorkerClient
+    from disentangle.worker.codec import write_study
+
+    os.environ["DISENTANGLE_COMPILE"] = "0"
+    study = Study.from_folder(folder)
+    image = study.first
+    middle = image.affine[:3, :3] @ ((np.array(image.grid.size) - 1) / 2) + image.affine[:3, 3]
+    found = {}
+    with WorkerClient() as client:
+        place = client.folder()
+        write_study(study, place / "study")
+        request = {"request": "predict", "bundle": bundle, "study": place / "study", "device": "cpu"}
+        request.update(backend=backend, segment=True, point=[float(v) for v in middle])
+
+        def predict(name: str) -> tuple[float, dict[str, Any]]:
+            began, first = time.perf_counter(), []
+
+            def notice(event: dict[str, Any]) -> None:
+                if event["event"] == "preview":
+                    first.append(time.perf_counter() - began)
+
+            out = {"output": place / name, "preview": place / f"{name}-preview"}
+            final = client.wait(client.submit({**request, **out}), notice, timeout_s=600)
+            return first[0], final
+
+        found["cold start to the first slices"], _ = predict("a")
+        found["warm, same study, first slices"], final = predict("b")
+        session, style = final["session"], next(iter(final["styles"].values()))
+        draw = {"request": "draw", "session": session, "point": request["point"], "anatomy": "fused"}
+        draw.update(units={next(iter(final["styles"])): 1.0}, output=place / "slice.npy")
+        seconds = []
+        for n in range(6):
+            began = time.perf_counter()
+            client.wait(client.submit({**draw, "style": [v + 0.1 * n for v in style]}), timeout_s=60)
+            seconds.append(time.perf_counter() - began)
+        found["style slider, first position"], found["style slider, next"] = seconds[0], statistics.median(seconds[1:])
+        began = time.perf_counter()
+        name = client.submit({**request, "output": place / "c", "factors": True, "cross_reconstructions": True})
+        while not any(e["event"] == "progress" and e["stage"] == "network" for e in client.poll()):
+            time.sleep(0.005)
+        began = time.perf_counter()
+        client.cancel(name)
+        client.wait(name, timeout_s=60)
+        found["cancel"] = time.perf_counter() - began
+    return found
+
+
+# -- networks and peers ------------------------------------------------------------------------------------------------
+
+
+def network_seconds(folder: Path, bundle_name: str, repeats: int) -> dict[str, Any]:
+    """Seconds of the network stage by number of sequences and of slices, and of the peers, all taking turns."""
+    import torch
+    from peers import gflop_per_slice, peak_gflops, peer_jobs
+
+    from disentangle import Predictor, Study
+    from disentangle.inference.engine import Wanted
+    from disentangle.progress import Progress
+
+    study = Study.from_folder(folder)
+    jobs: dict[str, tuple[Any, float, str]] = {}
+    for backend in BACKENDS:
+        predictor = Predictor(bundle_name, device="cpu", backend=backend)
+        predictor.run(study)
+        run = predictor.last[0]
+        prepared, names = run.prepared, list(run.prepared.images)
+        half = prepared.mask.copy()
+        half[: len(half) // 2] = False
+        cases = {f"{n} sequences": (names[:n], prepared.mask) for n in range(1, len(names) + 1)}
+        cases["half of the slices"] = (names, half)
+        for label, (kept, mask) in cases.items():
+
+            def job(run=run, kept=kept, mask=mask) -> None:
+                engine = run.engine(len(kept), len(run.bundle.classes))
+                engine.run({n: run.prepared.images[n] for n in kept}, mask, Wanted(), Progress())
+
+            jobs[f"{backend}, {label}"] = (job, 1.0, "")
+    box = np.argwhere(study.first.array != study.first.array.flat[0])
+    extent = tuple(int(v) for v in box.max(axis=0) - box.min(axis=0) + 1)
+    slices = int(prepared.mask.any(axis=(1, 2)).sum())
+    jobs.update(peer_jobs(extent, slices))
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    peaks = []
+    for turn in range(repeats + 1):
+        peaks.append(peak_gflops())
+        for name, (job, factor, _) in jobs.items():
+            if turn == 0 and name.startswith("nnU-Net"):
+                continue  # its first patch takes as long as any other
+            began = time.perf_counter()
+            job()
+            if turn:
+                seconds[name].append(factor * (time.perf_counter() - began))
+    gflop = gflop_per_slice(predictor.bundle.system().fold(), *prepared.grid.shape[1:])
+    medians = {name: round(statistics.median(values), 3) for name, values in seconds.items()}
+    peak = max(peaks)
+    share = {
+        backend: round(gflop * slices / medians[f"{backend}, {len(names)} sequences"] / peak, 3) for backend in BACKENDS
+    }
+    gpu = _gpu(bundle_name, study, repeats) if torch.cuda.is_available() else "there is no GPU here"
+    return {
+        "seconds": medians,
+        "extrapolated": {name: how for name, (_, _, how) in jobs.items() if how},
+        "gflop_per_slice": round(gflop, 3),
+        "peak_gflops_fp32": round(peak, 1),
+        "share_of_peak": share,
+        "gpu": gpu,
+    }
+
+
+def _gpu(bundle: str, study: Any, repeats: int) -> dict[str, Any]:
+    import torch
+
+    from disentangle import Predictor
+
+    predictor = Predictor(bundle, device="cuda")
+    runs = [predictor.run(study).report["timings_s"] for _ in range(repeats + 2)][1:]
+    big = torch.empty(1 << 28, device="cuda")
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(10):
+        big.clone()
+    torch.cuda.synchronize()
+    bandwidth = 20 * big.numel() * 4 / (time.perf_counter() - began) / 1e9
+    return {"device": torch.cuda.get_device_name(), "copy_gb_per_s": round(bandwidth), "run": median_of(runs)}
+
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def show_runs(title: str, by_backend: dict[str, dict[str, Any]]) -> None:
+    """Print the stages of both runs of a study for each backend."""
+    print(f"\n{title}; seconds\n{'':<28}" + "".join(f"{stage:>10}" for stage in STAGES) + f"{'peak MiB':>10}")
+    for backend, values in by_backend.items():
+        for run in ("first", "second", "remembered"):
+            cells = "".join(f"{values[run].get(stage, 0):10.2f}" for stage in STAGES)
+            peak = f"{values['peak_mib']:10.0f}" if run == "first" and values["peak_mib"] else ""
+            print(f"{backend + ', ' + run:<28}{cells}{peak}")
+        print(f"{'':<28}import {values['import']:.2f}, read {values['read']:.2f}, write {values['write']:.2f}")
+
+
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Seconds by stage and milliseconds per slice, as tables and JSON.")
+    if arguments[:1] == ["--child"]:
+        print(json.dumps(child(*arguments[1:])))
+        return 0
+    parser = argparse.ArgumentParser(description="Seconds and memory of whole runs, networks, peers and the worker.")
     parser.add_argument("--bundle", default="brain-mr", help="name or folder")
-    parser.add_argument("--spacing", type=float, default=1.0, help="voxel size of the phantom in mm")
+    parser.add_argument("--registered", type=Path, help="a study whose sequences lie on one grid")
+    parser.add_argument("--native", type=Path, help="a study as it came from the scanner")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "speed.json")
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+
+    from disentangle.bundles import find_bundle
+    from disentangle.errors import InputError
+    from disentangle.inference.backends.convert import convert
+    from disentangle.study import write_atomically
+
     try:
-        bundle = find_bundle(options.bundle)
+        convert(find_bundle(options.bundle))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    study = create_phantom("brain", 1, spacing=options.spacing, lesions="both").study
-    shape = "x".join(str(n) for n in reversed(study.first.array.shape))
-    print(f"{bundle.name} on a phantom of {shape} voxels, {', '.join(study.available)}; seconds")
-    by_stage = stages(Predictor(bundle, device="cpu"), study, options.repeats)
-    columns = list(next(iter(by_stage.values())))
-    print(f"{'':<20}" + "".join(f"{c:>10}" for c in columns))
-    for name, seconds in by_stage.items():
-        print(f"{name:<20}" + "".join(f"{seconds.get(c, 0):10.2f}" for c in columns))
-
-    by_network = networks(bundle.system().fold(), options.repeats)
-    print(f"\nnetworks alone, slices of {SLICE[0]}x{SLICE[1]}, batches of {BATCH}; milliseconds per slice")
-    for name, milliseconds in by_network.items():
-        print(f"{name:<46}{milliseconds:8.1f}")
-    peak = _peak_memory_mib()
-    print(f"\npeak memory of this process: {'unknown here' if peak is None else f'{peak:.0f} MiB'}")
-    report = {
-        "command": "python training/benchmarks/speed.py " + " ".join(arguments),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "study_voxels": shape,
-        "seconds": by_stage,
-        "milliseconds_per_slice": by_network,
-        "peak_memory_mib": peak,
-    }
+    with tempfile.TemporaryDirectory() as scratch:
+        made = None if options.registered and options.native else write_digital_studies(Path(scratch))
+        folders = {"registered": options.registered or made[0], "native": options.native or made[1]}
+        report: dict[str, Any] = {
+            "command": "python training/benchmarks/speed.py " + " ".join(a.split("/shared/")[-1] for a in arguments),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "load_average_before": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        }
+        for kind, folder in folders.items():
+            runs: dict[str, list[dict[str, Any]]] = {backend: [] for backend in BACKENDS}
+            for _ in range(options.repeats):
+                for backend in BACKENDS:
+                    runs[backend].append(run_child(folder, backend, options.bundle))
+            report[kind] = {backend: median_of(values) for backend, values in runs.items()}
+            show_runs(f"{options.bundle}, {kind} study, segmentation", report[kind])
+        report["interactive"] = {b: interactive(folders["registered"], b, options.bundle) for b in BACKENDS}
+        print("\nworker; seconds")
+        for name in report["interactive"]["torch"]:
+            print(f"{name:<36}" + "".join(f"{b:>10} {report['interactive'][b][name]:6.3f}" for b in BACKENDS))
+        report["networks"] = network_seconds(folders["registered"], options.bundle, options.repeats)
+        print("\nnetworks alone, and peers; seconds per study")
+        for name, seconds in report["networks"]["seconds"].items():
+            print(f"{name:<36}{seconds:8.2f}   {report['networks']['extrapolated'].get(name, '')}")
+        print({key: report["networks"][key] for key in ("gflop_per_slice", "peak_gflops_fp32", "share_of_peak", "gpu")})
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(options.output) as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

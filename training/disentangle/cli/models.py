@@ -14,7 +14,7 @@ from .running import Console
 
 def add_commands(commands: Any) -> None:
     """Add the command of this file to the parser."""
-    parser = commands.add_parser("models", help="list, show, verify, add or remove models")
+    parser = commands.add_parser("models", help="list, show, verify, add, compile or remove models")
     parser.set_defaults(run=run_list, json=False)
     add_loudness(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
@@ -31,6 +31,9 @@ def add_commands(commands: Any) -> None:
     add = actions.add_parser("add", help="install a model from a folder or a zip")
     add.add_argument("source", type=Path, metavar="PATH")
     add.set_defaults(run=run_add)
+    compiling = actions.add_parser("compile", help="make a model fast on this machine's CPU (needs openvino)")
+    compiling.add_argument("name", metavar="NAME")
+    compiling.set_defaults(run=run_compile)
     remove = actions.add_parser("remove", help="delete a model that was added")
     remove.add_argument("name", metavar="NAME")
     remove.set_defaults(run=run_remove)
@@ -106,6 +109,21 @@ def run_add(options: argparse.Namespace, console: Console) -> None:
     console.say(f"Added {bundle.name} {bundle.version} (licence {bundle.license['name']}) to {bundle.path}")
     if bundle.needs_agreement:
         console.note("Its licence is not a permissive one: its first use needs --accept-license.")
+
+
+def run_compile(options: argparse.Namespace, console: Console) -> None:
+    """``disentangle models compile NAME``."""
+    from ..bundles import find_bundle
+    from ..inference.backends.convert import convert
+
+    bundle = find_bundle(options.name)
+    made = convert(bundle)
+    if not made.programs:
+        console.say(f"{bundle.name} runs with PyTorch: {made.note}.")
+        return
+    times = ", ".join(f"{name} {value:.0f} ms" for name, value in made.milliseconds.items())
+    console.say(f"{bundle.name}, per slice of all sequences: {times}; largest difference {made.difference:.1e}")
+    console.say(f"Compiled programs: {made.folder}")
 
 
 def run_remove(options: argparse.Namespace, console: Console) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..inference.devices import check_device_name
+from ..inference.plan import BACKENDS
 from .running import Console
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", metavar="NAME", help="an installed model or a model's folder (default: brain-mr)")
     group.add_argument("--accept-license", action="store_true", help="agree to the model's licence, once and for all")
     add_device(group)
+    group.add_argument(
+        "--backend", choices=BACKENDS, default="auto",
+        help="what runs the networks: torch, openvino (CPU, same results, compiled on first use), or the faster one "
+        "that is ready (default: auto)",
+    )  # fmt: skip
 
 
 def add_device(group: argparse._ActionsContainer) -> None:
@@ -159,4 +165,4 @@ def make_predictor(options: argparse.Namespace) -> Predictor:
     """
     from ..inference import Predictor
 
-    return Predictor(choose_bundle(options), options.device, options.threads)
+    return Predictor(choose_bundle(options), options.device, options.threads, backend=options.backend)

@@ -75,6 +75,12 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto") -> 
     return Plan(made, f"{openvino_ms:.0f} ms a slice, PyTorch {torch_ms:.0f} ms")
 
 
+def worth_converting(bundle: Bundle, device: str = "auto", backend: str = "auto") -> bool:
+    """Whether "auto" would look for compiled programs of a bundle, and nobody has tried to make them here."""
+    on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
+    return backend == "auto" and on_cpu and store.openvino_version() is not None and store.read(bundle) is None
+
+
 def may_have_gpu() -> bool:
     """Whether torch might find a GPU here: asked of the system, since asking torch costs seconds."""
     if sys.platform == "darwin":

@@ -2,7 +2,8 @@
 
 ``python -m disentangle.worker`` speaks **protocol 1**: JSON objects, one per line, UTF-8. Requests arrive on stdin,
 events leave on stdout; nothing else is ever written to stdout (what libraries print goes to stderr). Arrays travel as
-``.npy`` files in folders that both sides see (``codec.py``).
+``.npy`` files in folders that both sides see (``codec.py``): on Linux in shared memory (/dev/shm) where that has room,
+else, and elsewhere, in the folder for temporary files.
 
 Requests (``id`` is any string that the client chooses):
 
@@ -11,7 +12,8 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "predict", "id", ...}``          run a bundle on a study: ``bundle`` (name or folder), ``study`` and
                                                ``output`` (folders of ``codec.py``), and where wanted ``segment``,
                                                ``synthesize``, ``factors``, ``cross_reconstructions``,
-                                               ``probabilities``, ``uncertainty``, ``leave_out_target``, ``device``;
+                                               ``probabilities``, ``uncertainty``, ``leave_out_target``, ``device``,
+                                               ``backend`` ("auto", "torch", "openvino");
                                                ``examples`` (a folder of ``codec.py``: images whose appearance the
                                                targets take); ``point`` (LPS mm: these slices come first) and
                                                ``preview`` (folder for them)

@@ -50,6 +50,15 @@ def worker_environment(python: str, base: Mapping[str, str] | None = None) -> di
     return env
 
 
+def _shared_memory(place: Path = Path("/dev/shm"), room: int = 2 << 30) -> Path | None:
+    """Where arrays are handed over without a disk, if there is such a place with room for a large study."""
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        return None
+    return place if free >= room and os.access(place, os.W_OK) else None
+
+
 class _Process:
     """One run of the worker process, its two output streams read by threads into one queue of events."""
 
@@ -203,7 +212,7 @@ class WorkerClient:
     def folder(self) -> Path:
         """A new empty folder for the data of a request; all of them vanish with :meth:`close` or :meth:`discard`."""
         if self._workspace is None:
-            self._workspace = Path(tempfile.mkdtemp(prefix="disentangle-"))
+            self._workspace = Path(tempfile.mkdtemp(prefix="disentangle-", dir=_shared_memory()))
         return Path(tempfile.mkdtemp(dir=self._workspace))
 
     def discard(self, folder: str | os.PathLike[str]) -> None:
@@ -304,7 +313,7 @@ class WorkerClient:
 
     def _start(self) -> None:
         if self._workspace is None:
-            self._workspace = Path(tempfile.mkdtemp(prefix="disentangle-"))
+            self._workspace = Path(tempfile.mkdtemp(prefix="disentangle-", dir=_shared_memory()))
         try:
             self._process = _Process(self.python, self._env, self._workspace)
         except OSError as error:

@@ -21,6 +21,7 @@ from ..progress import Progress
 from . import PROTOCOL
 from .checks import check_interpreter
 from .live import Live
+from .tuning import Tuner
 
 _SECONDS_BETWEEN_PROGRESS = 0.05
 _WANTED = (
@@ -52,8 +53,9 @@ class Server:
         self._lock = threading.Lock()
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._stop: dict[str, threading.Event] = {}
-        self._predictor: tuple[tuple[str, str, str], Any] | None = None
+        self._predictor: tuple[tuple[str, str, str, str], Any] | None = None
         self._live = Live()
+        self._tuner = Tuner()
 
     def run(self) -> int:
         """Serve until asked to close."""
@@ -63,7 +65,10 @@ class Server:
             request = self._queue.get()
             if request is None:
                 return 0
+            self._tuner.wait_for_idleness()
             self._answer(request)
+            if self._predictor is not None:
+                self._tuner.consider(self._predictor[1])
 
     def _listen(self) -> None:
         closing = False
@@ -137,7 +142,7 @@ class Server:
 
         self._live.forget()
         study = read_study(request["study"])
-        predictor = self.predictor(request["bundle"], request.get("device", "auto"))
+        predictor = self.predictor(request["bundle"], request.get("device", "auto"), request.get("backend", "auto"))
         wanted = {name: request[name] for name in _WANTED if name in request}
         if "preview" in request:
             place = request["preview"]
@@ -168,7 +173,7 @@ class Server:
         progress("load", 0.0, f"reading {Path(request['folder']).name}")
         study = Study.from_folder(request["folder"])
         self._live.forget()
-        predictor = self.predictor(request["bundle"], request.get("device", "auto"))
+        predictor = self.predictor(request["bundle"], request.get("device", "auto"), request.get("backend", "auto"))
         wanted = {name: request[name] for name in _WANTED if name in request}
         result = predictor.run(study, progress=progress, **wanted)
         result.write(folder)
@@ -188,16 +193,16 @@ class Server:
         pairs = {name: (found > 0, truth > 0) for name, (found, truth) in masks["pairs"].items()}
         return {"scores": compare_masks(pairs, masks["spacing"], progress)}
 
-    def predictor(self, bundle_name: str, device: str) -> Any:
+    def predictor(self, bundle_name: str, device: str, backend: str = "auto") -> Any:
         """The predictor of the last run where it fits; a bundle that changed on disk is loaded anew."""
         from ..bundles import find_bundle
         from ..inference import Predictor
 
         bundle = find_bundle(bundle_name)
-        key = (str(bundle.path), bundle.checksum, device)
+        key = (str(bundle.path), bundle.checksum, device, backend)
         if self._predictor is None or self._predictor[0] != key:
             self._predictor = None  # frees the previous model before the next one is loaded
-            self._predictor = (key, Predictor(bundle, device=device))
+            self._predictor = (key, Predictor(bundle, device=device, backend=backend))
         return self._predictor[1]
 
 

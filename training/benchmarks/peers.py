@@ -1,0 +1,87 @@
+"""What the networks of a bundle are timed against: peers of its tasks with random weights, and the machine itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from monai.networks.nets import DynUNet, SegResNet
+
+from disentangle.networks.unet128 import UNet128
+from disentangle.systems.base import System
+
+TILE = 128
+"""Edge of the patches of nnU-Net's 3d_fullres configuration for BraTS."""
+
+
+def nnunet_tiles(box: tuple[int, int, int]) -> int:
+    """How many patches a sliding window of half a patch needs for the box around the brain, in voxels of 1 mm."""
+    return int(np.prod([max(1, int(np.ceil((n - TILE) / (TILE / 2))) + 1) for n in box]))
+
+
+def nnunet() -> torch.nn.Module:
+    """The network of nnU-Net v2, 3d_fullres for BraTS: six stages of 32 to 320 channels, as MONAI's DynUNet has it."""
+    strides = [1, 2, 2, 2, 2, 2]
+    filters = [32, 64, 128, 256, 320, 320]
+    return DynUNet(3, 4, 4, [3] * 6, strides, strides[1:], filters=filters, norm_name="instance").eval()
+
+
+def segresnet() -> torch.nn.Module:
+    """The network of MONAI's bundle brats_mri_segmentation, with 8 filters."""
+    return SegResNet(
+        spatial_dims=3, init_filters=8, in_channels=4, out_channels=3, blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1)
+    ).eval()
+
+
+def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callable[[], Any], float, str]]:
+    """Name -> (what is timed, by what its seconds are multiplied for a whole study, how that was found).
+
+    Args:
+        box: voxels of 1 mm around the brain, (K, J, I).
+        slices: of the working grid.
+    """
+    tiles = nnunet_tiles(box)
+    patch = torch.randn(1, 4, TILE, TILE, TILE)
+    whole = torch.randn(1, 4, *(-(-n // 8) * 8 for n in box))
+    stack = torch.randn(8, 1, 128, 128)
+    first, second, third = nnunet(), segresnet(), UNet128(1, 1).eval()
+
+    def quietly(network: torch.nn.Module, image: torch.Tensor) -> Callable[[], Any]:
+        def job() -> None:
+            with torch.inference_mode():
+                network(image)
+
+        return job
+
+    shape = "x".join(map(str, whole.shape[2:]))
+    return {
+        "nnU-Net v2 3d_fullres": (quietly(first, patch), tiles, f"one patch of {tiles}, step 0.5, no mirroring"),
+        "MONAI SegResNet, 8 filters": (quietly(second, whole), 1.0, f"the brain's box, {shape}, at once"),
+        "pix2pix (U-Net128), one target": (quietly(third, stack), slices / 8, f"8 slices of 128x128 of {slices}"),
+    }
+
+
+def peak_gflops(size: int = 2048, repeats: int = 5) -> float:
+    """fp32 GFLOP/s of the best of some matrix products, on all threads that torch uses."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        torch.mm(a, b)
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best / 1e9
+
+
+def gflop_per_slice(system: System, height: int, width: int) -> float:
+    """GFLOP of encoding every sequence of a slice, fusing and segmenting, as PyTorch counts convolutions."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    abilities = system.capabilities
+    images = {s: torch.zeros(1, abilities.slices, height, width) for s in abilities.sequences}
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        system.segment(system.fuse(system.anatomies(images, torch.ones(1, 1, height, width))))
+    return counter.get_total_flops() / 1e9
