@@ -241,3 +241,21 @@ def test_an_idle_worker_converts_the_bundle_in_a_process_of_its_own(tmp_path, mo
     assert store.read(predictor.bundle).programs
     assert busy._process is None
     tuner._process.wait(timeout=30)
+
+
+@needs_openvino
+def test_jobs_of_several_programs_come_back_in_their_order_again_and_again(bundle, converted):
+    from disentangle.inference.backends.compiled import CompiledNetwork
+
+    network = CompiledNetwork(converted.folder, converted.capabilities, converted.styles, threads=3)
+    generator = np.random.default_rng(0)
+    images = {n: generator.standard_normal((5, 3, 64, 32), dtype=np.float32) for n in ("T1", "T2")}
+    mask = np.ones((5, 1, 64, 32), np.float32)
+    first = network.encode(images, mask)
+    for _ in range(20):
+        again = network.encode(images, mask)
+        for name in images:
+            np.testing.assert_array_equal(again.anatomy[name], first.anatomy[name])
+            np.testing.assert_array_equal(again.modality[name], first.modality[name])
+    alone = network.encode({"T2": images["T2"][3:4]}, mask[3:4])
+    np.testing.assert_allclose(alone.anatomy["T2"][0], first.anatomy["T2"][3], atol=1e-6)

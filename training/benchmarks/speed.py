@@ -292,7 +292,6 @@ def main(arguments: list[str]) -> int:
     from disentangle.bundles import find_bundle
     from disentangle.errors import InputError
     from disentangle.inference.backends.convert import convert
-    from disentangle.study import write_atomically
 
     try:
         convert(find_bundle(options.bundle))
@@ -314,6 +313,7 @@ def main(arguments: list[str]) -> int:
                     runs[backend].append(run_child(folder, backend, options.bundle))
             report[kind] = {backend: median_of(values) for backend, values in runs.items()}
             show_runs(f"{options.bundle}, {kind} study, segmentation", report[kind])
+            _write(report, options.output)  # whatever comes after it
         report["interactive"] = {b: interactive(folders["registered"], b, options.bundle) for b in BACKENDS}
         print("\nworker; seconds")
         for name in report["interactive"]["torch"]:
@@ -323,11 +323,17 @@ def main(arguments: list[str]) -> int:
         for name, seconds in report["networks"]["seconds"].items():
             print(f"{name:<36}{seconds:8.2f}   {report['networks']['extrapolated'].get(name, '')}")
         print({key: report["networks"][key] for key in ("gflop_per_slice", "peak_gflops_fp32", "share_of_peak", "gpu")})
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with write_atomically(options.output) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        _write(report, options.output)
     print(f"Written: {options.output}")
     return 0
+
+
+def _write(report: dict[str, Any], path: Path) -> None:
+    from disentangle.study import write_atomically
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -56,9 +56,11 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto") -> 
     if check_backend(backend) == "torch":
         return Plan(None, "asked for")
     if backend == "openvino":
-        from .backends.convert import convert
+        made = store.read(bundle) if store.openvino_version() else None
+        if made is None:
+            from .backends.convert import convert
 
-        made = convert(bundle)
+            made = convert(bundle)
         if not made.programs:
             raise InputError(f"OpenVINO cannot run the model {bundle.name} ({made.note}); use the backend torch.")
         return Plan(made, "asked for")

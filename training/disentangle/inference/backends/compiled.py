@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,7 @@ class CompiledNetwork:
         self._folder, self._styles = folder, styles
         self._openvino = openvino
         self._core = openvino.Core()
-        self._compiled: dict[tuple[str, tuple[tuple[int, ...], ...]], Any] = {}
-        self._lock = threading.Lock()
-        self._local = threading.local()
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="slices")
+        self._compiled: dict[tuple[str, tuple[tuple[int, ...], ...]], list[Any]] = {}
         self._modulated: tuple[np.ndarray, list[list[np.ndarray]]] | None = None
 
     @property
@@ -57,20 +53,12 @@ class CompiledNetwork:
 
     def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
         names, count = list(images), len(mask)
-        jobs = [(name, b) for name in names for b in range(count)]
-
-        def anatomy(job: tuple[str, int]) -> np.ndarray:
-            name, b = job
-            return self._run(f"anatomy-{name}", images[name][b : b + 1], mask[b : b + 1])[0]
-
-        def style(job: tuple[str, int]) -> np.ndarray:
-            return self._run(f"style-{job[0]}", images[job[0]][job[1] : job[1] + 1])[0]
-
-        found = self._each(anatomy, jobs)
-        vectors = self._each(style, jobs) if styles else []
-        per = range(0, len(jobs), count)
-        anatomies = {name: np.concatenate(found[n : n + count]) for name, n in zip(names, per, strict=True)}
-        modality = {name: np.concatenate(vectors[n : n + count]) for name, n in zip(names, per, strict=True) if styles}
+        cuts = [slice(b, b + 1) for b in range(count)]
+        found = self._run([(f"anatomy-{name}", (images[name][c], mask[c])) for name in names for c in cuts])
+        vectors = self._run([(f"style-{name}", (images[name][c],)) for name in names for c in cuts]) if styles else []
+        per = list(zip(names, range(0, len(found), count), strict=True))
+        anatomies = {name: np.concatenate([f[0] for f in found[n : n + count]]) for name, n in per}
+        modality = {name: np.concatenate([v[0] for v in vectors[n : n + count]]) for name, n in per if styles}
         return Factors(anatomies, modality, mask)
 
     def align(self, factors: Factors, reference: str) -> Factors:
@@ -78,9 +66,8 @@ class CompiledNetwork:
 
     def probabilities(self, factors: Factors) -> np.ndarray:
         anatomies = np.stack(list(factors.anatomy.values()))
-        return np.concatenate(
-            self._each(lambda b: self._run("segment", anatomies[:, b : b + 1])[0], range(anatomies.shape[1]))
-        )
+        slices = range(anatomies.shape[1])
+        return np.concatenate([p[0] for p in self._run([("segment", (anatomies[:, b : b + 1],)) for b in slices])])
 
     def synthesis_anatomy(self, factors: Factors) -> np.ndarray:
         """The mean anatomy, its channels summing to 1 inside the mask (``networks.fusion.consensus``)."""
@@ -94,13 +81,12 @@ class CompiledNetwork:
         # The maps that an anatomy imposes cost ten times what showing it in one more style does: a slider's next
         # position, which brings the same anatomy again, finds them here.
         if self._modulated is None or self._modulated[0] is not anatomy:
-            maps = self._each(lambda b: self._run("modulate", anatomy[b : b + 1]), range(count))
-            self._modulated = anatomy, maps
+            self._modulated = anatomy, self._run([("modulate", (anatomy[b : b + 1],)) for b in range(count)])
         maps = self._modulated[1]
         inside = np.clip(anatomy.sum(axis=1, keepdims=True), 0, 1)
-        jobs = [(vector, b) for vector in vectors for b in range(count)]
-        shown = self._each(lambda job: self._run("render", job[0][job[1]][None], *maps[job[1]])[0], jobs)
-        return [np.concatenate(shown[n : n + count]) * inside for n in range(0, len(jobs), count)]
+        shown = self._run([("render", (z[b : b + 1], *maps[b])) for z in vectors for b in range(count)])
+        images = [image for (image,) in shown]
+        return [np.concatenate(images[n : n + count]) * inside for n in range(0, len(images), count)]
 
     def anatomy_maps(self, anatomy: np.ndarray, size: Sequence[int]) -> np.ndarray:
         return anatomy
@@ -116,42 +102,49 @@ class CompiledNetwork:
 
     # -- programs --------------------------------------------------------------------------------------------------
 
-    def _each(self, work: Callable[[Any], Any], jobs: Iterable[Any]) -> list[Any]:
-        """``work`` of every job, side by side."""
-        jobs = list(jobs)
-        if len(jobs) == 1:
-            return [work(jobs[0])]
-        return list(self._pool.map(work, jobs))
+    def _run(self, jobs: Sequence[tuple[str, tuple[np.ndarray, ...]]]) -> list[list[np.ndarray]]:
+        """The outputs of each job, a program with its inputs; as many run at once as there are threads.
 
-    def _run(self, program: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """The outputs of a program, copied."""
-        inputs = tuple(np.ascontiguousarray(array, np.float32) for array in inputs)
-        request = self._request(program, tuple(array.shape for array in inputs))
-        request.infer(list(inputs), share_inputs=True)
-        return [request.get_output_tensor(n).data.copy() for n in range(len(request.model_outputs))]
+        OpenVINO's threads do the work. Python's must not: two of them that hand over arrays at the same moment have
+        been seen to wait for each other for ever (2026.4.1).
+        """
+        results: list[list[np.ndarray]] = []
+        running: deque[Any] = deque()
 
-    def _request(self, program: str, shapes: tuple[tuple[int, ...], ...]) -> Any:
-        """This thread's own request of a program for inputs of these shapes."""
-        requests = self._local.__dict__.setdefault("requests", {})
-        model = self._model(program, shapes)
-        known = requests.get((program, shapes))
-        if known is None or known[0] is not model:
-            if len(requests) > _KEPT:
-                requests.clear()
-            known = requests[program, shapes] = (model, model.create_infer_request())
-        return known[1]
+        def collect() -> None:
+            request = running.popleft()
+            request.wait()
+            outputs = range(len(request.model_outputs))
+            results.append([request.get_output_tensor(n).data.copy() for n in outputs])
 
-    def _model(self, program: str, shapes: tuple[tuple[int, ...], ...]) -> Any:
-        with self._lock:
-            if (program, shapes) not in self._compiled:
-                if len(self._compiled) >= _KEPT:
-                    self._compiled.clear()
-                model = self._core.read_model(self._folder / f"{program}.xml")
-                model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
-                settings = {
-                    "NUM_STREAMS": str(self.threads),
-                    "INFERENCE_NUM_THREADS": str(self.threads),
-                    "INFERENCE_PRECISION_HINT": "f32",
-                }
-                self._compiled[program, shapes] = self._core.compile_model(model, "CPU", settings)
-            return self._compiled[program, shapes]
+        try:
+            for number, (program, inputs) in enumerate(jobs):
+                if len(running) == self.threads:
+                    collect()
+                request = self._requests(program, tuple(array.shape for array in inputs))[number % self.threads]
+                for n, array in enumerate(inputs):
+                    request.get_input_tensor(n).data[:] = array
+                request.start_async()
+                running.append(request)
+            while running:
+                collect()
+        finally:
+            for request in running:  # something was interrupted: nothing may run when the next call begins
+                request.wait()
+        return results
+
+    def _requests(self, program: str, shapes: tuple[tuple[int, ...], ...]) -> list[Any]:
+        """One request per thread of a program, compiled for inputs of these shapes."""
+        if (program, shapes) not in self._compiled:
+            if len(self._compiled) >= _KEPT:
+                self._compiled.clear()
+            model = self._core.read_model(self._folder / f"{program}.xml")
+            model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+            settings = {
+                "NUM_STREAMS": str(self.threads),
+                "INFERENCE_NUM_THREADS": str(self.threads),
+                "INFERENCE_PRECISION_HINT": "f32",
+            }
+            compiled = self._core.compile_model(model, "CPU", settings)
+            self._compiled[program, shapes] = [compiled.create_infer_request() for _ in range(self.threads)]
+        return self._compiled[program, shapes]
