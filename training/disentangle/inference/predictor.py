@@ -29,6 +29,7 @@ from .result import Result
 if TYPE_CHECKING:
     from .backends import Network
     from .engine import Engine, Volumes, Wanted
+    from .recognition import Recognition
     from .session import Session
 
 _SHARES = {
@@ -72,7 +73,7 @@ class Predictor:
         self.batch_size = batch_size
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
         self.memory = Memory.of_user() if memory is None else memory
-        self._prepared: tuple[str, PreparedStudy] | None = None
+        self._prepared: tuple[str, PreparedStudy, dict[str, Recognition]] | None = None
         self.last: tuple[Run, Image | None] | None = None
 
     def run(
@@ -156,13 +157,17 @@ class Predictor:
                 raise InputError(f"The model {self.bundle.name} cannot synthesise {target}; it can synthesise {known}.")
         return targets
 
-    def prepared(self, study: Study, reference: str | None, progress: Progress) -> PreparedStudy:
-        """The study as the model reads it. One with the content of the last one is the last one."""
+    def prepared(
+        self, study: Study, reference: str | None, progress: Progress
+    ) -> tuple[PreparedStudy, dict[str, Recognition]]:
+        """The study as the model reads it, and what its sequences look like. One with the content of the last one is
+        the last one."""
         key = f"{reference} {study_key(study)}"
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = None  # frees the study before
-            self._prepared = key, prepare(study, self.config, reference, progress, self.memory)
-        return replace(self._prepared[1], study=study)
+            made = prepare(study, self.config, reference, progress, self.memory)
+            self._prepared = key, made, recognise_study(made)
+        return replace(self._prepared[1], study=study), self._prepared[2]
 
 
 def _by_target(what: str, images: Mapping[str, Image] | None, targets: Sequence[str]) -> dict[str, Image]:
@@ -234,8 +239,7 @@ class Run:
         with self.timed("prepare") as progress:
             # Slices that are not registered to each other are read, and answered, where those of the first input lie.
             first = None if self.network.capabilities.needs_registered_input else self.study.available[0]
-            self.prepared = self.predictor.prepared(self.study, first, progress)
-            self.report.recognised = recognise_study(self.prepared)
+            self.prepared, self.report.recognised = self.predictor.prepared(self.study, first, progress)
         self.report.prepared = self.prepared
         for warning in (*self.prepared.warnings, *doubts(self.report.recognised)):
             self.report.warn(warning)
