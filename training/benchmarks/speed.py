@@ -24,6 +24,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 BACKENDS = ("torch", "openvino")
+PARTS = ("registered", "native", "interactive", "networks")
 STAGES = ("load", "prepare", "network", "results", "total")
 
 
@@ -99,36 +100,6 @@ def median_of(values: list[Any]) -> Any:
     if isinstance(values[0], (int, float)) and not isinstance(values[0], bool):
         return round(statistics.median(values), 3)
     return values[0]
-
-
-# -- studies -----------------------------------------------------------------------------------------------------------
-
-
-def write_digital_studies(folder: Path) -> tuple[Path, Path]:
-    """A registered, skull-stripped study of 240 x 240 x 155 voxels, and whole heads that are not registered."""
-    from disentangle.phantoms import create_phantom
-    from disentangle.preprocessing.registration import rotation_about
-    from disentangle.preprocessing.resampling import resample
-    from disentangle.study import Grid, Image, Study
-
-    study = create_phantom("brain", 1, spacing=1.0, lesions="both").study
-    first = study.first
-    centre = first.affine[:3, :3] @ ((np.array(first.grid.size) - 1) / 2) + first.affine[:3, 3]
-    affine = np.eye(4)
-    affine[:3, 3] = centre - (np.array([240, 240, 155]) - 1) / 2
-    grid = Grid((155, 240, 240), affine)
-    brain = resample(study.masks[""].with_array(study.masks[""].array.astype(np.uint8)).to_sitk(), grid) > 0.5
-    stripped, heads = {}, {}
-    for n, (name, image) in enumerate(study.images.items()):
-        values = resample(image.to_sitk(), grid)
-        stripped[name] = Image(np.where(brain, values, 0).astype(np.float32), affine, sequence=name)
-        moved = rotation_about((4.0 * n, -3.0 * n, 5.0 * n), centre, centre + 4.0 * n)
-        thick = Grid((52, 240, 240), affine @ np.diag([1.0, 1.0, 3.0, 1.0]))
-        values = resample(image.to_sitk(), Grid(thick.shape, np.linalg.inv(moved) @ thick.affine))
-        heads[name] = Image(values, thick.affine, sequence=name)
-    Study(stripped, "registered").write(folder / "registered")
-    Study(heads, "native").write(folder / "native")
-    return folder / "registered", folder / "native"
 
 
 # -- the worker --------------------------------------------------------------------------------------------------------
@@ -286,6 +257,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--registered", type=Path, help="a study whose sequences lie on one grid")
     parser.add_argument("--native", type=Path, help="a study as it came from the scanner")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="the rest of the report stays as it is")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "speed.json")
     options = parser.parse_args(arguments)
 
@@ -299,33 +271,56 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as scratch:
-        made = None if options.registered and options.native else write_digital_studies(Path(scratch))
+        made = None
+        if not (options.registered and options.native):
+            from digital_studies import write_digital_studies
+
+            made = write_digital_studies(Path(scratch))
         folders = {"registered": options.registered or made[0], "native": options.native or made[1]}
-        report: dict[str, Any] = {
+        report: dict[str, Any] = {}
+        if set(options.only) != set(PARTS) and options.output.is_file():
+            report = json.loads(options.output.read_text(encoding="utf-8"))
+        circumstances = {
             "command": "python training/benchmarks/speed.py " + " ".join(a.split("/shared/")[-1] for a in arguments),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-            "load_average_before": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+            "repeats": options.repeats,
         }
-        for kind, folder in folders.items():
-            runs: dict[str, list[dict[str, Any]]] = {backend: [] for backend in BACKENDS}
-            for _ in range(options.repeats):
-                for backend in BACKENDS:
-                    runs[backend].append(run_child(folder, backend, options.bundle))
-            report[kind] = {backend: median_of(values) for backend, values in runs.items()}
-            show_runs(f"{options.bundle}, {kind} study, segmentation", report[kind])
+        for part in options.only:
+            began = _load_average()
+            report[part] = _measure(part, folders, options.bundle, options.repeats)
+            report[part]["measured"] = {**circumstances, "load_average": [began, _load_average()]}
             _write(report, options.output)  # whatever comes after it
-        report["interactive"] = {b: interactive(folders["registered"], b, options.bundle) for b in BACKENDS}
-        print("\nworker; seconds")
-        for name in report["interactive"]["torch"]:
-            print(f"{name:<36}" + "".join(f"{b:>10} {report['interactive'][b][name]:6.3f}" for b in BACKENDS))
-        report["networks"] = network_seconds(folders["registered"], options.bundle, options.repeats)
-        print("\nnetworks alone, and peers; seconds per study")
-        for name, seconds in report["networks"]["seconds"].items():
-            print(f"{name:<36}{seconds:8.2f}   {report['networks']['extrapolated'].get(name, '')}")
-        print({key: report["networks"][key] for key in ("gflop_per_slice", "peak_gflops_fp32", "share_of_peak", "gpu")})
-        _write(report, options.output)
     print(f"Written: {options.output}")
     return 0
+
+
+def _load_average() -> float | None:
+    """How many processes wanted a core during the last minute; more than there are cores spoil the figures."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
+def _measure(part: str, folders: dict[str, Path], bundle: str, repeats: int) -> dict[str, Any]:
+    """One of :data:`PARTS`, also printed."""
+    if part in folders:
+        runs: dict[str, list[dict[str, Any]]] = {backend: [] for backend in BACKENDS}
+        for _ in range(repeats):
+            for backend in BACKENDS:
+                runs[backend].append(run_child(folders[part], backend, bundle))
+        found = {backend: median_of(values) for backend, values in runs.items()}
+        show_runs(f"{bundle}, {part} study, segmentation", found)
+        return found
+    if part == "interactive":
+        found = {backend: interactive(folders["registered"], backend, bundle) for backend in BACKENDS}
+        print("\nworker; seconds")
+        for name in found["torch"]:
+            print(f"{name:<36}" + "".join(f"{b:>10} {found[b][name]:6.3f}" for b in BACKENDS))
+        return found
+    found = network_seconds(folders["registered"], bundle, repeats)
+    print("\nnetworks alone, and peers; seconds per study")
+    for name, seconds in found["seconds"].items():
+        print(f"{name:<36}{seconds:8.2f}   {found['extrapolated'].get(name, '')}")
+    print({key: found[key] for key in ("gflop_per_slice", "peak_gflops_fp32", "share_of_peak", "gpu")})
+    return found
 
 
 def _write(report: dict[str, Any], path: Path) -> None:
