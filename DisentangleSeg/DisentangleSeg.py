@@ -147,11 +147,13 @@ class DisentangleSegWidget(DisentangleWidget):
     def showOutputs(self, outputs):
         """Make the segmentation the one that the Segment Editor edits, and list its volumes."""
         self.statisticsBox.set_outputs(outputs)
+        yield
         self.editTools.set_outputs(outputs)
         self.factorPage.forget()
         self.factorPage.update(outputs is not None and bool(outputs.aligned) and self._isLastRun(outputs))
         if outputs is None or outputs.segmentation is None:
             return
+        yield
         self.editor.setSegmentationNode(outputs.segmentation)
         source = next(iter(outputs.inputs.values()), None)
         if source is not None:

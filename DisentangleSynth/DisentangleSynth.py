@@ -15,6 +15,7 @@ if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an 
 
 from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
+from disentangle.panel.model_facts import quality_of_made  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
 from disentangle.panel.startup import on_startup  # noqa: E402
 from disentangle.panel.tasks import Wanted  # noqa: E402
@@ -58,6 +59,7 @@ SynthParameters = make_parameters(
 class DisentangleSynthWidget(DisentangleWidget):
     """The panel: the boxes of both modules, and a tick box per target."""
 
+    meaningOfMissing = staticmethod(quality_of_made)
     _showingSources = False
 
     def createLogic(self):

@@ -23,15 +23,22 @@ def glioma_labels(glioma_study: dict) -> Any:
 
 
 @pytest.fixture
-def glioma_study(slicer_bench: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> dict:
-    """A 1.5-mm subject with a glioma, loaded as the user loads files; only the shipped models are on offer."""
+def glioma_study(
+    slicer_bench: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> dict:
+    """A subject with a glioma (1.5 mm, without pictures 2 mm), loaded as the user loads files; only the shipped models
+    are on offer."""
     import slicer
 
     from disentangle.phantoms import create_phantom
 
     monkeypatch.delenv("DISENTANGLE_MODELS", raising=False)
     folder = tmp_path_factory.mktemp("glioma")
-    study = create_phantom("brain", 4, spacing=1.5, lesions="glioma").study
+    spacing = 1.5 if request.config.getoption("--screenshots", None) else 2.0
+    study = create_phantom("brain", 4, spacing=spacing, lesions="glioma").study
     study.write(folder)
     _truth.append(study)
     sequences = ("T1", "T1Gd", "T2", "FLAIR")
@@ -53,6 +60,7 @@ def test_segmentation_of_a_glioma(
     import slicer
 
     panel = load_module("DisentangleSeg")
+    jump_to_the_tumour(glioma_labels)
     click(panel.ui.crossCheckBox)
     run(panel, click, wait_until)
     segmentation = panel.outputs.segmentation
@@ -74,7 +82,7 @@ def test_segmentation_of_a_glioma(
     click(statistics.compareButton)
     idle(panel, wait_until)
     scores = {row[0]: row[1:] for row in statistics.table.texts()}
-    assert float(scores["whole tumour"][2]) > 0.3
+    assert float(scores["whole tumour"][1]) > 0.3
     screenshot("DisentangleSeg-statistics", statistics.section)
 
     box = panel.appearanceBox
@@ -94,6 +102,17 @@ def test_segmentation_of_a_glioma(
     screenshot("DisentangleSeg-disentanglement", page.section)
     panel.editSection.collapsed = False
     screenshot("DisentangleSeg-edit", panel.editSection)
+
+
+def jump_to_the_tumour(study: Any) -> None:
+    """Move all slice views to its middle."""
+    import numpy as np
+    import slicer
+
+    inside = np.argwhere(study.labels.array == max(study.label_names)).mean(axis=0)[::-1]
+    x, y, z = (study.labels.affine @ np.append(inside, 1.0))[:3]
+    for name in ("Red", "Green", "Yellow"):
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(-x, -y, z)
 
 
 def labels_as_segmentation(labels: Any, volume: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,9 +36,7 @@ def test_every_resource_is_listed(repository: Path) -> None:
     resources = install_tree.resource_files(repository, tracked_files(repository))
     icons_of_the_catalog = {repository / "Resources" / "Icons"}
     missing = sorted(
-        str(file.relative_to(repository))
-        for file in resources - listed
-        if file.parent not in icons_of_the_catalog
+        str(file.relative_to(repository)) for file in resources - listed if file.parent not in icons_of_the_catalog
     )
     assert not missing, "not listed in CMake, so not installed: " + ", ".join(missing)
 
@@ -91,3 +90,15 @@ print("INSTALLED", packaging.installed + pytorch_utils.requests)
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stdout, done.stdout
     assert "INSTALLED []" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "Testing/README.md", "Resources/Docs/tutorial.md", "Resources/Docs/checklists.md"]
+)
+def test_documents_name_only_what_is_there(name: str, repository: Path) -> None:
+    """Pictures, links and paths in code font."""
+    document = repository / name
+    text = document.read_text(encoding="utf-8")
+    linked = [document.parent / target for target in re.findall(r"\]\(([^)#:]+)\)", text)]
+    named = [repository / path for path in re.findall(r"`((?:Testing|training|Resources)/[\w./-]+\.\w+)`", text)]
+    assert [str(path) for path in (*linked, *named) if not path.exists()] == []

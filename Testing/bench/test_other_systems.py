@@ -136,6 +136,15 @@ def test_a_heart_is_segmented_from_unregistered_slices(
     click(panel.ui.previousLayoutButton)
 
 
+def test_the_model_follows_the_study(
+    other_models: Path, tiny_folder: Path, hearts: dict[str, Any], monkeypatch: pytest.MonkeyPatch, load_module: Any
+) -> None:
+    monkeypatch.setenv("DISENTANGLE_MODELS", os.pathsep.join((str(tiny_folder), str(other_models))))
+    panel = load_module("DisentangleSeg")
+    assert panel.modelBox.bundle.name == "heart"
+    assert set(panel.studyBox.nodes()) == {"cine", "LGE"}
+
+
 def test_the_missing_sequence_of_a_heart_is_made(
     panel_of: Any, hearts: dict[str, Any], click: Any, slicer_bench: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -205,6 +206,9 @@ class TestRunner:
         assert ended == [run]
         assert run.result().synthetic["FLAIR"].GetName() == "FLAIR (synthetic)"
         assert runner.controller.state is RunState.FINISHED
+        end = time.monotonic() + 5.0  # a thread deletes them
+        while list(tmp_path.iterdir()) and time.monotonic() < end:
+            time.sleep(0.01)
         assert list(tmp_path.iterdir()) == []
 
     def test_cancelling_leaves_the_scene_as_it_was(self, scene, inputs, worker):

@@ -8,9 +8,8 @@ import numpy as np
 import slicer
 
 GREY = "vtkMRMLColorTableNodeGrey"
-HEAT = "vtkMRMLColorTableNodeIron"
 PET = "vtkMRMLPETProceduralColorNodePET-Heat"
-_DIFFERENCE = "DisentangleDifference"
+_DIFFERENCE, _UNCERTAINTY = "DisentangleDifference", "DisentangleUncertainty"
 _SAMPLES = 200_000
 """Voxels whose percentiles stand for those of a volume: all of them would hold up the window for 0.2 s."""
 _CHANNEL_COLORS = (
@@ -55,18 +54,30 @@ def color_table(
 
 def difference_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
     """Blue below zero, black at zero, orange above: one table for all differences of a scene."""
-    node = scene.GetSingletonNode(_DIFFERENCE, "vtkMRMLColorTableNode")
+    colors = [(max(v - 128, 0) / 127, abs(v - 128) / 128 * 0.45, max(128 - v, 0) / 128) for v in range(256)]
+    return _shared_colors(scene, _DIFFERENCE, "Difference (blue - orange)", colors)
+
+
+def uncertainty_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNode:
+    """Black where the model is sure, by way of red to yellow where it is not: one table for a scene."""
+    colors = [(min(v / 128, 1.0), max((v - 96) / 159, 0.0) ** 0.8, max((v - 224) / 64, 0.0)) for v in range(256)]
+    return _shared_colors(scene, _UNCERTAINTY, "Uncertainty (black - yellow)", colors)
+
+
+def _shared_colors(
+    scene: slicer.vtkMRMLScene, tag: str, name: str, colors: Sequence[tuple[float, float, float]]
+) -> slicer.vtkMRMLColorTableNode:
+    node = scene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
     if node is None:
-        steps = [(v, "", (max(v - 128, 0) / 127, abs(v - 128) / 128 * 0.45, max(128 - v, 0) / 128)) for v in range(256)]
         node = scene.CreateNodeByClass("vtkMRMLColorTableNode")
         node.UnRegister(None)
-        node.SetName("Difference (blue - orange)")
+        node.SetName(name)
         node.SetTypeToUser()
-        node.SetSingletonTag(_DIFFERENCE)
+        node.SetSingletonTag(tag)
         node.SetAttribute("Category", "Disentangle")
-        node.SetNumberOfColors(256)
-        for value, name, color in steps:
-            node.SetColor(value, name, *color, 1.0)
+        node.SetNumberOfColors(len(colors))
+        for value, color in enumerate(colors):
+            node.SetColor(value, "", *color, 1.0)
         node = scene.AddNode(node)
     return node
 

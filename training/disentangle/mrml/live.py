@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import slicer
 
@@ -53,12 +55,18 @@ class LiveVolume:
         slicer.util.arrayFromVolume(self.node)[:] = values
         slicer.util.arrayFromVolumeModified(self.node)
 
-    def window_like(self, sequence: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
-        """Say what it looks like now, and take the window of a volume that looks so."""
-        self.node.SetAttribute(SEQUENCE, sequence)
-        if volume is not None:
-            window = copy_window(volume) or window_of(slicer.util.arrayFromVolume(volume))
-            self.node.GetDisplayNode().SetWindowLevelMinMax(*window)
+    def window_like(self, looks: Mapping[str, tuple[float, slicer.vtkMRMLScalarVolumeNode]]) -> None:
+        """Take the window of a mixture of volumes.
+
+        Args:
+            looks: sequence -> (weight, volume); a single one is also noted as what the volume looks like.
+        """
+        self.node.SetAttribute(SEQUENCE, next(iter(looks)) if len(looks) == 1 else "")
+        windows = [(w, copy_window(v) or window_of(slicer.util.arrayFromVolume(v))) for w, v in looks.values()]
+        total = sum(weight for weight, _ in windows)
+        if total > 0:
+            low, high = (sum(weight * window[n] for weight, window in windows) / total for n in (0, 1))
+            self.node.GetDisplayNode().SetWindowLevelMinMax(low, high)
 
     def remove(self) -> None:
         """Take it out of the scene."""

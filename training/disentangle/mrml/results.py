@@ -16,13 +16,13 @@ from ..study import Image
 from . import hierarchy
 from .display import (
     GREY,
-    HEAT,
     PET,
     channel_color,
     color_table,
     copy_window,
     difference_colors,
     show_volume,
+    uncertainty_colors,
     window_of,
 )
 from .segments import segment_id, tag_checksums
@@ -49,6 +49,10 @@ INPUTS = "Disentangle.Inputs"
 INPUT_REFERENCE = "DisentangleInput"
 """Start of the node reference roles that lead from a result to its inputs; the sequence follows."""
 
+_SURE = 0.1
+"""Uncertainty below this is not shown."""
+_FILL = 0.35
+"""Opacity of segments in slice views; their outlines are opaque."""
 _NAMES = {"reconstruction": "reconstruction", "agnostic": "domain-agnostic"}
 
 
@@ -265,7 +269,10 @@ class ResultBuilder:
         uncertain = self.result.uncertainty
         if uncertain is not None:
             node = self._volume("Uncertainty", uncertain, "uncertainty", outputs.folder, "", window=(0.0, 1.0))
-            node.GetDisplayNode().SetAndObserveColorNodeID(HEAT)
+            display = node.GetDisplayNode()
+            display.SetAndObserveColorNodeID(uncertainty_colors(self.scene).GetID())
+            display.SetThreshold(_SURE, 1.0)  # over an image, only what is uncertain hides it
+            display.SetApplyThreshold(True)
             node.SetDescription("Entropy of the class probabilities: 0 certain, 1 all classes equally probable.")
             outputs.uncertainty = node
             yield
@@ -275,6 +282,7 @@ class ResultBuilder:
         name = f"{self.inputs.first.GetName()} segmentation"
         node = self._node("vtkMRMLSegmentationNode", name, "segmentation", outputs.folder)
         node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetOpacity2DFill(_FILL)
         fill_segmentation(node, image, self.result.classes, self.placement)
         tag_checksums(node, {int(v): c for v, c in self.result.report.get("checksums", {}).items()})
         yield

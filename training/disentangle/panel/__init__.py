@@ -4,16 +4,19 @@ The two module folders hold what only one of them has; everything below is used 
 
 | file | holds | knows Qt |
 | --- | --- | --- |
-| ``run_state.py`` | the state machine of a run: button text, tooltip, progress, status | no |
-| ``runner.py`` | one run at a time through the worker, from volume nodes to result nodes | no |
-| ``dependencies.py`` | the worker's interpreter; installing what Slicer's Python lacks | dialogs |
-| ``parameters.py`` | the part of the parameter nodes that both modules have | no |
-| ``logic.py`` | the modules' logic: polls the runner by a timer; blocking calls for the console | timer |
-| ``study_box.py`` | a row per sequence: volume, guess | yes |
-| ``model_box.py`` | choosing a bundle, what it can do, its licence | yes |
-| ``run_box.py`` | Apply/Cancel, progress, status, log | yes |
-| ``result_views.py`` | buttons that show the grids of slice views | yes |
 | ``widget.py`` | the modules' widget: puts the boxes together, follows scene and parameter node | yes |
+| ``*_box.py``, ``factor_page.py``, ``edit_tools.py``, ``result_views.py`` | the sections of the panels | yes |
+| ``parts.py`` | what the sections are made of | yes |
+| ``arrivals.py`` | volumes that come while a panel is open | timer |
+| ``logic.py`` | the modules' logic: polls the runner by a timer; blocking calls for the console | timer |
+| ``*_tools.py`` (but for ``edit_tools.py``) | parts of it | no |
+| ``runner.py``, ``tasks.py``, ``background.py`` | one run at a time through the worker, from nodes to nodes | no |
+| ``run_state.py`` | the state machine of a run: button text, tooltip, progress, status | no |
+| ``dependencies.py`` | the worker's interpreter; installing what Slicer's Python lacks | dialogs |
+| ``model_facts.py``, ``summary.py`` | what model cards and reports say, in sentences | no |
+| ``parameters.py`` | the part of the parameter nodes that both modules have | no |
+| ``synthetic_marks.py`` | the word "synthetic" in slice views | views |
+| ``startup.py``, ``sample_data.py``, ``testing.py`` | start-up of Slicer, samples, self-tests | no |
 
 Nothing here is imported outside Slicer but ``run_state.py`` and ``runner.py``.
 """

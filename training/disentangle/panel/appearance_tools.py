@@ -75,8 +75,17 @@ class AppearanceTools:
             "units": dict(units),
             "point": [float(v) for v in point],
         }
+        self._window(live, units)
         self._waiting = {"request": wanted, "live": live}
         self._next_slice()
+
+    def _window(self, live: LiveVolume, units: Mapping[str, float]) -> None:
+        """Show a mixture of intensities as the sequences are shown that it is mixed from."""
+        outputs = self.lastOutputs()
+        drawn = {**outputs.synthetic, **outputs.aligned}
+        looks = {name: (weight, drawn[name]) for name, weight in units.items() if name in drawn}
+        if looks:
+            live.window_like(looks)
 
     def _next_slice(self) -> None:
         if self._drawing or self._waiting is None:
@@ -121,7 +130,6 @@ class AppearanceTools:
         Returns:
             the volume node (with ``wait=False`` the job).
         """
-        run = self.runner.run
         request = {"request": "redraw", "session": self.session(), "anatomy": anatomy}
         request.update(style=[float(v) for v in style], units=dict(units))
 
@@ -129,7 +137,7 @@ class AppearanceTools:
             if job.error is None:
                 target = live if live is not None and live.there else self.liveVolume()
                 target.show_volume(job.answer["content"].array)
-                target.window_like("", run.outputs.aligned.get(max(units, key=units.get)))
+                self._window(target, units)
                 job.answer["node"] = target.node
             if onDone is not None:
                 onDone(job)

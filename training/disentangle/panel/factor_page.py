@@ -35,6 +35,8 @@ class FactorPage:
         inner.addWidget(self.computeButton)
         self.table = parts.Table("scoresTable", [_("Figure"), _("Value")], _("What the factors of this study show."))
         inner.addWidget(self.table.widget)
+        self.meaning = parts.text_label("scoresLabel")
+        inner.addWidget(self.meaning)
         self.matrix = parts.Table(
             "similarityTable", [""], _("Cosine similarity of two sequences' factors: anatomy / modality.")
         )
@@ -62,6 +64,7 @@ class FactorPage:
         self.plots.clear()
         self.plotButton.enabled = False
         self.table.fill([_("Figure"), _("Value")], [])
+        self.meaning.text = ""
         self.matrix.fill([""], [])
 
     def compute(self) -> None:
@@ -73,14 +76,16 @@ class FactorPage:
                 return
             self.page = job.answer["page"]
             scores = job.answer["content"]
-            rows = [[name, f"{value:.3f}", meaning] for name, (value, meaning) in scores.table.items()]
-            self.table.fill([_("Figure"), _("Value"), _("Meaning")], rows)
+            rows = [[name, f"{value:.3f}"] for name, (value, _meaning) in scores.table.items()]
+            self.table.fill([_("Figure"), _("Value")], rows)
+            meanings = [f"{name}: {meaning}" for name, (_value, meaning) in scores.table.items()]
+            self.meaning.text = "\n".join([*meanings, _("Below: similarity of anatomies / of modality factors.")])
             names = scores.sequences
             cells = [
                 [a, *(f"{scores.anatomy[i, j]:.2f} / {scores.modality[i, j]:.2f}" for j in range(len(names)))]
                 for i, a in enumerate(names)
             ]
-            self.matrix.fill([_("anatomy / modality"), *names], cells)
+            self.matrix.fill(["", *names], cells)
             self.plots.clear()
             self.plots.addItems(list(self.page["plots"]))
             self.plotButton.enabled = bool(self.page["plots"])

@@ -11,7 +11,7 @@ import slicer
 from ..bundles import Bundle
 from ..errors import Cancelled, InputError
 from ..mrml.text import _
-from .model_facts import quality_lines
+from .model_facts import is_demonstration, quality_lines
 
 
 class ModelBox:
@@ -61,7 +61,9 @@ class ModelBox:
     def refresh(self, choose: str = "") -> None:
         """Look for models on disk again."""
         before = choose or self.combo.currentText
-        self.bundles = {name: bundle for name, bundle in self.logic.models().items() if self._accepts(bundle)}
+        found = [bundle for bundle in self.logic.models().values() if self._accepts(bundle)]
+        found.sort(key=is_demonstration)  # what is for patients' images first
+        self.bundles = {bundle.name: bundle for bundle in found}
         self._filling = True
         self.combo.clear()
         for name in self.bundles:
@@ -183,6 +185,7 @@ class ModelBox:
         if not bundle.license["permissive"]:
             license_note = _("to be agreed to before the first run") if bundle.needs_agreement else _("agreed to")
         lines = [
+            _("A demonstration, not for patients' images.") if is_demonstration(bundle) else "",
             bundle.card.get("description", ""),
             _("Reads {sequences}.").format(sequences=", ".join(bundle.sequences)),
             _("Segments {classes}.").format(classes=classes) if classes else "",
@@ -194,12 +197,12 @@ class ModelBox:
                 note=f" ({license_note})" if license_note else "",
             ),
         ]
+        lines.append(bundle.card.get("intended_use", ""))
         self.label.text = "\n".join(line for line in lines if line)
         about = (
             *quality_lines(bundle.card),
             bundle.card.get("quality_note", ""),
             bundle.card.get("limitations", ""),
-            bundle.card.get("intended_use", ""),
             bundle.card.get("citation", ""),
         )
         self.label.toolTip = "\n".join(line for line in about if line)

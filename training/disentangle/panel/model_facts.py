@@ -15,8 +15,15 @@ from ..mrml.text import _
 
 _LIBRARIES_MB = 450
 """What a worker with torch and SimpleITK takes before it has seen a study (measured: 430 MB resident)."""
+_UNSURE = 0.75
+"""Classes whose voxels have a lower mean probability are named."""
 _COPIES = 3
 """Float volumes per sequence that exist at once while a study is prepared: input, registered, normalised."""
+
+
+def is_demonstration(bundle: Bundle) -> bool:
+    """Whether a model's card says that it only shows how things work."""
+    return str(bundle.card.get("description", "")).lower().startswith("demonstration")
 
 
 def measured_dice(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -57,6 +64,32 @@ def cost_of_missing(card: Mapping[str, Any], missing: Iterable[str], shown: int 
     return lines
 
 
+def quality_of_made(card: Mapping[str, Any], missing: Iterable[str]) -> list[str]:
+    """A sentence per missing sequence: how well the card says that it can be made."""
+    made = _imputation(card)
+    lines = []
+    for name in missing:
+        figures = made.get(name)
+        if not figures or "psnr" not in figures:
+            lines.append(_("{name} is missing; the model card has no figures of making it.").format(name=name))
+            continue
+        lines.append(
+            _("{name} is missing; made ones had a PSNR of {psnr:.1f} dB, SSIM {ssim:.2f} (model card).").format(
+                name=name, psnr=figures["psnr"], ssim=figures.get("ssim", 0.0)
+            )
+        )
+    return lines
+
+
+def _imputation(card: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Sequence -> similarity to the real one, of the strictest measurements that the card has."""
+    found: dict[str, Mapping[str, float]] = {}
+    for name in ("unseen_phantoms", "unseen_studies", "leave_one_person_out"):
+        measured = (card.get("quality") or {}).get(name)
+        found.update((measured.get("imputation") or {}) if isinstance(measured, Mapping) else {})
+    return found
+
+
 def quality_lines(card: Mapping[str, Any]) -> list[str]:
     """What the card measured: Dice with all sequences, similarity of synthesised images."""
     lines = []
@@ -64,8 +97,7 @@ def quality_lines(card: Mapping[str, Any]) -> list[str]:
     if dice:
         figures = ", ".join(f"{name} {value:.2f}" for name, value in dice.items())
         lines.append(_("Dice: {figures}.").format(figures=figures))
-    made = ((card.get("quality") or {}).get("leave_one_person_out") or {}).get("imputation") or {}
-    figures = ", ".join(f"{name} {v['psnr']:.1f} dB" for name, v in made.items() if "psnr" in v)
+    figures = ", ".join(f"{name} {v['psnr']:.1f} dB" for name, v in _imputation(card).items() if "psnr" in v)
     if figures:
         lines.append(_("Synthesised: {figures}.").format(figures=figures))
     return lines
@@ -127,6 +159,21 @@ def _free_on_windows() -> int:
     status = Status(length=ctypes.sizeof(Status))
     ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
     return status.free >> 20
+
+
+def confidence_line(report: Mapping[str, Any]) -> str:
+    """What a run says of its own confidence, and of the classes that it is least sure of; "" where it says nothing."""
+    figures = report.get("confidence") or {}
+    if "study" not in figures:
+        return ""
+    known = ((_("input"), "input"), (_("segmentation"), "segmentation"))
+    parts = [f"{title} {figures[key]:.0%}" for title, key in known if key in figures]
+    classes = figures.get("classes") or {}
+    unsure = [name for name in sorted(classes, key=classes.get) if classes[name] < _UNSURE][:3]
+    line = _("Confidence {study:.0%} ({parts}).").format(study=figures["study"], parts=", ".join(parts))
+    if unsure:
+        line += " " + _("Least sure: {list}.").format(list=", ".join(f"{name} {classes[name]:.0%}" for name in unsure))
+    return line
 
 
 def memory_sentence(needed: int, free: int | None) -> str:

@@ -6,7 +6,9 @@ Slicer responds all the time.
 
 from __future__ import annotations
 
+import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -70,6 +72,7 @@ class Runner:
         self._background = Background()
         self._builder: ResultBuilder | None = None
         self._building: Iterator[None] | None = None
+        self._finishing: Iterator[None] | None = None
         self._preview: Preview | None = None
         self._asked: dict[str, Callable[[Event], None]] = {}
         self.task: Task | None = None
@@ -78,7 +81,7 @@ class Runner:
     @property
     def busy(self) -> bool:
         """Whether a run or a job is under way."""
-        return self.task is not None and not self.task.done
+        return self.task is not None and (not self.task.done or self._finishing is not None)
 
     @property
     def waiting(self) -> bool:
@@ -91,12 +94,13 @@ class Runner:
         self,
         inputs: StudyNodes,
         wanted: Wanted,
-        on_done: Callable[[Run], None] | None = None,
+        on_done: Callable[[Run], Iterator[None] | None] | None = None,
         examples: Mapping[str, Image] | None = None,
         change: Callable[[Result], None] | None = None,
     ) -> Run:
         """Start a run; ``on_done`` is called from :meth:`poll` when it is over, whatever the outcome.
 
+        A generator as ``on_done`` is taken further a step at a poll; the run counts as under way until it ends.
         The controller has to be in its checking state.
         """
         self.run = Run(inputs=inputs, wanted=wanted, examples=dict(examples or {}), change=change)
@@ -122,8 +126,8 @@ class Runner:
 
     def cancel(self) -> None:
         """Stop what is under way; it is over when :meth:`poll` says so."""
-        if not self.busy:
-            return
+        if not self.busy or self._finishing is not None:
+            return  # the results are there
         self.controller.cancel()
         if self._building is not None:
             self._stop_building()
@@ -136,6 +140,8 @@ class Runner:
         self._background.poll()
         if self._building is not None:
             self._guarded(self._build)
+        elif self._finishing is not None:
+            self._finish_step()
         if self._client is None:
             return
         for event in self._client.poll():
@@ -152,6 +158,9 @@ class Runner:
         """End the worker; what is under way counts as cancelled."""
         self._background.wait()
         self._stop_building()
+        if self._finishing is not None:
+            self._finishing = None
+            self.controller.finish()
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -317,8 +326,23 @@ class Runner:
         outputs, self._builder, self._building = self._builder.outputs, None, None
         for warning in self.run.report.get("warnings", ()):
             self.controller.log(warning)
-        self.controller.finish()
-        self._end(outputs=outputs)
+        if inspect.isgeneratorfunction(self._on_done):
+            self._finishing = self._end(outputs=outputs)
+        else:
+            self.controller.finish()  # before the listener: it may start the next run
+            self._end(outputs=outputs)
+
+    def _finish_step(self) -> None:
+        """What a listener does with the results, a step at a poll; then the run is over."""
+        try:
+            next(self._finishing)
+        except StopIteration:
+            self._finishing = None
+            self.controller.finish()
+        except BaseException:
+            self._finishing = None
+            self.controller.finish()
+            raise
 
     def _stop_building(self) -> None:
         if self._building is not None:
@@ -379,19 +403,28 @@ class Runner:
         self.controller.fail(str(error))
         self._end(error=error)
 
-    def _end(self, outputs: Outputs | None = None, error: Exception | None = None) -> None:
+    def _end(self, outputs: Outputs | None = None, error: Exception | None = None) -> Iterator[None] | None:
+        """Tell the listener; what it returns are steps that are still to be taken, where there are results."""
         task = self.task
         self._drop_preview()
         task.error, task.done, self._checking = error, True, False
         if task is self.run:
             task.outputs = outputs
         self._request = None
-        for folder in self._folders:
-            if self._client is not None:
-                self._client.discard(folder)
+        if self._folders and self._client is not None:
+            threading.Thread(target=_discard, args=(self._client, tuple(self._folders)), daemon=True).start()
         self._folders.clear()
-        if self._on_done is not None:
-            self._on_done(task)
+        steps = self._on_done(task) if self._on_done is not None else None
+        if outputs is None and steps is not None:
+            for _step in steps:
+                pass
+        return steps
+
+
+def _discard(client: WorkerClient, folders: tuple[Path, ...]) -> None:
+    """Delete what was exchanged; hundreds of megabytes take a moment."""
+    for folder in folders:
+        client.discard(folder)
 
 
 def _title(wanted: Wanted) -> str:

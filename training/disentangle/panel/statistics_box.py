@@ -90,17 +90,17 @@ class StatisticsBox:
         """Count again and show."""
         titles = [_("Structure"), _("ml"), _("mm³")]
         rows = []
-        if self.scores:
-            titles += [_("Dice"), _("HD95 mm"), _("ASD mm")]
+        if self.scores:  # the table node has all columns; here there is room for five
+            titles[2:] = [_("Dice"), _("HD95 mm"), _("ASD mm")]
         for structure in structures_of(self.segmentation) if self.segmentation is not None else []:
             row = [structure.name, f"{structure.ml:.2f}", f"{structure.mm3:.0f}"]
             if self.scores:
                 found = self.scores.get(structure.name, {})
-                row += [text_of(found.get(key)) for key in ("dice", "hd95_mm", "asd_mm")]
+                row[2:] = [text_of(found.get(key)) for key in ("dice", "hd95_mm", "asd_mm")]
             rows.append(row)
         if "everything" in self.scores:
             found = self.scores["everything"]
-            rows.append([_("everything"), "", "", *(text_of(found.get(k)) for k in ("dice", "hd95_mm", "asd_mm"))])
+            rows.append([_("everything"), "", *(text_of(found.get(k)) for k in ("dice", "hd95_mm", "asd_mm"))])
         self.table.fill(titles, rows)
         self.update()
 

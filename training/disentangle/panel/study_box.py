@@ -86,16 +86,22 @@ class StudyBox:
         area: the widget whose grid layout takes the rows.
         button: "Assign from scene".
         on_change: called when a volume was chosen.
-        missing: label that says what is missing and what that costs.
+        missing: label that says what is missing and what that means.
+        meaning: sentences about missing sequences, from a model's card.
     """
 
     def __init__(
-        self, area: qt.QWidget, button: qt.QPushButton, on_change: Callable[[], None], missing: qt.QLabel
+        self,
+        area: qt.QWidget,
+        button: qt.QPushButton,
+        on_change: Callable[[], None],
+        missing: qt.QLabel,
+        meaning: Callable[[Mapping[str, Any], Iterable[str]], list[str]] = cost_of_missing,
     ) -> None:
         self.grid = area.layout()
         self.grid.setColumnStretch(1, 1)
         self.on_change = on_change
-        self.missing = missing
+        self.missing, self._meaning = missing, meaning
         self.rows: dict[str, StudyRow] = {}
         self.card: Mapping[str, Any] = {}
         self._swapping = False
@@ -152,7 +158,7 @@ class StudyBox:
         """Say what is missing and what that costs, and what looks like an oversight."""
         given = self.nodes()
         missing = [name for name in self.rows if name not in given]
-        lines = [*cost_of_missing(self.card, missing), other_times(given)] if given else []
+        lines = [*self._meaning(self.card, missing), other_times(given)] if given else []
         self.missing.text = "\n".join(line for line in lines if line)
         self.missing.visible = bool(self.missing.text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import slicer
@@ -19,10 +20,11 @@ from .batch_box import BatchBox
 from .computation_box import ComputationBox
 from .logic import DisentangleLogic
 from .model_box import ModelBox
-from .model_facts import estimate_mb, free_memory_mb, memory_sentence
+from .model_facts import cost_of_missing, estimate_mb, free_memory_mb, memory_sentence
 from .result_views import ResultViews
 from .run_box import RunBox
 from .study_box import StudyBox
+from .summary import summarize
 from .synthetic_marks import mark_views, unmark_views
 from .tasks import Run, Wanted
 
@@ -51,7 +53,9 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = self.createLogic()
         self.panelLayout = uiWidget.layout()
         self.modelBox = ModelBox(self.ui, self.acceptsBundle, self.onModelChanged, self.logic)
-        self.studyBox = StudyBox(self.ui.studyRows, self.ui.assignButton, self.onStudyChanged, self.ui.missingLabel)
+        self.studyBox = StudyBox(
+            self.ui.studyRows, self.ui.assignButton, self.onStudyChanged, self.ui.missingLabel, self.meaningOfMissing
+        )
         self.runBox = RunBox(
             self.logic.controller,
             self.ui.applyButton,
@@ -109,6 +113,15 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(self.logic.getParameterNode())
         if not self.studyBox.nodes():
             self.studyBox.assign(only_empty=True)
+        if not self.studyBox.nodes() and not self._parameterNode.bundle:
+            self._chooseFitting()
+
+    def _chooseFitting(self) -> None:
+        """Where no volume of the scene is for the first model, take one that can use them: of hearts, say."""
+        for name, bundle in self.modelBox.bundles.items():
+            if self.logic.assign(str(bundle.path)):
+                self.modelBox.choose(name)
+                return
 
     def setParameterNode(self, node: Any) -> None:
         """Connect panel and parameter node; the old connection is cut first."""
@@ -163,6 +176,8 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Volumes were loaded or dropped in: rows that are empty take what looks like theirs."""
         if self._parameterNode is not None:
             self.studyBox.assign(only_empty=True, among=added)
+            if not self.studyBox.nodes() and not self._parameterNode.bundle:
+                self._chooseFitting()
 
     def onParametersChanged(self, _caller: Any = None, _event: Any = None) -> None:
         """Something in the parameter node changed."""
@@ -224,8 +239,8 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user pressed Cancel."""
         self.logic.cancel()
 
-    def onDone(self, run: Run) -> None:
-        """A run that this panel started is over."""
+    def onDone(self, run: Run) -> Iterator[None]:
+        """A run that this panel started is over; its results are shown in steps, so that Slicer responds meanwhile."""
         if run.error is not None:
             if not isinstance(run.error, Cancelled):
                 slicer.util.errorDisplay(str(run.error))
@@ -233,20 +248,29 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
         parameters.run = run.outputs.run
         parameters.summary = summarize(run.report)
-        self._showOutputs(run.outputs)
-        self.ui.resultsCollapsibleButton.collapsed = False
+        yield
+        yield from self._showing(run.outputs)
+        yield
         self.showFirst(run)
+        yield
+        self.ui.resultsCollapsibleButton.collapsed = False
 
     def _showOutputs(self, outputs: Outputs | None) -> None:
+        for _step in self._showing(outputs):
+            pass
+
+    def _showing(self, outputs: Outputs | None) -> Iterator[None]:
         before = self.outputs.run if self.outputs is not None else ""
         self.outputs = outputs
         self.resultViews.set_outputs(outputs)
         if outputs is None or before != outputs.run:
+            yield
             self.appearanceBox.set_outputs(outputs)
+            yield
         known = outputs is not None and self._parameterNode is not None
         self.ui.resultsLabel.text = self._parameterNode.summary if known else _("No results yet.")
         if before != (outputs.run if outputs is not None else ""):
-            self.showOutputs(outputs)
+            yield from self.showOutputs(outputs)
 
     # --- what a module says of itself -----------------------------------------------------------------------------
 
@@ -257,6 +281,9 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def acceptsBundle(self, bundle: Bundle) -> bool:
         """Whether a model can do what the module is for."""
         raise NotImplementedError
+
+    meaningOfMissing = staticmethod(cost_of_missing)
+    """What the Study box says of missing sequences."""
 
     def viewButtons(self) -> dict[Any, str]:
         """Button -> name of the grid that it shows."""
@@ -287,40 +314,12 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def showBundle(self, bundle: Bundle | None) -> None:
         """Another model was chosen."""
 
-    def showOutputs(self, outputs: Outputs | None) -> None:
-        """Other results are the current ones (after a run, or in a scene that was opened); None: there are none."""
+    def showOutputs(self, outputs: Outputs | None) -> Iterator[None]:
+        """Other results are the current ones (after a run, or in a scene that was opened); None: there are none.
+
+        Yields between two things that take time.
+        """
+        return iter(())
 
     def showFirst(self, run: Run) -> None:
         """A run has just finished: put the first thing to see on screen."""
-
-
-def summarize(report: dict[str, Any] | None) -> str:
-    """What the panel says about a run: volumes per class, model and device, warnings."""
-    if not report:
-        return ""
-    lines = [
-        _("{name}: {volume:.1f} ml").format(name=name, volume=volume)
-        for name, volume in (report.get("volumes_ml") or {}).items()
-    ]
-    for target, scores in ((report.get("quality") or {}).get("synthesis") or {}).items():
-        line = _("{target}: PSNR {psnr:.1f} dB, SSIM {ssim:.2f}, MAE {mae:.3g}").format(
-            target=target, **{key: scores.get(key) or 0.0 for key in ("psnr", "ssim", "mae")}
-        )
-        nearest = scores.get("nearest_input")
-        if nearest and nearest.get("psnr") is not None:
-            line += _(" (the nearest input, {name}: {psnr:.1f} dB)").format(
-                name=nearest["sequence"], psnr=nearest["psnr"]
-            )
-        lines.append(line)
-    bundle = report.get("bundle") or {}
-    seconds = sum((report.get("timings_s") or {}).values())
-    lines.append(
-        _("Model {name} {version} on {device}, {seconds:.0f} s.").format(
-            name=bundle.get("name", ""),
-            version=bundle.get("version", ""),
-            device=report.get("device", ""),
-            seconds=seconds,
-        )
-    )
-    lines += [_("Note: {warning}").format(warning=warning) for warning in report.get("warnings") or ()]
-    return "\n".join(lines)
