@@ -9,7 +9,9 @@ import slicer
 
 GREY = "vtkMRMLColorTableNodeGrey"
 PET = "vtkMRMLPETProceduralColorNodePET-Heat"
-_DIFFERENCE, _UNCERTAINTY = "DisentangleDifference", "DisentangleUncertainty"
+_TABLE = "Disentangle.Table"
+"""Attribute: which of the tables that results share this is."""
+_DIFFERENCE, _UNCERTAINTY = "difference", "uncertainty"
 _SAMPLES = 200_000
 """Voxels whose percentiles stand for those of a volume: all of them would hold up the window for 0.2 s."""
 _CHANNEL_COLORS = (
@@ -67,13 +69,16 @@ def uncertainty_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNo
 def _shared_colors(
     scene: slicer.vtkMRMLScene, tag: str, name: str, colors: Sequence[tuple[float, float, float]]
 ) -> slicer.vtkMRMLColorTableNode:
-    node = scene.GetSingletonNode(tag, "vtkMRMLColorTableNode")
+    # Not a singleton: those stay when the scene is closed, and refer to a storage node that goes.
+    count = scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode")
+    tables = (scene.GetNthNodeByClass(n, "vtkMRMLColorTableNode") for n in range(count))
+    node = next((table for table in tables if table.GetAttribute(_TABLE) == tag), None)
     if node is None:
         node = scene.CreateNodeByClass("vtkMRMLColorTableNode")
         node.UnRegister(None)
         node.SetName(name)
         node.SetTypeToUser()
-        node.SetSingletonTag(tag)
+        node.SetAttribute(_TABLE, tag)
         node.SetAttribute("Category", "Disentangle")
         node.SetNumberOfColors(len(colors))
         for value, color in enumerate(colors):
