@@ -66,6 +66,8 @@ def test_segmentation_of_a_glioma(
     segmentation = panel.outputs.segmentation
     edema = segmentation.GetSegmentation().GetSegmentIdBySegmentName("peritumoral edema")
     assert slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, edema).any()
+    assert "Confidence" in panel.ui.resultsLabel.text
+    assert "seen" in panel.studyBox.rows["T2"].guess.text
     screenshot("DisentangleSeg")
     click(panel.ui.factorsViewButton)
     screenshot("DisentangleSeg-factors")

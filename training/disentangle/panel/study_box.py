@@ -43,6 +43,7 @@ class StudyRow:
         self.guess = qt.QLabel()
         self.guess.objectName = f"{input_parameter(sequence)}Guess"
         self.before: slicer.vtkMRMLNode | None = None
+        self._seen: tuple[slicer.vtkMRMLNode, Mapping[str, Any]] | None = None
         self._on_change = on_change
         for column, widget in enumerate((self.label, self.combo, self.guess)):
             grid.addWidget(widget, row, column)
@@ -62,13 +63,35 @@ class StudyRow:
             return
         guess = guess_node(node)
         self.guess.toolTip = _("{name}: {reason}.").format(name=node.GetName(), reason=guess.reason)
-        if guess.sequence is None:
+        if self._seen is not None and self._seen[0] is node:
+            self._show_seen(self._seen[1])
+        elif guess.sequence is None:
             self.guess.text = _("{mark} no idea").format(mark=UNSURE_MARK)
         elif guess.sequence == self.sequence:
             mark = SURE_MARK if guess.confidence >= SURE else UNSURE_MARK
             self.guess.text = _("{mark} {percent} % sure").format(mark=mark, percent=round(100 * guess.confidence))
         else:
             self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=guess.sequence)
+
+    def seen(self, looks: Mapping[str, Any]) -> None:
+        """Say what the last run saw in the image itself; that counts for more than names.
+
+        Args:
+            looks: see ``Recognition.to_dict``.
+        """
+        self._seen = self.combo.currentNode(), looks
+        self.show_guess()
+
+    def _show_seen(self, looks: Mapping[str, Any]) -> None:
+        share = round(100 * looks["probabilities"].get(self.sequence, 0.0))
+        self.guess.toolTip += "\n" + _("The image itself looks like {sequence} ({percent} %).").format(
+            sequence=looks["sequence"], percent=round(100 * looks["confidence"])
+        )
+        if looks["sequence"] == self.sequence:
+            mark = SURE_MARK if share >= 100 * SURE else UNSURE_MARK
+            self.guess.text = _("{mark} seen, {percent} % sure").format(mark=mark, percent=share)
+        else:
+            self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=looks["sequence"])
 
     def remove(self) -> None:
         """Take the widgets away."""
@@ -153,6 +176,18 @@ class StudyBox:
         rows = self.rows.values()
         if row in rows and twin in rows and row.combo.currentNode() is node and twin.combo.currentNode() is node:
             twin.combo.setCurrentNode(before)
+
+    def seen(self, nodes: Mapping[str, slicer.vtkMRMLNode], inputs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Mark the rows by what a run saw in the images.
+
+        Args:
+            nodes: the volumes of the run; rows that have another one by now are left alone.
+            inputs: those of its report.
+        """
+        for sequence, row in self.rows.items():
+            looks = inputs.get(sequence, {}).get("looks_like")
+            if looks and row.combo.currentNode() is nodes.get(sequence):
+                row.seen(looks)
 
     def show_missing(self) -> None:
         """Say what is missing and what that costs, and what looks like an oversight."""

@@ -248,6 +248,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
         parameters.run = run.outputs.run
         parameters.summary = summarize(run.report)
+        self.studyBox.seen(run.inputs.nodes, run.report.get("inputs") or {})
         yield
         yield from self._showing(run.outputs)
         yield
