@@ -186,11 +186,13 @@ class GridLayouts:
             _show(composite, Cell(""))
 
     def show_elsewhere(self, volume: slicer.vtkMRMLVolumeNode) -> None:
-        """Show a volume in full in every slice view that is not one of the grids'."""
+        """Show a volume in every slice view that is not one of the grids'; where the view was empty, in full, else at
+        the place that the user looks at."""
         for composite in self._composites(of_grids=False):
+            empty = not composite.GetBackgroundVolumeID()
             composite.SetBackgroundVolumeID(volume.GetID())
             view = self.scene.GetSingletonNode(composite.GetLayoutName(), "vtkMRMLSliceNode")
-            logic = self._slice_logic(view) if view is not None else None
+            logic = self._slice_logic(view) if view is not None and empty else None
             if logic is not None:
                 logic.FitSliceToBackground()
 

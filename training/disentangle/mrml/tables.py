@@ -106,9 +106,9 @@ def statistics_table(
     return fill_table(scene, f"{segmentation.GetName()} statistics", columns, table, segmentation)
 
 
-def text_of(value: float | None) -> str:
-    """A figure with three digits; a dash where there is none."""
-    return MISSING if value is None else f"{value:.3f}"
+def text_of(value: float | None, digits: int = 3) -> str:
+    """A figure with so many digits behind the point; a dash where there is none."""
+    return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def fill_table(

@@ -10,7 +10,7 @@ import qt
 
 _MARGIN = 6
 """Pixels by which a table's rows are higher than their text."""
-_ROWS_SHOWN = 8
+_ROWS_SHOWN = 12
 """A table is as high as its rows, and is scrolled where it has more than these."""
 
 
@@ -102,7 +102,9 @@ class Table:
                 self.widget.setItem(number, column, item)
         self.widget.resizeColumnsToContents()
         shown = min(len(rows), _ROWS_SHOWN)
-        self.widget.setMinimumHeight((shown + 2) * self._height)  # with the titles, and room for a scroll bar
+        height = (shown + 2) * self._height  # with the titles, and room for a scroll bar
+        self.widget.setMinimumHeight(height)
+        self.widget.setMaximumHeight(height)
         self.widget.visible = bool(rows)
 
     def texts(self) -> list[list[str]]:

@@ -13,6 +13,9 @@ from ..mrml.tables import statistics_table, structures_of, text_of
 from ..mrml.text import _
 from . import parts
 
+_SHOWN = {"dice": 2, "hd95_mm": 1, "asd_mm": 1}
+"""Scores in the panel -> digits; the table node has three."""
+
 
 class StatisticsBox:
     """The section "Volumes and comparison" of DisentangleSeg.
@@ -96,11 +99,11 @@ class StatisticsBox:
             row = [structure.name, f"{structure.ml:.2f}", f"{structure.mm3:.0f}"]
             if self.scores:
                 found = self.scores.get(structure.name, {})
-                row[2:] = [text_of(found.get(key)) for key in ("dice", "hd95_mm", "asd_mm")]
+                row[2:] = [text_of(found.get(key), digits) for key, digits in _SHOWN.items()]
             rows.append(row)
         if "everything" in self.scores:
             found = self.scores["everything"]
-            rows.append([_("everything"), "", *(text_of(found.get(k)) for k in ("dice", "hd95_mm", "asd_mm"))])
+            rows.append([_("everything"), "", *(text_of(found.get(key), digits) for key, digits in _SHOWN.items())])
         self.table.fill(titles, rows)
         self.update()
 
