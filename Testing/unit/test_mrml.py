@@ -16,6 +16,7 @@ from disentangle.errors import InputError  # noqa: E402
 from disentangle.inference import Result, SequenceFactors  # noqa: E402
 from disentangle.mrml import cells as mrml_cells  # noqa: E402
 from disentangle.mrml import layouts, results, studies  # noqa: E402
+from disentangle.mrml import outputs as outputs_room  # noqa: E402
 from disentangle.mrml import volumes as mrml_volumes  # noqa: E402
 from disentangle.study import Image  # noqa: E402
 
@@ -379,7 +380,7 @@ class TestResults:
 
     def test_the_outputs_of_a_run_are_found_again_in_the_scene(self, scene, inputs):
         outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
-        again = results.outputs_of(scene, outputs.run)
+        again = outputs_room.outputs_of(scene, outputs.run)
         assert list(again.inputs.items()) == list(outputs.inputs.items())
         assert again.segmentation is outputs.segmentation
         assert again.channels == outputs.channels
@@ -388,7 +389,7 @@ class TestResults:
         assert again.argmax == outputs.argmax
         assert again.reconstructions == outputs.reconstructions
         assert again.aligned == outputs.aligned
-        assert results.outputs_of(scene, "another run") is None
+        assert outputs_room.outputs_of(scene, "another run") is None
 
     def test_nothing_is_proposed_as_input_that_a_run_has_made(self, scene, inputs):
         results.results_to_nodes(make_result(inputs), inputs, scene)
@@ -432,7 +433,7 @@ class TestLayouts:
         assert cells[1][0].caption == "FLAIR→T1"
 
     def test_few_volumes_are_compared_in_one_row_and_more_in_two(self):
-        outputs = results.Outputs(inputs=dict.fromkeys(("T1", "T2", "PD"), "real"), synthetic={"FLAIR": "made"})
+        outputs = outputs_room.Outputs(inputs=dict.fromkeys(("T1", "T2", "PD"), "real"), synthetic={"FLAIR": "made"})
         assert [[c.caption for c in row] for row in mrml_cells.compare_cells(outputs)] == [
             ["T1", "T2", "PD", "FLAIR syn"]
         ]

@@ -6,6 +6,7 @@ MRML is RAS, the package is LPS: the conversion happens in :mod:`.volumes` and n
 | --- | --- |
 | ``volumes.py`` | one volume node <-> one :class:`~disentangle.study.Image`, parent transforms included |
 | ``studies.py`` | volume nodes -> :class:`~disentangle.study.Study`; which node is which sequence |
+| ``outputs.py`` | the nodes of one run, and how they are found again |
 | ``results.py`` | a result of the predictor -> nodes in one subject-hierarchy folder |
 | ``display.py`` | colour tables, window and level |
 | ``terminology.py`` | standard codes of the classes |
@@ -32,14 +33,14 @@ _HOMES = {
     "Assignment": "studies",
     "GridLayouts": "layouts",
     "Cell": "cells",
-    "Outputs": "results",
+    "Outputs": "outputs",
     "StudyNodes": "studies",
     "assign_nodes": "studies",
     "compare_cells": "cells",
     "cross_cells": "cells",
     "factor_cells": "cells",
     "guess_node": "studies",
-    "outputs_of": "results",
+    "outputs_of": "outputs",
     "results_to_nodes": "results",
     "study_from_nodes": "studies",
 }

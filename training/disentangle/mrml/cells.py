@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from .results import Outputs
+from .outputs import Outputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from .display import GREY, copy_window, show_volume, window_of
-from .results import SEQUENCE
+from .outputs import SEQUENCE
 from .studies import ROLE, SYNTHETIC
 
 NAME = "Live appearance (synthetic)"

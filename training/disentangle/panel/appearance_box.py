@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..mrml.cells import Cell
 from ..mrml.layouts import view_tag
 from ..mrml.live import LiveVolume, point_in_view
-from ..mrml.results import Outputs
+from ..mrml.outputs import Outputs
 from ..mrml.text import _
 from . import parts
 from .appearance_tools import FUSED, blended, units_of

@@ -11,22 +11,24 @@ import slicer
 _WAIT_MS = 300
 """So long after the last one they are told of: a study comes as several volumes, and each is added to the scene before
 it has its name, its attributes and its place in the subject hierarchy."""
+_AGAIN_MS = 2000
+"""And once more after this: while a DICOM study is loaded, Slicer lets timers run in between."""
 
 
 class Arrivals:
     """Tells of new volumes, those that come together at once.
 
     Args:
-        on_arrival: gets the IDs of the volumes that were not there before.
+        on_arrival: gets the IDs of the volumes that were not there before; a second time shortly after.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene, on_arrival: Callable[[set[str]], None]) -> None:
         self._scene = scene
         self._on_arrival = on_arrival
         self._known = self._volumes()
+        self._told: set[str] = set()
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
-        self._timer.interval = _WAIT_MS
         self._timer.connect("timeout()", self._tell)
         self._tags = [scene.AddObserver(scene.NodeAddedEvent, self._added)]
         for event in (scene.EndCloseEvent, scene.EndImportEvent):  # what an opened scene holds has been chosen before
@@ -41,17 +43,20 @@ class Arrivals:
 
     def _added(self, *_args: Any) -> None:
         if not self._scene.IsImporting() and not self._scene.IsClosing():
-            self._timer.start()
+            self._timer.start(_WAIT_MS)
 
     def _forget(self, *_args: Any) -> None:
         self._timer.stop()
-        self._known = self._volumes()
+        self._known, self._told = self._volumes(), set()
 
     def _tell(self) -> None:
         now = self._volumes()
         added, self._known = now - self._known, now
+        told, self._told = self._told & now, added
+        if added or told:
+            self._on_arrival(added | told)
         if added:
-            self._on_arrival(added)
+            self._timer.start(_AGAIN_MS)
 
     def _volumes(self) -> set[str]:
         nodes = self._scene.GetNodesByClass("vtkMRMLScalarVolumeNode")

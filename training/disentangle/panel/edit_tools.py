@@ -9,7 +9,7 @@ import slicer
 
 from ..errors import InputError
 from ..mrml.factor_mask import channel_at, release, restrict
-from ..mrml.results import Outputs
+from ..mrml.outputs import Outputs
 from ..mrml.text import _
 from . import parts
 from .statistics_box import tell

@@ -14,7 +14,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from ..bundles import find_bundle
 from ..errors import InputError
 from ..mrml.live import point_in_view
-from ..mrml.results import Outputs
+from ..mrml.outputs import Outputs
 from ..mrml.studies import guess_node, modality_conflict, study_from_nodes
 from ..mrml.text import _
 from ..mrml.volumes import image_from_node

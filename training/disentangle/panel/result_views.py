@@ -8,7 +8,7 @@ from typing import Any
 import qt
 
 from ..errors import InputError
-from ..mrml.results import Outputs
+from ..mrml.outputs import Outputs
 from .statistics_box import tell
 from .view_tools import GRIDS
 

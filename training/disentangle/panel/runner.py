@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
+from ..mrml.outputs import Outputs
 from ..mrml.preview import Preview
-from ..mrml.results import Outputs, ResultBuilder
+from ..mrml.results import ResultBuilder
 from ..mrml.segments import checksums
 from ..mrml.studies import StudyNodes
 from ..mrml.text import _

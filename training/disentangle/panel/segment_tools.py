@@ -11,7 +11,8 @@ import slicer
 from ..bundles import Bundle, find_bundle
 from ..errors import InputError
 from ..mrml.factor_mask import release, restrict, shared_editor_node
-from ..mrml.results import Outputs, fill_segmentation, run_of
+from ..mrml.outputs import Outputs, run_of
+from ..mrml.results import fill_segmentation
 from ..mrml.segments import checksums, edited, kept, labels_of, mask_of, replace_labels, tag_checksums, tags_of
 from ..mrml.tables import statistics_table, structures_of
 from ..mrml.text import _

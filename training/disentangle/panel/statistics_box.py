@@ -8,7 +8,7 @@ import qt
 import slicer
 
 from ..errors import Cancelled, InputError
-from ..mrml.results import Outputs
+from ..mrml.outputs import Outputs
 from ..mrml.tables import statistics_table, structures_of, text_of
 from ..mrml.text import _
 from . import parts

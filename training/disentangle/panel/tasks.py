@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..mrml.results import Outputs
+from ..mrml.outputs import Outputs
 from ..mrml.studies import StudyNodes
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import slicer
 from ..errors import InputError
 from ..mrml.cells import Grid, agnostic_cells, compare_cells, cross_cells, factor_cells, uncertainty_cells
 from ..mrml.layouts import GridLayouts
-from ..mrml.results import Outputs
+from ..mrml.outputs import Outputs
 from ..mrml.text import _
 
 GRIDS: dict[str, Callable[[Outputs], list]] = {

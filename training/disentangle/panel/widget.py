@@ -12,7 +12,7 @@ from slicer.util import VTKObservationMixin
 
 from ..bundles import Bundle
 from ..errors import Cancelled, InputError
-from ..mrml.results import Outputs, outputs_of
+from ..mrml.outputs import Outputs, outputs_of
 from ..mrml.text import _
 from .appearance_box import AppearanceBox
 from .arrivals import Arrivals
