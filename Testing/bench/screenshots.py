@@ -17,15 +17,22 @@ from bench.places import AREA, CAPTION, pixels, places
 def panel(widget: QtWidgets.QWidget, path: Path, width: int = 460) -> Path:
     """Save a picture of a widget, as wide as Slicer's module panel and as high as it needs to be."""
     widget.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen, False)
-    widget.resize(width, max(widget.sizeHint().height(), widget.minimumSizeHint().height()))
+    widget.resize(width, _height(widget, width))
     widget.show()
     QtWidgets.QApplication.processEvents()
-    widget.resize(width, max(widget.sizeHint().height(), widget.minimumSizeHint().height()))
+    widget.resize(width, _height(widget, width))
     QtWidgets.QApplication.processEvents()
     path.parent.mkdir(parents=True, exist_ok=True)
     if not widget.grab().save(str(path)):
         raise OSError(f"could not write {path}")
     return path
+
+
+def _height(widget: QtWidgets.QWidget, width: int) -> int:
+    """As high as the widget needs to be at that width, its wrapped texts included."""
+    layout = widget.layout()
+    wrapped = layout.totalHeightForWidth(width) if layout is not None and layout.hasHeightForWidth() else 0
+    return max(wrapped, widget.sizeHint().height(), widget.minimumSizeHint().height())
 
 
 def slice_image(logic: Any, size: tuple[int, int]) -> np.ndarray:

@@ -87,11 +87,11 @@ class StudyRow:
         self.guess.toolTip += "\n" + _("The image itself looks like {sequence} ({percent} %).").format(
             sequence=looks["sequence"], percent=round(100 * looks["confidence"])
         )
-        if looks["sequence"] == self.sequence:
+        if looks["sequence"] != self.sequence and looks["confidence"] >= SURE:
+            self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=looks["sequence"])
+        else:
             mark = SURE_MARK if share >= 100 * SURE else UNSURE_MARK
             self.guess.text = _("{mark} seen, {percent} % sure").format(mark=mark, percent=share)
-        else:
-            self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=looks["sequence"])
 
     def remove(self) -> None:
         """Take the widgets away."""

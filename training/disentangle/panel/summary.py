@@ -28,12 +28,14 @@ def summarize(report: dict[str, Any] | None) -> str:
         lines.append(line)
     lines.append(confidence_line(report))
     bundle = report.get("bundle") or {}
+    ran_by = (report.get("backend") or {}).get("name", "")
     seconds = sum((report.get("timings_s") or {}).values())
     lines.append(
-        _("Model {name} {version} on {device}, {seconds:.0f} s.").format(
+        _("Model {name} {version} on {device}{backend}, {seconds:.0f} s.").format(
             name=bundle.get("name", ""),
             version=bundle.get("version", ""),
             device=report.get("device", ""),
+            backend=f", {ran_by}" if ran_by else "",
             seconds=seconds,
         )
     )
