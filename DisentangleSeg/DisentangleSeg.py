@@ -148,6 +148,8 @@ class DisentangleSegWidget(DisentangleWidget):
         """Make the segmentation the one that the Segment Editor edits, and list its volumes."""
         self.statisticsBox.set_outputs(outputs)
         yield
+        self.statisticsBox.refresh()
+        yield
         self.editTools.set_outputs(outputs)
         self.factorPage.forget()
         self.factorPage.update(outputs is not None and bool(outputs.aligned) and self._isLastRun(outputs))

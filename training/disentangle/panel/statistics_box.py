@@ -79,10 +79,9 @@ class StatisticsBox:
         self.update()
 
     def set_outputs(self, outputs: Outputs | None) -> None:
-        """The run whose segmentation is listed."""
+        """The run whose segmentation :meth:`refresh` lists from now on."""
         self.outputs, self.scores, self.node = outputs, {}, None
         self.show3DButton.setSegmentationNode(outputs.segmentation if outputs is not None else None)
-        self.refresh()
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
