@@ -181,13 +181,11 @@ def check_image(image: Image) -> None:
             f"{name} is no volume but {min(shape)} slice{'s' if min(shape) > 1 else ''} "
             f"({' x '.join(str(n) for n in shape[::-1])} voxels); give a series of at least {MINIMUM_SLICES} slices."
         )
-    if image.array.dtype.kind == "f":
+    low, high = image.array.min(), image.array.max()  # NaN where any voxel is
+    if image.array.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
         wrong = int(np.size(image.array) - np.count_nonzero(np.isfinite(image.array)))
-        if wrong:
-            raise InputError(
-                f"{name} holds {wrong} voxels that are not numbers (NaN or infinite); set them to 0 first."
-            )
-    if image.array.min() == image.array.max():
+        raise InputError(f"{name} holds {wrong} voxels that are not numbers (NaN or infinite); set them to 0 first.")
+    if low == high:
         raise InputError(f"{name} is blank: every voxel has the value {image.array.flat[0]}; choose another volume.")
 
 
