@@ -131,3 +131,15 @@ def test_questions_about_another_run_are_refused(worker, ran):
     event = ask(worker, stale, "scores")
     assert (event["event"], event["kind"]) == ("error", "input")
     assert "press Apply" in event["message"]
+
+
+def test_images_without_a_name_are_recognised(worker):
+    study = brain_phantom(78, spacing=3.0, lesions="none").study
+    empty = Image(np.zeros((12, 12, 12), np.float32), np.eye(4))
+    folder = worker.folder() / "images"
+    write({"first": study["FLAIR"], "second": study["T2"], "empty": empty}, folder)
+    event = worker.wait(worker.submit({"request": "recognize", "study": folder}), timeout_s=120)
+    assert event["event"] == "result", event
+    told = event["recognised"]
+    assert {name: what["sequence"] for name, what in told.items()} == {"first": "FLAIR", "second": "T2"}
+    assert all(what["orientation"] == "upright" and what["confidence"] > 0.5 for what in told.values())

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..preprocessing import PreparedStudy
+from ..errors import InputError
+from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
+from ..progress import Progress
+from ..study import Image, Study
 from .recognition import LEAST_AGREEMENT, Recognition, discriminant, recognise
 
 SURE = 0.9
@@ -23,6 +26,31 @@ def recognise_study(prepared: PreparedStudy) -> dict[str, Recognition]:
     known = discriminant().sequences
     spacing = tuple(float(v) for v in prepared.grid.spacing)
     return {name: recognise(image, prepared.mask, spacing) for name, image in prepared.images.items() if name in known}
+
+
+def recognise_images(images: Mapping[str, Image], progress: Progress | None = None) -> dict[str, Recognition]:
+    """What images look like before anybody has said which sequences they are, each by itself.
+
+    Args:
+        images: any names -> images, skull-stripped or whole heads. One in which no brain is found is left out.
+        progress: reports and cancels; a whole head takes some seconds.
+
+    Raises:
+        Cancelled: the user asked to stop.
+    """
+    progress, found = progress or Progress(), {}
+    config = PreprocessingConfig(spacing=(2.0, 2.0, 2.0))
+    for n, (name, image) in enumerate(images.items()):
+        part = progress.part(n / len(images), (n + 1) / len(images))
+        part("recognize", 0.0, f"looking at {name}")
+        try:
+            # Which sequence it is called makes no difference to a study of one.
+            prepared = prepare(Study({"T1": image}), config, progress=part)
+        except InputError:
+            continue
+        found[name] = recognise(prepared.images["T1"], prepared.mask, config.spacing)
+    progress("recognize", 1.0)
+    return found
 
 
 def doubts(recognised: Mapping[str, Recognition]) -> Iterator[str]:

@@ -30,6 +30,9 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "save", "id", "session",         store the adapted model among the user's own
 "name"}``
 ``{"request": "compare", "id", "study"}``      scores of masks: a folder with ``pairs`` and ``spacing``
+``{"request": "recognize", "id", "study"}``    what images look like: a folder with images by any names. The result's
+                                               ``recognised``: name -> ``sequence``, ``confidence`` (0 to 1),
+                                               ``probabilities``, ``orientation`` ("upright", "upside down", ...)
 ``{"request": "model", "id", "action",         "add" (copy a bundle, a folder or a zip, among the user's own after
 "path"}``                                      checking it) or "verify" (check everything about one)
 ``{"request": "batch", "id", ...}``            a study from files to files: ``folder``, ``output``, ``resume``, and

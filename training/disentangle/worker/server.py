@@ -116,7 +116,7 @@ class Server:
             if stop.is_set():
                 raise Cancelled("Stopped before it began.")
             own = {"check": self._check, "predict": self._predict, "batch": self._batch, "compare": self._compare}
-            own["model"] = self._model
+            own |= {"model": self._model, "recognize": self._recognize}
             handler = {**own, **dict.fromkeys(self._live.handlers, self._live.answer)}.get(request["request"])
             if handler is None:
                 raise InputError(f"The worker does not know the request {request['request']!r}; update it.")
@@ -184,6 +184,14 @@ class Server:
 
         action = {"add": add_bundle, "verify": verify_bundle}[request["action"]]
         return {"name": action(request["path"]).name}
+
+    def _recognize(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        """Which sequences images are, as they look; those in which no brain is found are left out."""
+        from ..inference.confidence import recognise_images
+        from .codec import read
+
+        found = recognise_images(read(request["study"]), progress)
+        return {"recognised": {name: what.to_dict() for name, what in found.items()}}
 
     def _compare(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         from .codec import read
