@@ -248,7 +248,16 @@ def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_tar
         image = system.decode(system.synthesis_anatomy(factors), "T2")[:, 1].numpy()
     seen = image_quality(unpadded(image, one.mask.shape[1:]), one.images["T2"].astype(np.float32), one.mask)
     assert result["imputation"]["T2"]["psnr"] == pytest.approx(seen.psnr, abs=1e-3)
-    text = table(summary([result, result]))
+    assert not result["from"]
+    every = evaluate_subject(system, one, "all")
+    assert {target: set(sources) for target, sources in every["from"].items()} == {"T1": {"T2"}, "T2": {"T1"}}
+    # Of two sequences, the one that is left is all that there is to make the other of.
+    assert every["from"]["T2"]["T1"]["psnr"] == pytest.approx(result["imputation"]["T2"]["psnr"], abs=1e-3)
+    assert every["hd95"].keys() == every["dice"].keys()
+    copied = image_quality(one.images["T1"].astype(np.float32), one.images["T2"].astype(np.float32), one.mask)
+    assert every["copy"]["T2"]["psnr"] == pytest.approx(copied.psnr, abs=1e-3)
+    text = table(summary([result, every]))
+    assert summary([result, every])["from"]["T1"]["T2"] == every["from"]["T1"]["T2"]
     assert "white matter" in text
     assert "-T1" in text
 

@@ -11,7 +11,8 @@ from ..errors import InputError
 from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
 from ..progress import Progress
 from ..study import Image, Study
-from .recognition import LEAST_AGREEMENT, Recognition, discriminant, recognise
+from .brain import find_brain
+from .recognition import FLIPS, LEAST_AGREEMENT, Recognition, discriminant, recognise
 
 SURE = 0.9
 """Probability from which another sequence than the one stated is worth a warning."""
@@ -23,9 +24,15 @@ def recognise_study(prepared: PreparedStudy) -> dict[str, Recognition]:
     """What every sequence of a prepared brain looks like; empty for studies that are no brains on one grid."""
     if prepared.config.mask != "auto" or prepared.config.own_slices:
         return {}
-    known = discriminant().sequences
     spacing = tuple(float(v) for v in prepared.grid.spacing)
-    return {name: recognise(image, prepared.mask, spacing) for name, image in prepared.images.items() if name in known}
+    found: dict[str, Recognition] = {}
+    ways = tuple(FLIPS)
+    for name, image in prepared.images.items():
+        if name in discriminant().sequences:
+            found[name] = recognise(image, prepared.mask, spacing, ways)
+            # All lie as the first does.
+            ways = tuple(dict.fromkeys(("upright", found[name].orientation)))
+    return found
 
 
 def recognise_images(images: Mapping[str, Image], progress: Progress | None = None) -> dict[str, Recognition]:
@@ -45,7 +52,7 @@ def recognise_images(images: Mapping[str, Image], progress: Progress | None = No
         part("recognize", 0.0, f"looking at {name}")
         try:
             # Which sequence it is called makes no difference to a study of one.
-            prepared = prepare(Study({"T1": image}), config, progress=part)
+            prepared = prepare(Study({"T1": image}), config, progress=part, find_brain=find_brain)
         except InputError:
             continue
         found[name] = recognise(prepared.images["T1"], prepared.mask, config.spacing)

@@ -18,6 +18,7 @@ from ..preprocessing import Memory, PreparedStudy, PreprocessingConfig, prepare,
 from ..progress import Progress, ProgressCallback
 from ..sequences import SEQUENCES, canonical
 from ..study import Image, Study, looks_like_ct
+from .brain import find_brain
 from .confidence import confidence, doubts, recognise_study
 from .devices import check_device_name
 from .images import Output
@@ -165,7 +166,7 @@ class Predictor:
         key = f"{reference} {study_key(study)}"
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = None  # frees the study before
-            made = prepare(study, self.config, reference, progress, self.memory)
+            made = prepare(study, self.config, reference, progress, self.memory, find_brain)
             self._prepared = key, made, recognise_study(made)
         return replace(self._prepared[1], study=study), self._prepared[2]
 
@@ -257,7 +258,11 @@ class Run:
         for target, image in images.items():
             with self.timed("style") as progress:
                 example = prepare(
-                    Study({target: image}), self.predictor.config, progress=progress, memory=self.predictor.memory
+                    Study({target: image}),
+                    self.predictor.config,
+                    progress=progress,
+                    memory=self.predictor.memory,
+                    find_brain=find_brain,
                 )
                 volumes = self.engine(1, 1).run(
                     example.images, example.mask, Wanted(segment=False, factors=True), progress

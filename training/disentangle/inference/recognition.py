@@ -10,6 +10,7 @@ bundle's encoder is told the right sequence first.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -133,16 +134,19 @@ class Discriminant:
         return cls(tuple(read["sequences"]), **arrays, reach=read["reach"])
 
 
-def recognise(array: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float]) -> Recognition:
+def recognise(
+    array: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float], ways: Sequence[str] = tuple(FLIPS)
+) -> Recognition:
     """Recognise a prepared image.
 
     Args:
         array: (K, J, I) on a canonical grid (k upwards, j backwards, i to the left), any units.
         mask: bool (K, J, I), the brain.
         spacing: (i, j, k) in mm.
+        ways: how the head may lie, "upright" among them.
     """
     model = discriminant()
-    fits = {name: placed(array, mask, spacing, axes) for name, axes in FLIPS.items()}
+    fits = {name: placed(array, mask, spacing, FLIPS[name]) for name in ways}
     orientation = max(fits, key=lambda name: fits[name].agreement)
     if fits[orientation].agreement < CLEARER * fits["upright"].agreement:
         orientation = "upright"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..datasets.labels import HEALTHY, UNLABELLED
 from ..datasets.volumes import Subject
 from ..errors import InputError
 from ..metrics.image import image_quality, match_histogram
-from ..metrics.overlap import dice
+from ..metrics.overlap import dice, hd95
 from ..progress import Progress
 from ..study import write_atomically
 from ..systems.base import Capabilities, Factors, System
@@ -38,15 +39,18 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
     Args:
         system: in evaluation mode.
         subject: prepared as for training.
-        subsets: "leave-one-out" segments with all sequences and with each one missing, "all" with every subset.
+        subsets: "leave-one-out" segments with all sequences and with each one missing, "all" with every subset; then
+            also every target is made of every subset without it.
 
     Returns:
         ``cross`` and ``imputation``: target -> {"psnr", "ssim", "mae"}. Cross-reconstruction takes the modality
         factor of the target slice itself and is averaged over the anatomy sources; it measures disentanglement.
         Imputation sees the target neither in the anatomy nor in the style (default style): that is what synthesis
         does. ``self``: reconstruction from own factors. ``nearest``: the best single input after histogram matching
-        to the target (a baseline that even sees the target's histogram), ``nearest_source``: which input that was.
-        ``dice``: subset ("T1+FLAIR") -> class -> Dice over the voxels whose label is known; NaN where neither has it.
+        to the target (a baseline that even sees the target's histogram), ``nearest_source``: which input that was,
+        ``copy``: the best single input as it is.
+        ``from``: with "all", target -> subset ("T1+FLAIR") -> the same figures. ``dice``: subset -> class -> Dice over
+        the voxels whose label is known; NaN where neither has it. ``hd95``: the same in mm.
         Where the sequences of a subject are not registered, every image is decoded on the slices that it is compared
         with, and a subset is segmented on the slices of each of its annotated sequences ("cine+LGE on LGE").
     """
@@ -54,6 +58,7 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
     made = [s for s in system.capabilities.targets if s in subject.images and set(present) - {s}]
     used = _subsets(present, subsets) if system.capabilities.segments else []
     used = _on_references(system, subject, used) if subject.sequence_labels else [(subset, None) for subset in used]
+    smaller = _smaller(present, made) if subsets == "all" else {}
     volumes: dict[tuple[str, ...], np.ndarray] = {}
     labels = {key: np.zeros(subject.mask.shape, np.uint8) for key in used}
 
@@ -72,13 +77,18 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
                 others = [s for s in present if s != j]
                 rest = system.align(factors.subset(others), others[0])
                 put(("imputation", j), part, system.decode(system.synthesis_anatomy(rest), j))
+            for sources, targets in smaller.items():
+                some = system.align(factors.subset(sources), sources[0])
+                images = system.decode_styles(system.synthesis_anatomy(some), targets)
+                for j, image in zip(targets, images, strict=True):
+                    put(("from", "+".join(sources), j), part, image)
             for subset, reference in used:
                 chosen = system.align(factors.subset(subset), reference or subset[0])
                 labels[subset, reference][part] = unpadded(_segmented(system, chosen), subject.mask.shape[1:])
 
     images = {s: subject.images[s].astype(np.float32) for s in dict.fromkeys((*present, *made))}
     result: dict[str, Any] = {"name": subject.name, "sequences": present, "self": {}, "cross": {}}
-    result |= {"imputation": {}, "nearest": {}, "nearest_source": {}, "dice": {}}
+    result |= {"imputation": {}, "nearest": {}, "nearest_source": {}, "copy": {}, "from": {}, "dice": {}, "hd95": {}}
     for target, truth in images.items():
         others = [s for s in present if s != target]
         if ("rec", target, target) in volumes:
@@ -89,21 +99,38 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
         if target not in made:
             continue
         result["imputation"][target] = _score(volumes["imputation", target], truth, subject.mask)
+        for names in ("+".join(sources) for sources, targets in smaller.items() if target in targets):
+            found = _score(volumes["from", names, target], truth, subject.mask)
+            result["from"].setdefault(target, {})[names] = found
+        copied = [_score(images[s], truth, subject.mask) for s in others]
+        result["copy"][target] = max(copied, key=lambda score: score["psnr"])
         matched = {s: _score(match_histogram(images[s], truth, subject.mask), truth, subject.mask) for s in others}
         best = max(matched, key=lambda s: matched[s]["psnr"])
         result["nearest"][target], result["nearest_source"][target] = matched[best], best
     for (subset, reference), found in labels.items():
         truth = subject.labels if reference is None else subject.sequence_labels[reference]
         name = "+".join(subset) + ("" if reference is None else f" on {reference}")
-        result["dice"][name] = class_dice(found, replace(subject, labels=truth), system.capabilities)
+        known = replace(subject, labels=truth)
+        result["dice"][name] = class_dice(found, known, system.capabilities)
+        result["hd95"][name] = class_scores(partial(hd95, spacing=subject.spacing), found, known, system.capabilities)
     return result
 
 
 def class_dice(predicted: np.ndarray, subject: Subject, capabilities: Capabilities) -> dict[str, float]:
-    """Dice of every class but the background that the subject's labels tell about.
+    """:func:`class_scores` of Dice."""
+    return class_scores(dice, predicted, subject, capabilities)
+
+
+def class_scores(
+    score: Callable[[np.ndarray, np.ndarray], float],
+    predicted: np.ndarray,
+    subject: Subject,
+    capabilities: Capabilities,
+) -> dict[str, float]:
+    """A score of two masks (Dice, say) of every class but the background that the subject's labels tell about.
 
     Only voxels with a known label count. A class that the labels never show is scored only where its absence is
-    known and it was found nevertheless: it is NaN here, and false positives lower the Dice of the class they hide.
+    known and it was found nevertheless: it is NaN here, and false positives lower the score of the class they hide.
     Unions of the tumour classes are added as "whole tumour" (edema, core, enhancing) where the study shows any, and
     that of all lesion classes as "any lesion" where the rest is known to be healthy.
     """
@@ -113,14 +140,14 @@ def class_dice(predicted: np.ndarray, subject: Subject, capabilities: Capabiliti
     for value, name in enumerate(classes):
         truth = known & (subject.labels == value)
         if value and truth.any():
-            scores[name] = dice(known & (predicted == value), truth)
+            scores[name] = score(known & (predicted == value), truth)
     tumour = [v for v, n in enumerate(classes) if "edema" in n or "core" in n or "tumour" in n]
     truth = known & np.isin(subject.labels, tumour)
     if tumour and truth.any():
-        scores["whole tumour"] = dice(known & np.isin(predicted, tumour), truth)
+        scores["whole tumour"] = score(known & np.isin(predicted, tumour), truth)
     truth = known & np.isin(subject.labels, lesion)
     if (subject.labels == HEALTHY).any() and truth.any():
-        scores["any lesion"] = dice(known & np.isin(predicted, lesion), truth)
+        scores["any lesion"] = score(known & np.isin(predicted, lesion), truth)
     return scores
 
 
@@ -142,19 +169,33 @@ def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over subjects: image quality by target; Dice by class with all sequences that a subject has ("all"),
     and with each one missing ("-T1", over the subjects that have it); "all on LGE" is that on the slices of LGE."""
     mean: dict[str, Any] = {}
-    for kind in ("self", "cross", "imputation", "nearest"):
-        names = dict.fromkeys(t for r in results for t in r[kind])
-        mean[kind] = {t: _mean([r[kind][t] for r in results if t in r[kind]]) for t in names}
+    for kind in ("self", "cross", "imputation", "nearest", "copy"):
+        found = [r.get(kind, {}) for r in results]
+        mean[kind] = {t: _mean([f[t] for f in found if t in f]) for t in dict.fromkeys(t for f in found for t in f)}
+    for kind in ("dice", "hd95"):
+        mean[kind] = _by_missing(results, kind)
+    made: dict[str, dict[str, list[Quality]]] = {}
+    for target, subset, scores in (
+        (t, k, v) for r in results for t, c in r.get("from", {}).items() for k, v in c.items()
+    ):
+        made.setdefault(target, {}).setdefault(subset, []).append(scores)
+    if made:
+        mean["from"] = {t: {k: _mean(v) for k, v in c.items()} for t, c in made.items()}
+    return mean
+
+
+def _by_missing(results: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str, float]]:
+    """Means of the scores of a kind by the sequences missing ("all", "-T1") and class; NaN left out."""
     collected: dict[str, dict[str, list[float]]] = {}
     for r in results:
-        for subset, scores in r["dice"].items():
+        for subset, scores in r.get(kind, {}).items():
             names, on, reference = subset.partition(" on ")
             missing = [s for s in r["sequences"] if s not in names.split("+")]
             key = ("-" + "-".join(missing) if missing else "all") + on + reference
             for name, value in scores.items():
-                collected.setdefault(key, {}).setdefault(name, []).append(value)
-    mean["dice"] = {k: {n: float(np.mean(v)) for n, v in c.items()} for k, c in collected.items()}
-    return mean
+                if not math.isnan(value):
+                    collected.setdefault(key, {}).setdefault(name, []).append(value)
+    return {k: {n: float(np.mean(v)) for n, v in c.items()} for k, c in collected.items()}
 
 
 def table(mean: Mapping[str, Any]) -> str:
@@ -283,6 +324,12 @@ def _segmented(system: System, factors: Factors) -> np.ndarray:
 def _subsets(sequences: Sequence[str], which: str) -> list[tuple[str, ...]]:
     sizes = range(len(sequences), 0, -1) if which == "all" else range(len(sequences), max(len(sequences) - 2, 0), -1)
     return [subset for size in sizes for subset in combinations(sequences, size)]
+
+
+def _smaller(present: Sequence[str], made: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """Every subset of the sequences -> the targets that it lacks."""
+    found = {subset: [t for t in made if t not in subset] for subset in _subsets(present, "all")}
+    return {subset: targets for subset, targets in found.items() if targets}
 
 
 def _on_references(

@@ -43,7 +43,7 @@ def is_skull_stripped(image: Image) -> bool:
 def stripped_mask(image: Image) -> np.ndarray:
     """The brain of a skull-stripped volume: everything but the background, holes filled; bool (K, J, I)."""
     background, _ = background_value(image.array)
-    return _largest_filled(image.array != background)
+    return largest_filled(image.array != background)
 
 
 def head_mask(image: Image) -> np.ndarray:
@@ -119,7 +119,7 @@ def _fill_by_slices(mask: sitk.Image) -> sitk.Image:
     return result
 
 
-def _largest_filled(mask: np.ndarray) -> np.ndarray:
+def largest_filled(mask: np.ndarray) -> np.ndarray:
     """The largest component of a mask with its holes filled; only its bounding box is worked on."""
     result = np.zeros_like(mask)
     if not mask.any():
@@ -146,4 +146,4 @@ def near(mask: np.ndarray, model: np.ndarray, image: Image, tolerance_mm: float)
     volume = image.with_array(model.astype(np.uint8)).to_sitk()
     distance = sitk.SignedMaurerDistanceMap(volume, squaredDistance=False, useImageSpacing=True)
     distance = sitk.GetArrayFromImage(distance)
-    return _largest_filled((mask & (distance <= tolerance_mm)) | (distance <= -tolerance_mm))
+    return largest_filled((mask & (distance <= tolerance_mm)) | (distance <= -tolerance_mm))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,6 +30,9 @@ UPRIGHT_DEG = 4.0
 """A brain-extracted study turned by less than this against the atlas is canonical axial already."""
 _SMALLEST_ML = 1.0
 
+BrainFinder = Callable[[Image], np.ndarray | None]
+"""A whole head -> its brain, bool (K, J, I); None where it does not find one."""
+
 
 def prepare(
     study: Study,
@@ -36,6 +40,7 @@ def prepare(
     reference: str | None = None,
     progress: Progress | None = None,
     memory: Memory | None = None,
+    find_brain: BrainFinder | None = None,
 ) -> PreparedStudy:
     """Register, mask, turn, crop, resample and normalise a study.
 
@@ -49,13 +54,16 @@ def prepare(
         progress: reports and cancels.
         memory: what earlier runs found about the same images (registrations, poses, masks) is taken from it, and what
             this one finds is put there; None searches anew.
+        find_brain: finds the brain in whole heads without a mask, bool (K, J, I), or None where it cannot; this room
+            knows no networks. Without it, or without an answer, the surface of :mod:`.surface` is taken.
 
     Raises:
         InputError: no overlap, no brain, a constant image, an unknown reference.
         Cancelled: the user asked to stop.
     """
     memory = Memory() if memory is None else memory
-    return _Preparation(study, config or PreprocessingConfig(), reference, progress or Progress(), memory).run()
+    config, progress = config or PreprocessingConfig(), progress or Progress()
+    return _Preparation(study, config, reference, progress, memory, find_brain).run()
 
 
 def choose_reference(study: Study) -> str:
@@ -73,11 +81,18 @@ class _Preparation:
     """The steps of one :func:`prepare`, sharing the study and the record."""
 
     def __init__(
-        self, study: Study, config: PreprocessingConfig, reference: str | None, progress: Progress, memory: Memory
+        self,
+        study: Study,
+        config: PreprocessingConfig,
+        reference: str | None,
+        progress: Progress,
+        memory: Memory,
+        find_brain: BrainFinder | None,
     ) -> None:
         if reference is not None and reference not in study:
             raise InputError(f"The reference {reference} is not in the study; it has {', '.join(study.available)}.")
         self.study, self.config, self.progress, self.memory = study, config, progress, memory
+        self.find_brain = find_brain
         self.reference = reference or choose_reference(study)
         self.steps: list[Step] = []
         self.warnings: list[str] = list(study.warnings)
@@ -144,14 +159,16 @@ class _Preparation:
         sequence, mask, how = self._given_mask()
         image = self.study[sequence]
         needs_brain = mask is None and self.config.mask == "auto"
+        found = self._found(image) if needs_brain else None
         turn = None
         if needs_brain or self.config.pose == "atlas":
-            pose = self._pose(image, None if mask is None else self._on_grid_of(mask, image), progress)
+            pose = self._pose(image, found if mask is None else self._on_grid_of(mask, image), progress)
             if self.config.pose == "atlas":
                 turn = self._turned(pose, mask is not None, started)
                 started = time.perf_counter()
             if needs_brain:
-                mask, how = image.with_array(pose.brain_mask(image)), "found with the atlas"
+                how = "found with the atlas" if found is None else "found by a network and the atlas"
+                mask = image.with_array(pose.brain_mask(image))
         if mask is None and self.config.mask == "head":
             mask, how = image.with_array(self.foreground(sequence)), "foreground"
         elif mask is None:
@@ -164,6 +181,17 @@ class _Preparation:
             )
         self.record("mask", started, sequence, kind=how, volume_ml=round(volume, 1))
         return mask, sequence, turn
+
+    def _found(self, image: Image) -> np.ndarray | None:
+        """The brain of a whole head by :attr:`find_brain`, or remembered; None where it has no answer."""
+        if self.find_brain is None:
+            return None
+        key = content_key("brain", image)
+        known = self.memory.recall(key)
+        brain = self.find_brain(image) if known is None else known["brain"].astype(bool)
+        if brain is not None and known is None:
+            self.memory.remember(key, {"brain": brain})
+        return brain
 
     def _pose(self, image: Image, mask: np.ndarray | None, progress: Progress) -> AtlasPose:
         """The atlas laid over an image, or remembered."""
