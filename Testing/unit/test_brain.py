@@ -26,6 +26,7 @@ def test_the_network_finds_the_brain_in_a_head_that_it_never_saw(head, sequence)
 
 
 def test_what_has_not_the_size_of_a_brain_is_no_answer():
+    assert find_brain(Image(np.zeros((8, 60, 60), np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))) is None
     assert find_brain(Image(np.zeros((20, 20, 20), np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))) is None
 
 

@@ -55,6 +55,8 @@ def find_brain(image: Image) -> np.ndarray | None:
     import torch
 
     array, grid = on_network_grid(image)
+    if min(array.shape) <= net.multiple:  # a slab: too thin for the coarsest level, and no whole head
+        return None
     padding = [(0, -n % net.multiple) for n in array.shape]
     with torch.inference_mode():
         logits = net(torch.from_numpy(np.pad(array, padding))[None, None])[0, 0].numpy()
