@@ -72,6 +72,14 @@ class TestDoubts:
             "The image given as T2 looks like FLAIR (99%); check the assignment."
         ]
 
+    def test_t1_without_visible_contrast_agent_is_no_contradiction_but_an_exchange_is(self):
+        assert not list(doubts(found("T1Gd", "T1") | found("T1")))
+        exchanged = found("T1Gd", "T1") | found("T1", "T1Gd")
+        assert len(list(doubts(exchanged))) == 2
+        mask = np.ones((1, 2, 2), bool)
+        assert confidence(found("T1Gd", "T1") | found("T1"), None, mask)["input"] > 0.9
+        assert confidence(exchanged, None, mask)["input"] < 0.05
+
     def test_an_unsure_guess_is_kept_back(self):
         assert not list(doubts(found("T2", "FLAIR", p=0.6)))
 

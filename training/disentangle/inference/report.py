@@ -8,6 +8,7 @@ import numpy as np
 
 from ..bundles import Bundle
 from ..study import Study
+from .confidence import contradicts
 
 if TYPE_CHECKING:
     from ..preprocessing import PreparedStudy
@@ -89,7 +90,8 @@ class RunReport:
                 "used": self.prepared is not None and name in self.prepared.images,
             }
             if name in self.recognised:
-                entry["looks_like"] = self.recognised[name].to_dict()
+                contradiction = {"contradicts": contradicts(name, self.recognised)}
+                entry["looks_like"] = self.recognised[name].to_dict() | contradiction
             registration = self._registration(name)
             if registration is not None:
                 entry["registration"] = registration

@@ -77,7 +77,7 @@ class StudyRow:
         """Say what the last run saw in the image itself; that counts for more than names.
 
         Args:
-            looks: see ``Recognition.to_dict``.
+            looks: ``inputs.SEQUENCE.looks_like`` of its report.
         """
         self._seen = self.combo.currentNode(), looks
         self.show_guess()
@@ -87,8 +87,9 @@ class StudyRow:
         self.guess.toolTip += "\n" + _("The image itself looks like {sequence} ({percent} %).").format(
             sequence=looks["sequence"], percent=round(100 * looks["confidence"])
         )
-        if looks["sequence"] != self.sequence and looks["confidence"] >= SURE:
-            self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=looks["sequence"])
+        if looks["sequence"] != self.sequence and (looks["contradicts"] or looks["confidence"] >= SURE):
+            mark = WRONG_MARK if looks["contradicts"] else UNSURE_MARK  # T1Gd without enhancement looks like T1
+            self.guess.text = _("{mark} looks like {sequence}").format(mark=mark, sequence=looks["sequence"])
         else:
             mark = SURE_MARK if share >= 100 * SURE else UNSURE_MARK
             self.guess.text = _("{mark} seen, {percent} % sure").format(mark=mark, percent=share)
