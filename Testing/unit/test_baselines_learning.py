@@ -8,6 +8,7 @@ import torch
 from balls import ball, load_balls
 
 from disentangle.errors import InputError
+from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.engine import Engine, Wanted
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
@@ -51,7 +52,7 @@ def infer(system):
     one, abilities = ball(20), system.capabilities
     images = {s: one.images[s].astype(np.float32) for s in abilities.sequences}
     wanted = Wanted(segment=abilities.segments, targets=abilities.targets)
-    return Engine(system.fold(), 4, print).run(images, one.mask, wanted, Progress())
+    return Engine(EagerNetwork(system.fold()), 4, print).run(images, one.mask, wanted, Progress())
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -20,6 +20,7 @@ from unpaired_batches import (
 
 from disentangle import registry, systems
 from disentangle.errors import InputError
+from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.engine import Engine, Wanted
 from disentangle.learning.config import load_config
 from disentangle.losses import HEALTHY, UNLABELLED
@@ -125,7 +126,7 @@ def test_volumes_go_through_the_engine_with_anatomies_on_the_pixels_of_the_image
     system = tiny().eval()
     mask, volume = np.ones((3, 20, 36), bool), np.random.default_rng(0).normal(size=(3, 20, 36)).astype(np.float32)
     wanted = Wanted(targets=("T1in",), factors=True, cross=True)
-    found = Engine(system, 2, print).run({"CT": volume, "T1in": volume}, mask, wanted, Progress())
+    found = Engine(EagerNetwork(system), 2, print).run({"CT": volume, "T1in": volume}, mask, wanted, Progress())
     channels = system.capabilities.anatomy_channels
     assert found.probabilities.shape == (3, 3, 20, 36)
     assert found.anatomy["CT"].shape == (channels, 3, 20, 36)

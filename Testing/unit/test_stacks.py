@@ -115,7 +115,7 @@ def test_inference_reads_the_pixels_that_training_reads(old, new, shape, size):
     shown = turned(image, slice_axes(image.grid.direction, image.spacing))
     subject = stack_subject("a", "a", {"LGE": shown.array}, {}, tuple(shown.spacing), settings, size)
     prepared = prepare(Study({"LGE": image}, "a"), settings)
-    there = Frame(prepared.mask, 16, size).into(torch.from_numpy(prepared.images["LGE"]), settings.background).numpy()
+    there = Frame(prepared.mask, 16, size).into(prepared.images["LGE"], settings.background)
     here = subject.images["LGE"].astype(np.float32)
     if size is None:
         rows, columns = ((n - m) // 2 for n, m in zip(there.shape[1:], here.shape[1:], strict=True))
@@ -176,7 +176,7 @@ def test_phantoms_smaller_than_a_network_reads_get_the_border_of_inference(tmp_p
     prepared = prepare(Study(create_phantom("heart", 3, **arguments).study.images), settings, "LGE")
     frame = Frame(prepared.mask, 16, (48, 32))
     batch = PairSampler([subject], ("LGE",), (), PairSamplingConfig(1, [(48, 32)], rotation=0)).batch(0)
-    shown = frame.into(torch.from_numpy(prepared.images["LGE"]), settings.background)
+    shown = torch.from_numpy(frame.into(prepared.images["LGE"], settings.background))
     assert min(float((batch["images"]["LGE"][0, 0] - plane).abs().max()) for plane in shown) <= HALF + 1e-5
 
 
