@@ -166,3 +166,11 @@ def create(home: Path) -> Any:
     application = _classes["application"](["Slicer"])
     application.setup(home)
     return application
+
+
+def delete_later() -> None:
+    """Delete what was left to ``deleteLater()``: Slicer's event loop does so, ``processEvents()`` alone never does.
+
+    Panels that stay alive follow the scenes of all later tests: each test took longer than the one before.
+    """
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)

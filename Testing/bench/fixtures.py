@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench import (
+    application,
     dialogs,
     install_tree,
     modules,
@@ -61,6 +62,7 @@ def slicer_bench(slicer_process: slicer_app.Slicer, monkeypatch: pytest.MonkeyPa
     running.layout_manager.drop_views()
     running.scene.Clear(False)
     running.application.processEvents()
+    application.delete_later()
     assert not signals.uncaught, "an exception left a slot:\n" + "\n".join(signals.uncaught)
     assert not scene.vtk_errors, "VTK reported:\n" + "\n".join(scene.vtk_errors)
     assert running.application.paused == 0, "slicer.app.pauseRender() without resumeRender()"

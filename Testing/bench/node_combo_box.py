@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from typing import Any
 
@@ -11,6 +12,12 @@ from PySide6 import QtCore, QtWidgets
 from .standins import HasScene
 
 _NONE = "None"
+
+
+def _forget(tags: list[tuple[Any, int]], *_destroyed: Any) -> None:
+    while tags:
+        observed, tag = tags.pop()
+        observed.RemoveObserver(tag)
 
 
 class NodeList(HasScene):
@@ -24,8 +31,7 @@ class NodeList(HasScene):
 
     def scene_changed(self, scene: Any) -> None:
         """Observe the new scene."""
-        for observed, tag in self._tags:
-            observed.RemoveObserver(tag)
+        _forget(self._tags)
         self._tags = []
         if scene is not None:
             myself = weakref.ref(self)
@@ -43,6 +49,7 @@ class NodeList(HasScene):
                 scene.EndCloseEvent,
             ):
                 self._tags.append((scene, scene.AddObserver(event, on_event)))
+            self.destroyed.connect(functools.partial(_forget, self._tags))
         self.refresh()
 
     def addAttribute(self, node_type: str, name: str, value: Any = None) -> None:
