@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ def test_slicer_responds_during_a_run(
         node = slicer.util.loadVolume(str(tmp_path / f"{name}.nii.gz"))
         first = first or node
     panel = load_module("DisentangleSeg")
+    if not target:
+        monkeypatch.setattr(sys.modules[type(panel.logic.runner).__module__], "STEP_SECONDS", 0.0)  # one node a turn
     beat = Heartbeat()
     beat.turn("Apply pressed", panel.ui.applyButton.click)
     end = time.monotonic() + RUN_SECONDS
@@ -101,7 +104,7 @@ def test_slicer_responds_during_a_run(
     stages = report["stages"]
     assert set(stages) >= {"files", "computing", "nodes of the result", "showing the result"}
     # Time depends on the machine: without a target file only turns are counted.
-    assert 2 * stages["nodes of the result"]["turns"] >= len(panel.outputs.nodes())  # made one or two at a time
+    assert target or stages["nodes of the result"]["turns"] >= len(panel.outputs.nodes()) - 1  # the last one ends it
     assert stages["computing"]["turns"] > 10
     if target:
         Path(target).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
