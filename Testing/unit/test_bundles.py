@@ -147,6 +147,9 @@ def test_a_configuration_of_absurd_size_does_not_exhaust_memory(bundle: Bundle):
         ({"classes": [{"value": 0, "name": "x", "color": [0, 0, 256]}]}, "must have a color"),
         ({"default_styles": {"T1": ["a"]}}, "the default style of T1"),
         ({"weights": {"sha256": "no"}}, "'weights.sha256'"),
+        ({"islands": {"classes": [99], "share": 0.1, "ml": 0}}, "'islands.classes'"),
+        ({"islands": {"classes": [1], "share": 1.5, "ml": 0}}, "'islands.share'"),
+        ({"islands": {"classes": [1], "share": 0.1}}, "'islands.ml'"),
     ],
 )
 def test_each_defect_of_a_card_has_its_sentence(bundle: Bundle, change: dict, sentence: str):

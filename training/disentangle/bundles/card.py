@@ -207,6 +207,7 @@ def check_card(card: object) -> list[str]:
             defects.append(f"'{field}' in {CARD_FILE} {rule}")
     if not defects:
         defects += _check_classes(card["classes"]) + _check_styles(card["default_styles"], card["sequences"])
+        defects += _check_islands(card.get("islands"), len(card["classes"]))
     return defects
 
 
@@ -235,4 +236,20 @@ def _check_styles(styles: dict[str, Any], sequences: list[str]) -> list[str]:
             defects.append(f"'default_styles' names {name}, which is no sequence")
         elif not isinstance(vector, list) or not vector or not all(_is_number(v) for v in vector):
             defects.append(f"the default style of {name} must be a list of numbers")
+    return defects
+
+
+def _check_islands(rule: object, classes: int) -> list[str]:
+    """The optional rule on small pieces of a finding, see :class:`..inference.islands.Islands`."""
+    if rule is None:
+        return []
+    if not isinstance(rule, dict):
+        return [f"'islands' in {CARD_FILE} must be an object with 'classes', 'share' and 'ml'"]
+    defects, values = [], rule.get("classes")
+    if not isinstance(values, list) or not values or not all(_is_int(v, 1, classes - 1) for v in values):
+        defects.append(f"'islands.classes' in {CARD_FILE} must list values of classes other than the background")
+    if not _is_number(rule.get("share")) or not 0 <= rule["share"] < 1:
+        defects.append(f"'islands.share' in {CARD_FILE} must be a number from 0 to below 1")
+    if not _is_number(rule.get("ml")) or rule["ml"] < 0:
+        defects.append(f"'islands.ml' in {CARD_FILE} must be a number of millilitres from 0")
     return defects

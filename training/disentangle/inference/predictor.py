@@ -22,6 +22,7 @@ from .brain import find_brain
 from .confidence import confidence, doubts, recognise_study
 from .devices import check_device_name
 from .images import Output
+from .islands import Islands
 from .networks import Networks
 from .plan import check_backend
 from .report import RunReport
@@ -322,12 +323,19 @@ class Run:
                 volumes.synthesized[target] = made.synthesized[target]
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
+        if volumes.probabilities is not None:
+            self.report.islands_ml = self.suppress_islands(volumes.probabilities)
         self.report.features = volumes.features
         self.report.confidence = confidence(
             self.report.recognised, volumes.probabilities, self.prepared.mask, abilities.classes
         )
         self.report.batch_size = engine.batch_size
         return volumes
+
+    def suppress_islands(self, probabilities: np.ndarray) -> float:
+        """Follow the bundle's rule on small pieces, where it has one; ml that were taken away."""
+        rule = Islands.of_card(self.bundle.card)
+        return 0.0 if rule is None else rule.suppress(probabilities, float(np.prod(self.prepared.grid.spacing)))
 
     def _preview(self, preview: Callable[[Image], None], slices: np.ndarray, volumes: Volumes) -> None:
         """Hand on the class values of adjacent slices, as a slab."""

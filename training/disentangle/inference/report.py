@@ -30,6 +30,7 @@ class RunReport:
         batch_size: slices at once, as they ran.
         features: channels of an anatomy factor; there may be fewer maps of it, which stand for groups of channels.
         recognised: what the sequences look like.
+        islands_ml: what the bundle's rule on small pieces took away.
         confidence: see :func:`.confidence.confidence`.
     """
 
@@ -46,6 +47,7 @@ class RunReport:
         self.batch_size = 0
         self.features = 0
         self.recognised: dict[str, Recognition] = {}
+        self.islands_ml = 0.0
         self.confidence: dict[str, Any] = {}
 
     def warn(self, sentence: str) -> None:
@@ -59,6 +61,7 @@ class RunReport:
         if result.segmentation is not None:
             report["labels"] = {str(c.value): c.name for c in result.classes}
             report["volumes_ml"] = volumes_ml(result)
+            report["islands_ml"] = round(self.islands_ml, 3)
         if result.synthesized:
             report["synthesized"] = list(result.synthesized)
         if result.factors:

@@ -166,6 +166,8 @@ class Session:
         engine = self.run.engine(len(sequences), len(self.bundle.classes))
         images = {name: self.prepared.images[name] for name in sequences}
         volumes = engine.run(images, self.prepared.mask, wanted, progress)
+        if not self._states:  # what the user has marked is no invention, however small
+            self.run.suppress_islands(volumes.probabilities)
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
 
     def scores(self, progress: Progress) -> FactorScores:
@@ -309,7 +311,7 @@ class Session:
         system = self.bundle.system()  # the one that runs is folded for inference
         own = getattr(system, "head", None) or system.segmentor
         own.load_state_dict(self.network.head.state_dict())
-        card = {k: v for k, v in self.bundle.card.items() if k not in ("weights", "quality", "quality_note")}
+        card = {k: v for k, v in self.bundle.card.items() if k not in ("weights", "quality", "quality_note", "islands")}
         note = f"The segmentation head of {self.bundle.name} {self.bundle.version}, adapted to corrected slices of one "
         card.update(
             name=name,

@@ -1,0 +1,60 @@
+"""Islands: small pieces of a finding that lie apart from its main part, and that a network tends to invent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+
+@dataclass(frozen=True)
+class Islands:
+    """Which pieces go.
+
+    Attributes:
+        classes: class indices that together are one finding, such as the parts of a tumour.
+        share: pieces smaller than this share of the largest one go.
+        ml: pieces smaller than this go, the largest one too.
+    """
+
+    classes: tuple[int, ...]
+    share: float
+    ml: float
+
+    @classmethod
+    def of_card(cls, card: dict[str, Any]) -> Islands | None:
+        """The rule that a bundle states, or None."""
+        rule = card.get("islands")
+        return None if rule is None else cls(tuple(rule["classes"]), float(rule["share"]), float(rule["ml"]))
+
+    def suppress(self, probabilities: np.ndarray, voxel_mm3: float) -> float:
+        """Take the islands' classes away: their voxels go to the most probable other class. In place.
+
+        Pieces are joined by faces, edges and corners.
+
+        Args:
+            probabilities: float (L, K, J, I); where the classes of the finding had all, the background gets it.
+            voxel_mm3: volume of a voxel.
+
+        Returns:
+            What was taken away, in ml.
+        """
+        found = np.isin(probabilities.argmax(axis=0), self.classes)
+        if not found.any():
+            return 0.0
+        joined = sitk.ConnectedComponent(sitk.GetImageFromArray(found.astype(np.uint8)), True)
+        pieces = sitk.GetArrayViewFromImage(joined)
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        least = max(self.share * sizes.max(), 1000.0 * self.ml / voxel_mm3)
+        gone = (sizes < least)[pieces] & found
+        if not gone.any():
+            return 0.0
+        values = probabilities[:, gone]
+        values[list(self.classes)] = 0.0
+        total = values.sum(axis=0)
+        values[0, total <= 0] = 1.0
+        probabilities[:, gone] = values / np.where(total > 0, total, 1.0)
+        return float(gone.sum()) * voxel_mm3 / 1000.0
