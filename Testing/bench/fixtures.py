@@ -49,6 +49,8 @@ def slicer_bench(slicer_process: slicer_app.Slicer, monkeypatch: pytest.MonkeyPa
     slicer.modules.sampleDataSources = {}
     dialogs.forget()
     running.application.userSettings().clear()
+    # A second after volumes were chosen the worker would look at them, in every test that takes so long.
+    running.application.userSettings().setValue("Disentangle/LookAtImages", "false")
     monkeypatch.setattr(sys, "executable", str(running.home / "bin" / python_slicer.NAME))  # as Slicer does itself
     node = running.layout_manager.layoutLogic().GetLayoutNode()
     node.SetViewArrangement(node.SlicerLayoutFourUpView)

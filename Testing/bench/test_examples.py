@@ -27,7 +27,7 @@ SEG = {
 SYNTH = {"applyButton": "synthesize", "compareViewButton": "showGrid"}
 WITHOUT_BUTTON = {
     "factors", "crossReconstruct", "editInside", "editEverywhere", "editedSegments", "models", "revokeLicence",
-    "usePython", "liveVolume",
+    "usePython", "liveVolume", "recognize",
 }  # fmt: skip
 SLICERS_OWN = {"show3DButton"}
 
@@ -93,7 +93,7 @@ def test_examples_of_the_segmentation_logic(
     run(example_of(type(logic)), names)  # logic and segmentation, of the class itself
     assert names["logic"] is logic
     todo = ["assign", "models", "checkWorker", "usePython", "addModel", "verifyModel", "removeModel", "agreeToLicence"]
-    todo += ["revokeLicence", "segment", "crossReconstruct"]
+    todo += ["recognize", "revokeLicence", "segment", "crossReconstruct"]
     for name in todo:
         run(found.pop(name), names)
     run(found.pop("factors"), names)

@@ -31,7 +31,7 @@ def test_a_worker_that_dies_is_told_in_one_sentence_and_the_next_run_works(
     before = slicer_bench.scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode")
     click(panel.ui.applyButton)
     wait_until(lambda: (panel.logic.controller.fraction or 0) > 0.02, RUN_SECONDS, "progress")
-    os.kill(panel.logic.runner._client.pid, signal.SIGKILL)
+    os.kill(panel.logic.runner.link.client.pid, signal.SIGKILL)
     idle(panel, wait_until)
     assert len(dialogs.shown) == 1
     text = dialogs.shown.pop().text

@@ -18,6 +18,7 @@ from disentangle.panel import runner as runner_module  # noqa: E402
 from disentangle.panel.run_state import RunController, RunState  # noqa: E402
 from disentangle.panel.runner import Runner  # noqa: E402
 from disentangle.panel.tasks import Job, Wanted  # noqa: E402
+from disentangle.panel.worker_link import WorkerLink  # noqa: E402
 from disentangle.worker.codec import read_study, write_result  # noqa: E402
 
 
@@ -173,7 +174,8 @@ def no_threads(monkeypatch):
 
 def make_runner(scene, worker, own=True):
     controller = RunController()
-    runner = Runner(scene, controller, lambda python: worker, lambda: "python", lambda python: own)
+    link = WorkerLink(lambda python: worker, lambda: "python", lambda python: own)
+    runner = Runner(scene, controller, link)
     controller.begin_check()
     return runner
 
@@ -340,7 +342,7 @@ class TestRunner:
     def test_quick_questions_are_answered_beside_a_run(self, scene, inputs, worker):
         runner, answers = make_runner(scene, worker), []
         runner.start(inputs, WANTED)
-        runner.ask({"request": "draw"}, answers.append)
+        runner.link.ask({"request": "draw"}, answers.append)
         worker.events = [{"event": "result", "id": "2", "output": "slice.npy"}]
         runner.poll()
         assert [event["output"] for event in answers] == ["slice.npy"]

@@ -14,8 +14,8 @@ from typing import Any
 
 from .errors import InputError
 
-SURE = 0.75
-"""Confidence from which a guess is used without asking."""
+SURE_GUESS = 0.75
+"""Confidence from which a guess by names and headers is used without asking."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Guess:
     @property
     def sure(self) -> bool:
         """Whether the guess may be used without asking."""
-        return self.sequence is not None and self.confidence >= SURE
+        return self.sequence is not None and self.confidence >= SURE_GUESS
 
 
 _NOTHING = Guess(None, 0.0, "nothing in it names a sequence")

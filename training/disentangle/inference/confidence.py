@@ -14,8 +14,8 @@ from ..study import Image, Study
 from .brain import find_brain
 from .recognition import FLIPS, LEAST_AGREEMENT, Recognition, discriminant, recognise
 
-SURE = 0.9
-"""Probability from which another sequence than the one stated is worth a warning."""
+SURE_LOOK = 0.9
+"""Probability from which what an image looks like is told: another sequence than the one stated is worth a warning."""
 STRANGE = 1.5
 """Distance (see :class:`.recognition.Recognition`) from which an image looks like nothing known."""
 ALIKE = frozenset(("T1", "T1Gd"))
@@ -24,9 +24,14 @@ pair (benchmarks/results/recognition.json). One alone that looks like the other 
 like the other are."""
 
 
+def recognisable(preprocessing: PreprocessingConfig) -> bool:
+    """Whether a model's images can be recognised: whole brains on one grid."""
+    return preprocessing.mask == "auto" and not preprocessing.own_slices
+
+
 def recognise_study(prepared: PreparedStudy) -> dict[str, Recognition]:
     """What every sequence of a prepared brain looks like; empty for studies that are no brains on one grid."""
-    if prepared.config.mask != "auto" or prepared.config.own_slices:
+    if not recognisable(prepared.config):
         return {}
     spacing = tuple(float(v) for v in prepared.grid.spacing)
     found: dict[str, Recognition] = {}
@@ -86,7 +91,7 @@ def doubts(recognised: Mapping[str, Recognition]) -> Iterator[str]:
 def contradicts(name: str, recognised: Mapping[str, Recognition]) -> bool:
     """Whether a sequence surely looks like another one than it was given as."""
     found = recognised[name]
-    if found.sequence == name or found.probabilities[found.sequence] < SURE:
+    if found.sequence == name or found.probabilities[found.sequence] < SURE_LOOK:
         return False
     return not {name, found.sequence} <= ALIKE or _exchanged(recognised)
 

@@ -10,7 +10,7 @@ bundle's encoder is told the right sequence first.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -61,6 +61,11 @@ class Recognition:
         """Probability of a sequence, lowered as :attr:`confidence` is."""
         familiar = np.clip(2.0 - self.distance, 0.0, 1.0) * np.clip(self.agreement / LEAST_AGREEMENT, 0.0, 1.0)
         return self.probabilities[sequence] * float(familiar)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Recognition:
+        """From what :meth:`to_dict` gave."""
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, rounded."""

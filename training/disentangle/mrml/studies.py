@@ -125,14 +125,11 @@ def assign_nodes(
         sequence -> proposal; sequences without a proposal are absent.
     """
     wanted = [canonical(name) for name in sequences]
-    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    volumes = [scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]
     groups: dict[tuple[int, int], dict[str, Assignment]] = {}
-    for node in volumes:
-        if not _is_image(node) or (among is not None and node.GetID() not in among):
+    for node in _images(scene):
+        if (among is not None and node.GetID() not in among):
             continue
-        owner = hierarchy.patient_of(node), hierarchy.study_of(node)
-        group = groups.setdefault(owner, {})
+        group = groups.setdefault(_owner(node), {})
         guess = guess_node(node)
         if guess.sequence not in wanted:
             continue
@@ -140,11 +137,28 @@ def assign_nodes(
         if rival is None or guess.confidence > rival.guess.confidence:
             group[guess.sequence] = Assignment(node, guess)
     if like is not None:
-        found = groups.get((hierarchy.patient_of(like), hierarchy.study_of(like)), {})
+        found = groups.get(_owner(like), {})
     else:
         same = [group for owner, group in groups.items() if patient is None or owner[0] == patient]
         found = max(same, key=len, default={})
     return {name: found[name] for name in wanted if name in found}
+
+
+def unnamed_images(
+    scene: slicer.vtkMRMLScene, like: slicer.vtkMRMLVolumeNode | None = None, most: int = 8
+) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Images of which neither name nor header tell what they are.
+
+    Args:
+        like: only volumes of the patient and the study of this one; None takes those of the first that is found.
+        most: no more than these; a scene may hold hundreds.
+    """
+    found: list[slicer.vtkMRMLScalarVolumeNode] = []
+    for node in _images(scene):
+        beside = like or (found[0] if found else node)
+        if len(found) < most and guess_node(node).confidence == 0 and _owner(node) == _owner(beside):
+            found.append(node)
+    return found
 
 
 def modality_conflict(node: slicer.vtkMRMLVolumeNode, sequence: str) -> str | None:
@@ -206,6 +220,18 @@ def other_times(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
         for sequence, owner in known.items()
     )
     return _("These volumes are of different studies of the patient: {names}.").format(names=names)
+
+
+def _images(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The volumes of a scene that may be inputs."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    volumes = [scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]
+    return [node for node in volumes if _is_image(node)]
+
+
+def _owner(node: slicer.vtkMRMLVolumeNode) -> tuple[int, int]:
+    """Patient and study in the subject hierarchy."""
+    return hierarchy.patient_of(node), hierarchy.study_of(node)
 
 
 def _is_image(node: slicer.vtkMRMLVolumeNode) -> bool:

@@ -7,10 +7,13 @@ The two module folders hold what only one of them has; everything below is used 
 | ``widget.py`` | the modules' widget: puts the boxes together, follows scene and parameter node | yes |
 | ``*_box.py``, ``factor_page.py``, ``edit_tools.py``, ``result_views.py`` | the sections of the panels | yes |
 | ``parts.py`` | what the sections are made of | yes |
-| ``arrivals.py`` | volumes that come while a panel is open | timer |
+| ``study_row.py``, ``study_drag.py`` | rows of the Study box, and dragging one onto another | yes |
+| ``arrivals.py``, ``image_check.py`` | volumes that come; looking at chosen ones before a run | timer |
 | ``logic.py`` | the modules' logic: polls the runner by a timer; blocking calls for the console | timer |
 | ``*_tools.py`` (but for ``edit_tools.py``) | parts of it | no |
-| ``runner.py``, ``tasks.py``, ``background.py`` | one run at a time through the worker, from nodes to nodes | no |
+| ``runner.py``, ``tasks.py`` | one run at a time through the worker, from nodes to nodes | no |
+| ``worker_link.py``, ``exchange.py``, ``background.py`` | the worker and its files; threads beside the window's | no |
+| ``recognizer.py`` | what volumes look like to the worker, and what is known of that | no |
 | ``run_state.py`` | the state machine of a run: button text, tooltip, progress, status | no |
 | ``dependencies.py`` | the worker's interpreter; installing what Slicer's Python lacks | dialogs |
 | ``model_facts.py``, ``summary.py`` | what model cards and reports say, in sentences | no |

@@ -92,7 +92,7 @@ class AppearanceTools:
             return
         item, self._waiting = self._waiting, None
         if not self._place:
-            self._place = str(self.runner.folder() / "slice.npy")
+            self._place = str(self.runner.link.folder() / "slice.npy")
         self._drawing = True
 
         def show(event) -> None:

@@ -9,7 +9,7 @@ import qt
 
 from ..errors import Cancelled, InputError
 from ..mrml.text import _
-from . import dependencies, parts
+from . import dependencies, image_check, parts
 from .statistics_box import tell
 
 
@@ -43,10 +43,22 @@ class ComputationBox:
         parts.row(inner, label, self.path, self.checkButton)
         self.status = parts.text_label("workerPythonLabel")
         inner.addWidget(self.status)
+        self.look = parts.check_box(
+            "lookAtImagesCheckBox",
+            _("Look at chosen images in the background"),
+            _(
+                "Shortly after volumes were chosen, the worker looks whether they show what they are used as: another "
+                "sequence, another part of the body, a head that lies upside down."
+            ),
+            image_check.wanted(),
+            image_check.want,
+        )
+        inner.addWidget(self.look)
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the setting; the other module may have changed it."""
+        """Show the settings; the other module may have changed them."""
+        self.look.checked = image_check.wanted()
         chosen = dependencies.chosen_python()
         if self.path.currentPath != chosen:
             self.path.currentPath = chosen

@@ -28,7 +28,12 @@ def interpreter() -> str:
 
 def chosen_python() -> str:
     """The interpreter that the user has chosen; "" where none is."""
-    return str(slicer.util.settingsValue(SETTING, "") or "")
+    return setting(SETTING)
+
+
+def setting(name: str, default: str = "") -> str:
+    """A setting of the user as text."""
+    return str(slicer.util.settingsValue(name, default) or default)
 
 
 def use_python(path: str) -> None:
@@ -40,6 +45,11 @@ def use_python(path: str) -> None:
 def is_own(python: str) -> bool:
     """Whether that is the Python of the running Slicer."""
     return Path(python).resolve() == Path(sys.executable).resolve()
+
+
+def complete() -> bool:
+    """Whether the running Slicer has all that is needed; may be called in a thread."""
+    return check_interpreter(devices=False)["ok"]
 
 
 def make_client(python: str) -> WorkerClient:

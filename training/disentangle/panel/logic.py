@@ -22,10 +22,12 @@ from . import dependencies
 from .appearance_tools import AppearanceTools
 from .batch_tools import Batch, studies_in, studies_of_scene
 from .model_tools import ModelTools
+from .recognizer import Looks, Recognizer
 from .run_state import RunController
 from .runner import Runner
 from .tasks import Job, Run, Task, Wanted
 from .view_tools import ViewTools
+from .worker_link import WorkerLink
 
 POLL_MS = 50
 LIVE_POLL_MS = 15
@@ -46,13 +48,9 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         AppearanceTools.__init__(self)
         ViewTools.__init__(self)
         self.controller = RunController()
-        self.runner = Runner(
-            slicer.mrmlScene,
-            self.controller,
-            dependencies.make_client,
-            dependencies.interpreter,
-            dependencies.is_own,
-        )
+        link = WorkerLink(dependencies.make_client, dependencies.interpreter, dependencies.is_own)
+        self.runner = Runner(slicer.mrmlScene, self.controller, link)
+        self.recognizer = Recognizer(link, self.runner.connect, dependencies.complete)
         self._timer = qt.QTimer()
         self._timer.interval = POLL_MS
         self._timer.connect("timeout()", self._poll)
@@ -94,6 +92,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         except Exception as error:
             self.controller.fail(str(error))
             raise
+        self.recognizer.stop()
         wanted = replace(wanted, point=wanted.point or point_in_view(slicer.mrmlScene))
         run = self.runner.start(inputs, wanted, onDone, looks, change)
         self._timer.start()
@@ -114,6 +113,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
             self.controller.fail(str(error))
             raise
         self.controller.log(job.title)
+        self.recognizer.stop()
         self.runner.work(job, onDone)
         self._timer.start()
         return self._result(job) if wait else job
@@ -147,8 +147,35 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
 
     def ask(self, request: Mapping[str, Any], onAnswer: Callable[[Mapping[str, Any]], None]) -> None:
         """A question about the last run that the worker answers within milliseconds, beside whatever runs."""
-        self.runner.ask(request, onAnswer)
+        self.runner.link.ask(request, onAnswer)
         self._timer.start(LIVE_POLL_MS)
+
+    def recognize(self, nodes: Iterable[slicer.vtkMRMLScalarVolumeNode], wait=True, onSeen=None) -> dict[str, Looks]:
+        """Which sequences brain volumes look like, told from the images alone, whatever they are called.
+
+        Example::
+
+            for name, looks in logic.recognize([t1, flair]).items():
+                print(name, looks["sequence"], looks["confidence"], looks["orientation"])
+
+        Args:
+            nodes: whole heads or brains.
+            wait: stay until it is known; else return what is known, and ``onSeen`` is called once there is more.
+
+        Returns:
+            by ID of the volume ``sequence``, ``confidence``, ``probabilities``, ``orientation`` and more; an empty
+            dictionary where no brain was found. A volume of which nothing is known is absent: the worker's Python
+            lacks something, or a run came in between.
+        """
+        nodes = list(nodes)
+        if wait:
+            self._wait_for_recognizer()  # it may be looking at others
+        if not self.runner.busy and self.recognizer.look(nodes, onSeen or (lambda: None)):
+            self._timer.start()
+        if wait:
+            self._wait_for_recognizer()
+        looks = {node.GetID(): self.recognizer.looks_of(node) for node in nodes}
+        return {name: found for name, found in looks.items() if found is not None}
 
     def session(self) -> str:
         """By what the worker knows the last run.
@@ -160,6 +187,12 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         if run is None or not run.session or run.error is not None:
             raise InputError(_("The factors are no longer in memory; press Apply to compute them again."))
         return run.session
+
+    def _wait_for_recognizer(self) -> None:
+        while self.recognizer.busy:
+            self._poll()
+            slicer.app.processEvents()
+            time.sleep(0.01)
 
     def _result(self, task: Task) -> Any:
         while not task.done:
@@ -214,6 +247,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
     def close(self) -> None:
         """End the worker process; the next run starts another one."""
         self._timer.stop()
+        self.recognizer.stop()
         self.runner.close()
 
     @staticmethod
@@ -242,6 +276,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
 
     def _poll(self) -> None:
         self.runner.poll()
-        if not self.runner.waiting:
+        self.recognizer.poll()
+        if not self.runner.waiting and not self.recognizer.busy:
             self._timer.stop()
             self._timer.interval = POLL_MS

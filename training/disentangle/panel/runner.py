@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,13 +17,14 @@ from ..errors import Cancelled, InputError
 from ..mrml.outputs import Outputs
 from ..mrml.preview import Preview
 from ..mrml.results import ResultBuilder
-from ..mrml.segments import checksums
 from ..mrml.studies import StudyNodes
 from ..mrml.text import _
-from ..worker.client import FINAL, WorkerClient
+from ..worker.client import FINAL
+from . import exchange
 from .background import Background
 from .run_state import RunController
 from .tasks import Job, Run, Task, Wanted
+from .worker_link import Event, WorkerLink
 
 if TYPE_CHECKING:
     import slicer
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 STEP_SECONDS = 0.04
 """Nodes are made for so long at a poll; then Slicer gets its turn."""
-Event = Mapping[str, Any]
 
 
 class Runner:
@@ -45,27 +44,13 @@ class Runner:
     Args:
         scene: where the nodes of the results go.
         controller: told of every step.
-        make_client: gives a client; called when the first run starts, and again when ``interpreter`` changes.
-        interpreter: the interpreter that the worker shall use, looked up at every run.
-        is_own: whether an interpreter is the running one, which is checked beforehand and not by the worker.
+        link: to the worker.
     """
 
-    def __init__(
-        self,
-        scene: slicer.vtkMRMLScene,
-        controller: RunController,
-        make_client: Callable[[str], WorkerClient],
-        interpreter: Callable[[], str],
-        is_own: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, scene: slicer.vtkMRMLScene, controller: RunController, link: WorkerLink) -> None:
         self.scene = scene
         self.controller = controller
-        self._make_client = make_client
-        self._interpreter = interpreter
-        self._is_own = is_own
-        self._client: WorkerClient | None = None
-        self._python = ""
-        self._checked: set[str] = set()
+        self.link = link
         self._checking = False
         self._request: str | None = None
         self._folders: list[Path] = []
@@ -75,7 +60,6 @@ class Runner:
         self._building: Iterator[None] | None = None
         self._finishing: Iterator[None] | None = None
         self._preview: Preview | None = None
-        self._asked: dict[str, Callable[[Event], None]] = {}
         self.task: Task | None = None
         self.run: Run | None = None
 
@@ -87,7 +71,7 @@ class Runner:
     @property
     def waiting(self) -> bool:
         """Whether anything may come from the worker."""
-        return self.busy or bool(self._asked) or self._background.busy
+        return self.busy or self.link.asked or self._background.busy
 
     # -- what can be asked for -------------------------------------------------------------------------------------
 
@@ -108,22 +92,16 @@ class Runner:
         self._begin(self.run, on_done, self._predict)
         return self.run
 
+    def connect(self) -> None:
+        """Have a worker of the interpreter that is wanted by now; one of another interpreter ends."""
+        if self.link.outdated:
+            self.close()
+            self.link.open()
+
     def work(self, job: Job, on_done: Callable[[Job], None] | None = None) -> Job:
         """Start a job, as :meth:`start` starts a run."""
         self._begin(job, on_done, self._send_job)
         return job
-
-    def ask(self, request: Mapping[str, Any], on_answer: Callable[[Event], None]) -> None:
-        """A request that is answered at once, beside whatever runs; its final event goes to ``on_answer``."""
-        if self._client is None:
-            raise InputError(_("The factors are no longer in memory; press Apply to compute them again."))
-        self._asked[self._client.submit(request)] = on_answer
-
-    def folder(self) -> Path:
-        """A folder that worker and panel see, for the life of the worker."""
-        if self._client is None:
-            raise InputError(_("The factors are no longer in memory; press Apply to compute them again."))
-        return self._client.folder()
 
     def cancel(self) -> None:
         """Stop what is under way; it is over when :meth:`poll` says so."""
@@ -134,7 +112,7 @@ class Runner:
             self._stop_building()
             self._stopped()
         elif self._request is not None:
-            self._client.cancel(self._request)
+            self.link.cancel(self._request)
 
     def poll(self) -> None:
         """Take what the worker has said since the last call, and go on with what is to be done here."""
@@ -143,15 +121,10 @@ class Runner:
             self._guarded(self._build)
         elif self._finishing is not None:
             self._finish_step()
-        if self._client is None:
-            return
-        for event in self._client.poll():
+        for event in self.link.poll():
             kind, name = event["event"], event.get("id")
             if kind == "log":
                 self.controller.log(event["text"])
-            elif name in self._asked:
-                if kind in FINAL:
-                    self._asked.pop(name)(event)
             elif self.busy and name is not None and name == self._request:
                 self._take_event(kind, event)
 
@@ -162,10 +135,7 @@ class Runner:
         if self._finishing is not None:
             self._finishing = None
             self.controller.finish()
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-        self._asked.clear()
+        self.link.close()
         if self.run is not None:
             self.run.session = ""
         if self.busy:
@@ -177,62 +147,25 @@ class Runner:
     def _begin(self, task: Task, on_done: Callable[[Any], None] | None, send: Callable[[], None]) -> None:
         if self.busy:
             raise InputError(_("A computation is under way; wait for it or cancel it."))
-        python = self._interpreter()
-        if self._client is None or python != self._python:
-            self.close()
-            self._client, self._python = self._make_client(python), python
+        self.connect()
         self.task, self._on_done, self._send = task, on_done, send
-        if self._is_own(python) or python in self._checked:
+        if self.link.trusted:
             self._guarded(send)
         else:
             self._checking = True
-            self._request = self._client.submit({"request": "check", "devices": False})
+            self._request = self.link.submit({"request": "check", "devices": False})
 
     def _predict(self) -> None:
-        from ..study import Study
-        from ..worker.codec import write_study
-
         self.controller.begin_run()
-        run = self.run
-        study, output, preview = (self._folder() / name for name in ("study", "result", "preview"))
-        fields = {name: getattr(run.wanted, name) for name in run.wanted.__dataclass_fields__}
-        fields.update(request="predict", study=study, output=output, synthesize=list(run.wanted.synthesize))
-        if run.wanted.point is None:
-            del fields["point"]
-        else:
-            fields.update(point=list(run.wanted.point), preview=preview)
-        if run.examples:
-            fields["examples"] = self._folder() / "examples"
-
-        def write() -> dict[str, Any]:
-            write_study(run.inputs.study, study)
-            if run.examples:
-                write_study(Study(dict(run.examples)), fields["examples"])
-            return fields
-
-        self._background.start(write, self._submit, self._failed)
+        self._background.start(exchange.sending_run(self.run, self._folder), self._submit, self._failed)
 
     def _send_job(self) -> None:
-        from ..worker.codec import write
-
         self.controller.begin_run()
-        job = self.task
-        fields = dict(job.request)
-        if job.reads:
-            fields["output"] = self._folder() / "answer"
-        if job.sends is not None:
-            fields["study"] = self._folder() / "study"
-
-        def send() -> dict[str, Any]:
-            if job.sends is not None:
-                write(job.sends, fields["study"])
-            return fields
-
-        self._background.start(send, self._submit, self._failed)
+        self._background.start(exchange.sending_job(self.task, self._folder), self._submit, self._failed)
 
     def _submit(self, fields: Mapping[str, Any]) -> None:
         if not self._gone():
-            self._request = self._client.submit(fields)
+            self._request = self.link.submit(fields)
 
     def _gone(self) -> bool:
         """Whether nobody waits any more for what the thread did: it is over, or the user wants it to be."""
@@ -241,7 +174,7 @@ class Runner:
         return not self.busy
 
     def _folder(self) -> Path:
-        folder = self._client.folder()
+        folder = self.link.folder()
         self._folders.append(folder)
         return folder
 
@@ -280,7 +213,7 @@ class Runner:
         if self._checking:
             self._checking = False
             if event["check"]["ok"]:
-                self._checked.add(self._python)
+                self.link.trust()
                 self._guarded(self._send)
             else:
                 self._fail(InputError(event["check"]["message"]))
@@ -290,18 +223,7 @@ class Runner:
             self._guarded(lambda: self._read_answer(event))
 
     def _read_result(self, event: dict[str, Any]) -> None:
-        from ..worker.codec import read_result
-
         run = self.run
-
-        def read() -> Result:
-            result = read_result(event["output"])
-            if result.segmentation is not None:
-                values = [info.value for info in result.classes if info.value]
-                result.report["checksums"] = checksums(result.segmentation.array, values)
-            if run.change is not None:
-                run.change(result)
-            return result
 
         def build(result: Result) -> None:
             if self._gone():
@@ -312,7 +234,7 @@ class Runner:
             self._builder = ResultBuilder(self.scene, run.inputs, result)
             self._building = self._builder.steps(_title(run.wanted))
 
-        self._background.start(read, build, self._failed)
+        self._background.start(exchange.receiving_run(run, event), build, self._failed)
 
     def _build(self) -> None:
         """Make nodes for a moment; after the last one the run is over."""
@@ -352,12 +274,7 @@ class Runner:
             self._builder = self._building = None
 
     def _read_answer(self, event: dict[str, Any]) -> None:
-        from ..worker.codec import read
-
         job = self.task
-
-        def content() -> Any:
-            return read(event["output"]) if job.reads and "output" in event else None
 
         def take(value: Any) -> None:
             if self._gone():
@@ -366,7 +283,7 @@ class Runner:
             self.controller.finish()
             self._end()
 
-        self._background.start(content, take, self._failed)
+        self._background.start(exchange.receiving_job(job, event), take, self._failed)
 
     def _on_cancelled(self, event: dict[str, Any]) -> None:
         self._stopped()
@@ -412,20 +329,13 @@ class Runner:
         if task is self.run:
             task.outputs = outputs
         self._request = None
-        if self._folders and self._client is not None:
-            threading.Thread(target=_discard, args=(self._client, tuple(self._folders)), daemon=True).start()
+        self.link.discard(self._folders)
         self._folders.clear()
         steps = self._on_done(task) if self._on_done is not None else None
         if outputs is None and steps is not None:
             for _step in steps:
                 pass
         return steps
-
-
-def _discard(client: WorkerClient, folders: tuple[Path, ...]) -> None:
-    """Delete what was exchanged; hundreds of megabytes take a moment."""
-    for folder in folders:
-        client.discard(folder)
 
 
 def _title(wanted: Wanted) -> str:

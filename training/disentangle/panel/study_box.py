@@ -9,98 +9,14 @@ from typing import Any
 import qt
 import slicer
 
-from ..mrml.studies import assign_nodes, guess_node, objection, other_times
+from ..inference.confidence import SURE_LOOK, contradicts, doubts
+from ..inference.recognition import LEAST_AGREEMENT, Recognition, discriminant
+from ..mrml.studies import assign_nodes, objection, other_times, unnamed_images
 from ..mrml.text import _
-from ..sequences import SEQUENCES, SURE
 from .model_facts import cost_of_missing
 from .parameters import input_parameter
-
-SURE_MARK, UNSURE_MARK, NO_MARK, WRONG_MARK = "●", "◐", "○", "✕"
-"""In front of each assignment: it looks so, perhaps, nothing given, it looks like something else."""
-
-
-class StudyRow:
-    """The widgets of one sequence."""
-
-    def __init__(self, sequence: str, grid: qt.QGridLayout, row: int, on_change: Callable[[StudyRow], None]) -> None:
-        self.sequence = sequence
-        description = SEQUENCES[sequence].description
-        self.label = qt.QLabel(sequence)
-        self.label.toolTip = description
-        self.combo = slicer.qMRMLNodeComboBox()
-        self.combo.objectName = f"{input_parameter(sequence)}Selector"
-        self.combo.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-        self.combo.showChildNodeTypes = False
-        self.combo.noneEnabled = True
-        self.combo.addEnabled = False
-        self.combo.removeEnabled = False
-        self.combo.toolTip = _(
-            "The {sequence} volume ({description}); leave it empty where there is none. A volume that is in another "
-            "row changes places with this one."
-        ).format(sequence=sequence, description=description)
-        self.combo.setMRMLScene(slicer.mrmlScene)
-        self.label.setBuddy(self.combo)
-        self.guess = qt.QLabel()
-        self.guess.objectName = f"{input_parameter(sequence)}Guess"
-        self.before: slicer.vtkMRMLNode | None = None
-        self._seen: tuple[slicer.vtkMRMLNode, Mapping[str, Any]] | None = None
-        self._on_change = on_change
-        for column, widget in enumerate((self.label, self.combo, self.guess)):
-            grid.addWidget(widget, row, column)
-        self.combo.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
-        self.show_guess()
-
-    def _changed(self, _node: slicer.vtkMRMLNode | None) -> None:
-        self.show_guess()
-        self._on_change(self)
-
-    def show_guess(self) -> None:
-        """Say what the chosen volume itself looks like."""
-        node = self.combo.currentNode()
-        if node is None:
-            self.guess.text = _("{mark} not given").format(mark=NO_MARK)
-            self.guess.toolTip = _("The model works without it, less accurately.")
-            return
-        guess = guess_node(node)
-        self.guess.toolTip = _("{name}: {reason}.").format(name=node.GetName(), reason=guess.reason)
-        if self._seen is not None and self._seen[0] is node:
-            self._show_seen(self._seen[1])
-        elif guess.sequence is None:
-            self.guess.text = _("{mark} no idea").format(mark=UNSURE_MARK)
-        elif guess.sequence == self.sequence:
-            mark = SURE_MARK if guess.confidence >= SURE else UNSURE_MARK
-            self.guess.text = _("{mark} {percent} % sure").format(mark=mark, percent=round(100 * guess.confidence))
-        else:
-            self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=guess.sequence)
-
-    def seen(self, looks: Mapping[str, Any]) -> None:
-        """Say what the last run saw in the image itself; that counts for more than names.
-
-        Args:
-            looks: ``inputs.SEQUENCE.looks_like`` of its report.
-        """
-        self._seen = self.combo.currentNode(), looks
-        self.show_guess()
-
-    def _show_seen(self, looks: Mapping[str, Any]) -> None:
-        share = round(100 * looks["probabilities"].get(self.sequence, 0.0))
-        self.guess.toolTip += "\n" + _("The image itself looks like {sequence} ({percent} %).").format(
-            sequence=looks["sequence"], percent=round(100 * looks["confidence"])
-        )
-        if looks["sequence"] != self.sequence and (looks["contradicts"] or looks["confidence"] >= SURE):
-            mark = WRONG_MARK if looks["contradicts"] else UNSURE_MARK  # T1Gd without enhancement looks like T1
-            self.guess.text = _("{mark} looks like {sequence}").format(mark=mark, sequence=looks["sequence"])
-        else:
-            mark = SURE_MARK if share >= 100 * SURE else UNSURE_MARK
-            self.guess.text = _("{mark} seen, {percent} % sure").format(mark=mark, percent=share)
-
-    def remove(self) -> None:
-        """Take the widgets away."""
-        self.combo.disconnect("currentNodeChanged(vtkMRMLNode*)", self._changed)
-        self.combo.setMRMLScene(None)
-        for widget in (self.label, self.combo, self.guess):
-            widget.hide()
-            widget.deleteLater()
+from .study_drag import RowDrag
+from .study_row import StudyRow
 
 
 class StudyBox:
@@ -112,6 +28,7 @@ class StudyBox:
         on_change: called when a volume was chosen.
         missing: label that says what is missing and what that means.
         meaning: sentences about missing sequences, from a model's card.
+        looks_of: what the image of a volume looks like, see ``recognizer.py``; None where that is not known.
     """
 
     def __init__(
@@ -121,15 +38,18 @@ class StudyBox:
         on_change: Callable[[], None],
         missing: qt.QLabel,
         meaning: Callable[[Mapping[str, Any], Iterable[str]], list[str]] = cost_of_missing,
+        looks_of: Callable[[slicer.vtkMRMLScalarVolumeNode], Mapping[str, Any] | None] = lambda _node: None,
     ) -> None:
         self.grid = area.layout()
         self.grid.setColumnStretch(1, 1)
         self.on_change = on_change
-        self.missing, self._meaning = missing, meaning
+        self.missing, self._meaning, self._looks_of = missing, meaning, looks_of
         self.rows: dict[str, StudyRow] = {}
+        self.drag = RowDrag(area, lambda: self.rows.values(), self.exchange)
         self.card: Mapping[str, Any] = {}
         self._swapping = False
         self._hint: str | None = None
+        self._proposing = False
         button.connect("clicked(bool)", lambda _checked=False: self.assign())
 
     @contextmanager
@@ -142,7 +62,7 @@ class StudyBox:
             self._swapping = False
             for row in self.rows.values():
                 row.before = row.combo.currentNode()
-            self.show_missing()
+            self.refresh()
 
     def show(self, sequences: Iterable[str], card: Mapping[str, Any] | None = None) -> None:
         """Make a row per sequence; rows of other sequences go.
@@ -153,23 +73,28 @@ class StudyBox:
         self.card = card or {}
         for row in self.rows.values():
             row.remove()
+        names = tuple(sequences)
         self.rows = {
-            sequence: StudyRow(sequence, self.grid, number, self._changed) for number, sequence in enumerate(sequences)
+            name: StudyRow(name, self.grid, number, names, self._changed, self.use_as)
+            for number, name in enumerate(names)
         }
-        self.show_missing()
+        for row in self.rows.values():
+            self.drag.watch(row)
+        self.refresh()
 
     def _changed(self, row: StudyRow) -> None:
         """A volume chosen in two rows changes places: the other row gets what this one had."""
         node, before = row.combo.currentNode(), row.before
         row.before = node
         if self._swapping:
-            return
+            return  # whoever fills the rows brings them up to date
         self._hint = node.GetID() if node is not None else self._hint
+        self._proposing = False  # a row that the user leaves empty stays so
         twin = next((r for r in self.rows.values() if r is not row and node and r.combo.currentNode() is node), None)
         if twin is not None:
             # Later: at this moment the parameter node has not heard of the first change, and would undo it.
             qt.QTimer.singleShot(0, lambda: self._give(row, twin, node, before))
-        self.show_missing()
+        self.refresh()
         self.on_change()
 
     def _give(self, row: StudyRow, twin: StudyRow, node: slicer.vtkMRMLNode, before: slicer.vtkMRMLNode | None) -> None:
@@ -178,23 +103,39 @@ class StudyBox:
         if row in rows and twin in rows and row.combo.currentNode() is node and twin.combo.currentNode() is node:
             twin.combo.setCurrentNode(before)
 
-    def seen(self, nodes: Mapping[str, slicer.vtkMRMLNode], inputs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Mark the rows by what a run saw in the images.
+    def exchange(self, first: StudyRow, second: StudyRow) -> None:
+        """Two rows change their volumes; one of them may be empty."""
+        if first is second:
+            return
+        nodes = first.combo.currentNode(), second.combo.currentNode()
+        self._swapping = True
+        second.combo.setCurrentNode(nodes[0])
+        first.combo.setCurrentNode(nodes[1])
+        self._swapping = False
+        self.refresh()
+        self.on_change()
 
-        Args:
-            nodes: the volumes of the run; rows that have another one by now are left alone.
-            inputs: those of its report.
-        """
-        for sequence, row in self.rows.items():
-            looks = inputs.get(sequence, {}).get("looks_like")
-            if looks and row.combo.currentNode() is nodes.get(sequence):
-                row.seen(looks)
+    def use_as(self, row: StudyRow, sequence: str) -> None:
+        """The volume of a row is another sequence: it goes there, and what is there comes here."""
+        self.exchange(row, self.rows[sequence])
 
-    def show_missing(self) -> None:
-        """Say what is missing and what that costs, and what looks like an oversight."""
+    def refresh(self) -> None:
+        """Mark the rows by what is known of their volumes, and say what is missing, what that costs, and what looks
+        like an oversight."""
         given = self.nodes()
+        seen = {name: self._looks_of(node) for name, node in given.items() if name in discriminant().sequences}
+        found = {name: Recognition.from_dict(looks) for name, looks in seen.items() if looks}
+        blank = {name for name, looks in seen.items() if looks is not None and not looks}
+        # One that is cut off agrees little with the atlas; where none agrees, they show something else.
+        strange = max((looks.agreement for looks in found.values()), default=1.0) < LEAST_AGREEMENT
+        for name, row in self.rows.items():
+            no_brain = name in blank or (name in found and strange)
+            row.show(found.get(name), name in found and contradicts(name, found), no_brain)
         missing = [name for name in self.rows if name not in given]
         lines = [*self._meaning(self.card, missing), other_times(given)] if given else []
+        empty = _("No brain was found in {name}; check what it shows.")
+        lines += [empty.format(name=given[name].GetName()) for name in blank]
+        lines += doubts(found)
         self.missing.text = "\n".join(line for line in lines if line)
         self.missing.visible = bool(self.missing.text)
 
@@ -229,10 +170,35 @@ class StudyBox:
             if proposal is not None and proposal.node.GetID() in taken:
                 continue
             row.combo.setCurrentNode(proposal.node if proposal is not None else None)
-            row.before = row.combo.currentNode()
         self._swapping = False
-        self.show_missing()
+        self._proposing = len(self.nodes()) < len(self.rows)
+        self.refresh()
         self.on_change()
+
+    def to_look_at(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """The volumes whose images are worth a look: the chosen ones, and where rows were left empty by
+        :meth:`assign`, those beside them whose names tell nothing."""
+        chosen = list(self.nodes().values())
+        if not self._proposing:
+            return chosen
+        return chosen + [node for node in unnamed_images(slicer.mrmlScene, *chosen[:1]) if node not in chosen]
+
+    def take_seen(self) -> None:
+        """More is known of the images: mark the rows, and fill those that :meth:`assign` left empty with volumes that
+        surely look like theirs."""
+        if self._proposing:
+            self._proposing = False
+            chosen = list(self.nodes().values())
+            self._swapping = True
+            for node in unnamed_images(slicer.mrmlScene, *chosen[:1]):
+                looks = self._looks_of(node)
+                row = self.rows.get(looks["sequence"]) if looks and looks["confidence"] >= SURE_LOOK else None
+                if row is not None and node not in chosen and row.combo.currentNode() is None:
+                    row.combo.setCurrentNode(node)
+            self._swapping = False
+            if chosen != list(self.nodes().values()):
+                self.on_change()
+        self.refresh()
 
     def problem(self) -> str:
         """Why the study cannot be used; "" where it can."""

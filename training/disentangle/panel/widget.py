@@ -12,12 +12,15 @@ from slicer.util import VTKObservationMixin
 
 from ..bundles import Bundle
 from ..errors import Cancelled, InputError
+from ..inference.confidence import recognisable
 from ..mrml.outputs import Outputs, outputs_of
 from ..mrml.text import _
+from ..preprocessing import PreprocessingConfig
 from .appearance_box import AppearanceBox
 from .arrivals import Arrivals
 from .batch_box import BatchBox
 from .computation_box import ComputationBox
+from .image_check import ImageCheck
 from .logic import DisentangleLogic
 from .model_box import ModelBox
 from .model_facts import cost_of_missing, estimate_mb, free_memory_mb, memory_sentence
@@ -54,8 +57,14 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panelLayout = uiWidget.layout()
         self.modelBox = ModelBox(self.ui, self.acceptsBundle, self.onModelChanged, self.logic)
         self.studyBox = StudyBox(
-            self.ui.studyRows, self.ui.assignButton, self.onStudyChanged, self.ui.missingLabel, self.meaningOfMissing
+            self.ui.studyRows,
+            self.ui.assignButton,
+            self.onStudyChanged,
+            self.ui.missingLabel,
+            self.meaningOfMissing,
+            self.logic.recognizer.looks_of,
         )
+        self.imageCheck = ImageCheck(self.logic, self._recognisable, self.studyBox.take_seen)
         self.runBox = RunBox(
             self.logic.controller,
             self.ui.applyButton,
@@ -90,6 +99,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Called when the module is unloaded or the application closes."""
         self.setParameterNode(None)
+        self.imageCheck.stop()
         self.removeObservers()
         self.arrivals.close()
         unmark_views()
@@ -103,6 +113,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def exit(self) -> None:
         """Called each time the user opens another module: the layout of before comes back."""
         self.appearanceBox.stop()
+        self.imageCheck.stop()
         self.resultViews.leave()
         self.setParameterNode(None)
 
@@ -171,6 +182,16 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onStudyChanged(self) -> None:
         """The user, an action or a scene that was opened chose other volumes."""
         self.updateReadiness()
+        if self._parameterNode is not None:
+            self.imageCheck.later()
+
+    def _recognisable(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """The volumes to look at, where the worker can tell what they look like and somebody sees it."""
+        bundle = self.modelBox.bundle if self._parameterNode is not None else None
+        if bundle is None:
+            return []
+        brains = recognisable(PreprocessingConfig.from_dict(bundle.preprocessing))
+        return self.studyBox.to_look_at() if brains else []
 
     def onArrivals(self, added: set[str]) -> None:
         """Volumes were loaded or dropped in: rows that are empty take what looks like theirs."""
@@ -248,7 +269,10 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
         parameters.run = run.outputs.run
         parameters.summary = summarize(run.report)
-        self.studyBox.seen(run.inputs.nodes, run.report.get("inputs") or {})
+        for sequence, facts in (run.report.get("inputs") or {}).items():
+            if "looks_like" in facts and sequence in run.inputs.nodes:
+                self.logic.recognizer.remember(run.inputs.nodes[sequence], facts["looks_like"])
+        self.studyBox.refresh()
         yield
         yield from self._showing(run.outputs)
         yield

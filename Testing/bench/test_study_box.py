@@ -1,0 +1,109 @@
+"""The Study box: what it sees in the images before a run, and rows that change places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+LOOK_SECONDS = 120.0
+
+
+@pytest.fixture
+def seg(tiny_models: Any, study: Any, load_module: Any, slicer_bench: Any) -> Any:
+    """DisentangleSeg with T1 and T2 in each other's row, under names that tell nothing."""
+    import slicer
+
+    for name in ("T1Gd", "FLAIR"):
+        slicer.mrmlScene.RemoveNode(study.pop(name))
+    panel = load_module("DisentangleSeg")
+    for number, node in enumerate(study.values()):
+        node.SetName(f"series {number}")
+        node.GetStorageNode().SetFileName("")
+    with panel.studyBox.as_stored():
+        panel.studyBox.rows["T1"].combo.setCurrentNode(study["T2"])
+        panel.studyBox.rows["T2"].combo.setCurrentNode(study["T1"])
+    return panel
+
+
+def nodes(panel: Any) -> dict[str, Any]:
+    return panel.studyBox.nodes()
+
+
+def test_images_in_each_others_row_are_noticed_before_a_run_and_change_places_by_a_click(
+    seg: Any, study: Any, click: Any, wait_until: Any, screenshot: Any
+) -> None:
+    import slicer
+
+    rows = seg.studyBox.rows
+    assert "no idea" in rows["T1"].guess.text
+    seg.computationBox.section.collapsed = False
+    click(seg.computationBox.look)  # the bench has it off
+    seg.onStudyChanged()
+    wait_until(lambda: "looks like" in rows["T1"].guess.text, LOOK_SECONDS, "what the worker sees")
+    assert (rows["T1"].guess.text, rows["T2"].guess.text) == ("✕ looks like T2", "✕ looks like T1")
+    assert "The image given as T1 looks like T2" in seg.ui.missingLabel.text
+    assert seg.ui.applyButton.enabled, "a doubt is no refusal"
+    seg.computationBox.section.collapsed = True
+    screenshot("seg-study-doubts", slicer.modules.disentangleseg.widgetRepresentation())
+    click(rows["T1"].use_as)
+    assert nodes(seg) == study
+    assert seg._parameterNode.inputT1 is study["T1"]
+    assert "seen" in rows["T1"].guess.text
+    assert "seen" in rows["T2"].guess.text
+    assert seg.ui.missingLabel.text.count("looks like") == 0
+    slicer.util.arrayFromVolume(study["T1"])[:] = 0  # another content: nothing is known of it
+    slicer.util.arrayFromVolumeModified(study["T1"])
+    assert seg.logic.recognizer.looks_of(study["T1"]) is None
+
+
+def test_nothing_is_looked_at_where_the_worker_lacks_something(
+    seg: Any, study: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seg.logic.recognizer, "_ready", lambda: False)
+    told: list[bool] = []
+    assert seg.logic.recognize(study.values(), wait=False, onSeen=lambda: told.append(True)) == {}
+    wait_until(lambda: bool(told), 10, "the end of looking")
+    assert not seg.logic.recognizer.busy
+    assert "no idea" in seg.studyBox.rows["T1"].guess.text
+
+
+def test_volumes_without_names_are_proposed_by_their_images(seg: Any, study: Any, wait_until: Any) -> None:
+    with seg.studyBox.as_stored():
+        for row in seg.studyBox.rows.values():
+            row.combo.setCurrentNode(None)
+    seg.computationBox.look.click()
+    seg.ui.assignButton.click()
+    assert nodes(seg) == {}, "their names tell nothing"
+    wait_until(lambda: nodes(seg) == study, LOOK_SECONDS, "the proposals")
+    assert "seen" in seg.studyBox.rows["T2"].guess.text
+    assert seg._parameterNode.inputT2 is study["T2"]
+    assert seg.ui.applyButton.enabled
+
+
+@pytest.mark.filterwarnings("ignore:.*globalPos:DeprecationWarning")
+def test_a_name_dragged_onto_another_row_exchanges_the_volumes(seg: Any, study: Any, slicer_bench: Any) -> None:
+    from PySide6 import QtCore, QtTest
+
+    rows = seg.studyBox.rows
+    window = seg.parent._native.window()
+    window.resize(500, 900)
+    window.show()
+    slicer_bench.application.processEvents()
+
+    def drag(first: str, second: str) -> None:
+        source, target = rows[first].label._native, rows[second].combo._native
+        there = source.mapFromGlobal(target.mapToGlobal(target.rect().center()))
+        left = QtCore.Qt.MouseButton.LeftButton
+        QtTest.QTest.mousePress(source, left)
+        QtTest.QTest.mouseMove(source, there)
+        QtTest.QTest.mouseRelease(source, left, pos=there)
+        slicer_bench.application.processEvents()
+
+    drag("T1", "T2")
+    assert nodes(seg) == study
+    assert seg._parameterNode.inputT2 is study["T2"]
+    drag("T2", "FLAIR")  # an empty row takes it
+    assert nodes(seg) == {"T1": study["T1"], "FLAIR": study["T2"]}
+    drag("T1", "T1")
+    assert nodes(seg) == {"T1": study["T1"], "FLAIR": study["T2"]}
