@@ -29,7 +29,7 @@ def glioma_study(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> dict:
-    """A subject with a glioma (1.5 mm, without pictures 2 mm), loaded as the user loads files; only the shipped models
+    """A subject with a glioma (1.5 mm, without pictures 3 mm), loaded as the user loads files; only the shipped models
     are on offer."""
     import slicer
 
@@ -37,7 +37,7 @@ def glioma_study(
 
     monkeypatch.delenv("DISENTANGLE_MODELS", raising=False)
     folder = tmp_path_factory.mktemp("glioma")
-    spacing = 1.5 if request.config.getoption("--screenshots", None) else 2.0
+    spacing = 1.5 if request.config.getoption("--screenshots", None) else 3.0
     study = create_phantom("brain", 4, spacing=spacing, lesions="glioma").study
     study.write(folder)
     _truth.append(study)

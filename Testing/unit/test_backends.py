@@ -235,7 +235,7 @@ def test_an_idle_worker_converts_the_bundle_in_a_process_of_its_own(tmp_path, mo
     busy.wait_for_idleness()
     tuner = Tuner()
     tuner.consider(predictor, idle_s=0.01)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600
     while store.read(predictor.bundle) is None and time.monotonic() < until:
         time.sleep(0.1)
     assert store.read(predictor.bundle).programs
