@@ -16,6 +16,7 @@ from torch import nn
 
 from disentangle.datasets.labels import HEALTHY, UNLABELLED
 from disentangle.errors import Cancelled, InputError
+from disentangle.inference.islands import Islands
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.config import load_config
@@ -256,6 +257,10 @@ def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_tar
     assert every["hd95"].keys() == every["dice"].keys()
     copied = image_quality(one.images["T1"].astype(np.float32), one.images["T2"].astype(np.float32), one.mask)
     assert every["copy"]["T2"]["psnr"] == pytest.approx(copied.psnr, abs=1e-3)
+    best = max(result["dice"]["T1"], key=lambda name: result["dice"]["T1"][name])
+    rule = Islands((system.capabilities.classes.index(best),), share=0.0, ml=1e6)
+    assert result["dice"]["T1"][best] > 0
+    assert evaluate_subject(system, one, islands=rule)["dice"]["T1"][best] == 0  # taken away before it is scored
     text = table(summary([result, every]))
     assert summary([result, every])["from"]["T1"]["T2"] == every["from"]["T1"]["T2"]
     assert "white matter" in text

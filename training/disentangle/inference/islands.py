@@ -32,8 +32,6 @@ class Islands:
     def suppress(self, probabilities: np.ndarray, voxel_mm3: float) -> float:
         """Take the islands' classes away: their voxels go to the most probable other class. In place.
 
-        Pieces are joined by faces, edges and corners.
-
         Args:
             probabilities: float (L, K, J, I); where the classes of the finding had all, the background gets it.
             voxel_mm3: volume of a voxel.
@@ -41,15 +39,7 @@ class Islands:
         Returns:
             What was taken away, in ml.
         """
-        found = np.isin(probabilities.argmax(axis=0), self.classes)
-        if not found.any():
-            return 0.0
-        joined = sitk.ConnectedComponent(sitk.GetImageFromArray(found.astype(np.uint8)), True)
-        pieces = sitk.GetArrayViewFromImage(joined)
-        sizes = np.bincount(pieces.ravel())
-        sizes[0] = 0
-        least = max(self.share * sizes.max(), 1000.0 * self.ml / voxel_mm3)
-        gone = (sizes < least)[pieces] & found
+        gone = self.among(probabilities.argmax(axis=0), voxel_mm3)
         if not gone.any():
             return 0.0
         values = probabilities[:, gone]
@@ -58,3 +48,13 @@ class Islands:
         values[0, total <= 0] = 1.0
         probabilities[:, gone] = values / np.where(total > 0, total, 1.0)
         return float(gone.sum()) * voxel_mm3 / 1000.0
+
+    def among(self, labels: np.ndarray, voxel_mm3: float) -> np.ndarray:
+        """(K, J, I) bool: the islands among class indices (K, J, I). Pieces are joined by faces, edges and corners."""
+        found = np.isin(labels, self.classes)
+        joined = sitk.ConnectedComponent(sitk.GetImageFromArray(found.astype(np.uint8)), True)
+        pieces = sitk.GetArrayViewFromImage(joined)
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        least = max(self.share * sizes.max(), 1000.0 * self.ml / voxel_mm3)
+        return (sizes < least)[pieces] & found

@@ -18,6 +18,7 @@ from ..bundles import find_bundle
 from ..datasets.labels import HEALTHY, UNLABELLED
 from ..datasets.volumes import Subject
 from ..errors import InputError
+from ..inference.islands import Islands
 from ..metrics.image import image_quality, match_histogram
 from ..metrics.overlap import dice, hd95
 from ..progress import Progress
@@ -33,7 +34,9 @@ from .train import train
 Quality = dict[str, float]
 
 
-def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one-out") -> dict[str, Any]:
+def evaluate_subject(
+    system: System, subject: Subject, subsets: str = "leave-one-out", islands: Islands | None = None
+) -> dict[str, Any]:
     """Every figure of one subject; image quality by protocol A.
 
     Args:
@@ -41,6 +44,7 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
         subject: prepared as for training.
         subsets: "leave-one-out" segments with all sequences and with each one missing, "all" with every subset; then
             also every target is made of every subset without it.
+        islands: a bundle's rule on small pieces, followed before segmentations are scored.
 
     Returns:
         ``cross`` and ``imputation``: target -> {"psnr", "ssim", "mae"}. Cross-reconstruction takes the modality
@@ -60,7 +64,7 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
     used = _on_references(system, subject, used) if subject.sequence_labels else [(subset, None) for subset in used]
     smaller = _smaller(present, made) if subsets == "all" else {}
     volumes: dict[tuple[str, ...], np.ndarray] = {}
-    labels = {key: np.zeros(subject.mask.shape, np.uint8) for key in used}
+    labels = {key: np.zeros((2, *subject.mask.shape), np.uint8) for key in used}  # first choice, and without islands
 
     def put(key: tuple[str, ...], part: slice, image: torch.Tensor) -> None:
         volume = volumes.setdefault(key, np.zeros(subject.mask.shape, np.float32))
@@ -84,7 +88,8 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
                     put(("from", "+".join(sources), j), part, image)
             for subset, reference in used:
                 chosen = system.align(factors.subset(subset), reference or subset[0])
-                labels[subset, reference][part] = unpadded(_segmented(system, chosen), subject.mask.shape[1:])
+                choices = unpadded(_segmented(system, chosen, islands), subject.mask.shape[1:])
+                labels[subset, reference][:, part] = choices
 
     images = {s: subject.images[s].astype(np.float32) for s in dict.fromkeys((*present, *made))}
     result: dict[str, Any] = {"name": subject.name, "sequences": present, "self": {}, "cross": {}}
@@ -107,7 +112,9 @@ def evaluate_subject(system: System, subject: Subject, subsets: str = "leave-one
         matched = {s: _score(match_histogram(images[s], truth, subject.mask), truth, subject.mask) for s in others}
         best = max(matched, key=lambda s: matched[s]["psnr"])
         result["nearest"][target], result["nearest_source"][target] = matched[best], best
-    for (subset, reference), found in labels.items():
+    for (subset, reference), (found, otherwise) in labels.items():
+        if islands is not None:
+            np.copyto(found, otherwise, where=islands.among(found, math.prod(subject.spacing)))
         truth = subject.labels if reference is None else subject.sequence_labels[reference]
         name = "+".join(subset) + ("" if reference is None else f" on {reference}")
         known = replace(subject, labels=truth)
@@ -152,7 +159,11 @@ def class_scores(
 
 
 def evaluate_subjects(
-    system: System, subjects: Iterable[Subject], subsets: str = "leave-one-out", progress: Progress | None = None
+    system: System,
+    subjects: Iterable[Subject],
+    subsets: str = "leave-one-out",
+    progress: Progress | None = None,
+    islands: Islands | None = None,
 ) -> dict[str, Any]:
     """:func:`evaluate_subject` of each, and the means over them (NaN left out)."""
     subjects, progress = list(subjects), progress or Progress()
@@ -160,7 +171,7 @@ def evaluate_subjects(
     results = []
     for index, subject in enumerate(subjects):
         progress("evaluate", index / len(subjects), subject.name)
-        results.append(evaluate_subject(system, subject, subsets))
+        results.append(evaluate_subject(system, subject, subsets, islands))
     progress("evaluate", 1.0)
     return {"subjects": results, "mean": summary(results)}
 
@@ -253,7 +264,8 @@ def evaluate(
         subjects = [s for s in data.training if s.source != "phantom"] + data.validation + data.test
         if not subjects:
             raise InputError("There is nothing to score; set data.dataset, data.studies or data.phantoms.validation.")
-        report = evaluate_subjects(system, subjects, subsets, progress)
+        islands = None if source.suffix == ".ckpt" else Islands.of_card(find_bundle(source).card)
+        report = evaluate_subjects(system, subjects, subsets, progress, islands)
     report = {"source": str(source), "overrides": overrides, **report}
     if output is not None:
         with write_atomically(output) as temporary:
@@ -317,8 +329,14 @@ def _scored_only(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "phantoms": phantoms, "studies": studies}
 
 
-def _segmented(system: System, factors: Factors) -> np.ndarray:
-    return system.segment(system.fuse(factors)).argmax(1).to(torch.uint8).cpu().numpy()
+def _segmented(system: System, factors: Factors, islands: Islands | None) -> np.ndarray:
+    """(2, B, H, W) class indices: the most probable class, and that of those which no islands are made of."""
+    probabilities = system.segment(system.fuse(factors))
+    first = probabilities.argmax(1)
+    if islands is None:
+        return torch.stack([first, first]).to(torch.uint8).cpu().numpy()
+    probabilities[:, list(islands.classes)] = -1.0
+    return torch.stack([first, probabilities.argmax(1)]).to(torch.uint8).cpu().numpy()
 
 
 def _subsets(sequences: Sequence[str], which: str) -> list[tuple[str, ...]]:
