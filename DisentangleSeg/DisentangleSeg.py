@@ -296,7 +296,7 @@ class DisentangleSegTest(ScriptedLoadableModuleTest):
         self.assertEqual(widget.editor.segmentationNode(), widget.outputs.segmentation)
         before = slicer.app.layoutManager().layout
         widget.ui.factorsViewButton.click()
-        self.assertNotEqual(slicer.app.layoutManager().layout, before)
+        wait_until(lambda: slicer.app.layoutManager().layout != before)
         widget.ui.previousLayoutButton.click()
         self.assertEqual(slicer.app.layoutManager().layout, before)
         self.delayDisplay("The panel works")

@@ -269,7 +269,7 @@ class DisentangleSynthTest(ScriptedLoadableModuleTest):
         self.assertEqual(list(widget.outputs.synthetic), ["FLAIR"])
         before = slicer.app.layoutManager().layout
         widget.ui.compareViewButton.click()
-        self.assertNotEqual(slicer.app.layoutManager().layout, before)
+        wait_until(lambda: slicer.app.layoutManager().layout != before)
         widget.ui.previousLayoutButton.click()
         self.assertEqual(slicer.app.layoutManager().layout, before)
         self.delayDisplay("The panel works")

@@ -18,16 +18,16 @@ else:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``pytest Testing/bench --screenshots Resources/Screenshots`` keeps the pictures."""
     parser.addoption("--screenshots", metavar="DIR", help="where the bench's pictures go")
-    parser.addoption("--slicer-api", metavar="FILE", help="write which names of Slicer's Qt API the modules use")
+    parser.addoption("--slicer-api", metavar="FILE", help="add which names of Slicer's Qt API the modules use")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Write the list of names in use, if it was asked for."""
+    """Add to the list of names in use, if it was asked for."""
     chosen = config.getoption("--slicer-api", None)
     if chosen and AVAILABLE:
         from bench import usage
 
-        Path(chosen).write_text(usage.as_text(), encoding="utf-8")
+        usage.add_to(Path(chosen))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

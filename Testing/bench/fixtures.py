@@ -134,6 +134,11 @@ def click(slicer_bench: slicer_app.Slicer) -> Callable[[Any], None]:
         assert not button.isHidden(), f"{button.name} is hidden"
         button.click()
         slicer_bench.application.processEvents()
+        names = [n for n in slicer_bench.module_manager.modulesNames() if n not in slicer_bench.logics]
+        for panel in [slicer_bench.module_manager.module(n).widgetRepresentation().self() for n in names]:
+            views = getattr(panel, "resultViews", None)
+            while views is not None and views.busy:  # views of a grid are made in several turns
+                slicer_bench.application.processEvents()
 
     return press
 

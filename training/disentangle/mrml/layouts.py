@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 import slicer
@@ -114,6 +115,20 @@ class GridLayouts:
     def active(self) -> bool:
         """Whether one of the grids is on screen."""
         return self.layout_node is not None and is_grid(self.layout_node.GetViewArrangement())
+
+    def preparing(self, cells: Grid) -> Iterator[None]:
+        """Make and fill the views of a grid before it is on screen, one at a step: :meth:`show` then takes a moment.
+
+        A view that is added to the scene gets its widget at once, and is hidden until a layout has it.
+        """
+        for row in range(len(cells)):
+            for column in range(len(cells[row])):
+                tag = view_tag(row, column)
+                if self.scene.GetSingletonNode(tag, "vtkMRMLSliceNode") is None:
+                    self.scene.AddNode(_new_view(self.scene, tag))
+                    yield
+                self._fill(row, column, cells[row][column])
+                yield
 
     def show(self, cells: Grid, fit: bool = True) -> list[slicer.vtkMRMLSliceNode]:
         """Put a grid of views on screen and fill it; views that exist already are used again.
@@ -241,6 +256,19 @@ class GridLayouts:
             node.SetLayoutName(view.GetLayoutName())
             node = self.scene.AddNode(node)
         return node
+
+
+def _new_view(scene: slicer.vtkMRMLScene, tag: str) -> slicer.vtkMRMLSliceNode:
+    """A slice node as :func:`layout_xml` describes it."""
+    node = scene.CreateNodeByClass("vtkMRMLSliceNode")
+    node.UnRegister(None)
+    node.SetName(tag)
+    node.SetLayoutName(tag)  # the singleton tag, too
+    node.SetLayoutColor(*(int(_COLOR[n : n + 2], 16) / 255 for n in (1, 3, 5)))
+    node.SetViewGroup(VIEW_GROUP)
+    node.SetDefaultOrientation("Axial")
+    node.SetOrientationToDefault()
+    return node
 
 
 def _is_stack(volume: slicer.vtkMRMLVolumeNode) -> bool:

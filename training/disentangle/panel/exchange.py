@@ -19,9 +19,6 @@ def sending_run(run: Run, folder: Callable[[], Path]) -> Callable[[], dict[str, 
     Args:
         folder: gives an empty folder that panel and worker see.
     """
-    from ..study import Study
-    from ..worker.codec import write_study
-
     study, output, preview = folder() / "study", folder() / "result", folder() / "preview"
     fields = {name: getattr(run.wanted, name) for name in run.wanted.__dataclass_fields__}
     fields.update(request="predict", study=study, output=output, synthesize=list(run.wanted.synthesize))
@@ -33,6 +30,9 @@ def sending_run(run: Run, folder: Callable[[], Path]) -> Callable[[], dict[str, 
         fields["examples"] = folder() / "examples"
 
     def write() -> dict[str, Any]:
+        from ..study import Study
+        from ..worker.codec import write_study  # here: the first import takes a moment, which the thread has
+
         write_study(run.inputs.study, study)
         if run.examples:
             write_study(Study(dict(run.examples)), fields["examples"])
@@ -43,9 +43,10 @@ def sending_run(run: Run, folder: Callable[[], Path]) -> Callable[[], dict[str, 
 
 def receiving_run(run: Run, event: dict[str, Any]) -> Callable[[], Result]:
     """A function that reads a run's result and lets ``run.change`` look at it."""
-    from ..worker.codec import read_result
 
     def read() -> Result:
+        from ..worker.codec import read_result
+
         result = read_result(event["output"])
         if result.segmentation is not None:
             values = [info.value for info in result.classes if info.value]
@@ -59,8 +60,6 @@ def receiving_run(run: Run, event: dict[str, Any]) -> Callable[[], Result]:
 
 def sending_job(job: Job, folder: Callable[[], Path]) -> Callable[[], dict[str, Any]]:
     """A function that writes what a job sends and returns its request; arguments as for :func:`sending_run`."""
-    from ..worker.codec import write
-
     fields = dict(job.request)
     if job.reads:
         fields["output"] = folder() / "answer"
@@ -69,6 +68,8 @@ def sending_job(job: Job, folder: Callable[[], Path]) -> Callable[[], dict[str, 
 
     def send() -> dict[str, Any]:
         if job.sends is not None:
+            from ..worker.codec import write
+
             write(job.sends, fields["study"])
         return fields
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import qt
@@ -11,6 +12,9 @@ from ..errors import InputError
 from ..mrml.outputs import Outputs
 from .statistics_box import tell
 from .view_tools import GRIDS
+
+STEP_SECONDS = 0.03
+"""Views are made for so long at a turn; one takes 50 ms in the bench, and more where Slicer renders in software."""
 
 
 class ResultViews:
@@ -27,6 +31,10 @@ class ResultViews:
         self.buttons = list(buttons.items())
         self.back = back
         self.outputs: Outputs | None = None
+        self._steps: Iterator[None] = iter(())
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.connect("timeout()", self._go_on)
         for button, name in self.buttons:
             button.connect("clicked(bool)", lambda _checked=False, name=name: self.show(name))
         back.connect("clicked(bool)", lambda _checked=False: self.leave())
@@ -34,21 +42,37 @@ class ResultViews:
 
     def set_outputs(self, outputs: Outputs | None) -> None:
         """The run whose results the buttons show."""
+        if outputs is not self.outputs:
+            self._timer.stop()
         self.outputs = outputs
         self.update()
 
     def show(self, name: str) -> None:
-        """Put a grid on screen."""
-        if self.outputs is None:
-            return
+        """Put a grid on screen: at once where its views are there already, else when they have been made."""
+        if self.outputs is not None:
+            self._steps = self.logic.showingGrid(name, self.outputs)
+            self._go_on()
+
+    @property
+    def busy(self) -> bool:
+        """Whether views are being made."""
+        return bool(self._timer.active)
+
+    def _go_on(self) -> None:
+        """Make views for a moment; then Slicer gets its turn."""
+        end = time.monotonic() + STEP_SECONDS
         try:
-            self.logic.showGrid(name, self.outputs)
+            for _step in self._steps:
+                if time.monotonic() > end:
+                    self._timer.start(0)
+                    return
         except InputError as error:  # its nodes were deleted
             tell(error)
         self.update()
 
     def leave(self) -> None:
         """Put the layout before back on screen."""
+        self._timer.stop()
         self.logic.previousLayout()
         self.update()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import slicer
 
@@ -46,6 +46,11 @@ class ViewTools:
         Raises:
             InputError: there are no such results.
         """
+        for _step in self.showingGrid(name, outputs):
+            pass
+
+    def showingGrid(self, name, outputs=None) -> Iterator[None]:
+        """:meth:`showGrid` in steps, between which Slicer may respond: views take long to make."""
         outputs = outputs or self.lastOutputs()
         if name not in GRIDS:
             raise InputError(_("There is no grid {name!r}; choose {list}.").format(name=name, list=", ".join(GRIDS)))
@@ -54,6 +59,7 @@ class ViewTools:
             raise InputError(
                 _("The last run has nothing to show as {name!r}; tick it and press Apply.").format(name=name)
             )
+        yield from self.grids.preparing(cells)
         self.showCells(cells, outputs)
 
     def showCells(self, cells: Grid, outputs: Outputs, in_plane: bool = False) -> None:

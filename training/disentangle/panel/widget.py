@@ -100,6 +100,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the module is unloaded or the application closes."""
         self.setParameterNode(None)
         self.imageCheck.stop()
+        self.resultViews.set_outputs(None)
         self.removeObservers()
         self.arrivals.close()
         unmark_views()
