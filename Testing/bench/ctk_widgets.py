@@ -10,9 +10,50 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from .standins import make
 
 _HEADER = 24
+_WANTED = "visibilityToParent"
+"""CTK's name for the property of a child that says whether it is to be seen."""
 
 
-class CollapsibleButton:
+class Folding:
+    """How ctkCollapsibleButton and ctkCollapsibleGroupBox hide their contents: what was hidden for itself, before or
+    while the contents are hidden, stays so when they are shown again."""
+
+    _forcing = False
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        """Watch what comes in."""
+        child = event.child()
+        if event.type() == QtCore.QEvent.Type.ChildAdded and isinstance(child, QtWidgets.QWidget):
+            explicit = child.testAttribute(QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide)
+            if explicit and child.testAttribute(QtCore.Qt.WidgetAttribute.WA_WState_Hidden):
+                child.setProperty(_WANTED, False)
+            child.installEventFilter(self)
+        super().childEvent(event)
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """Remember whether somebody else shows or hides a part of the contents."""
+        if not self._forcing and event.type() == QtCore.QEvent.Type.ShowToParent:
+            child.setProperty(_WANTED, True)
+            if self.read_collapsed():
+                self._force(child, False)
+        elif not self._forcing and event.type() == QtCore.QEvent.Type.HideToParent:
+            child.setProperty(_WANTED, False)
+        return False
+
+    def _force(self, child: QtWidgets.QWidget, visible: bool) -> None:
+        self._forcing = True
+        child.setVisible(visible)
+        if child.property(_WANTED) is not False:  # it was not its own wish; the next one must not count as said before
+            child.setAttribute(QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
+        self._forcing = False
+
+    def _fold(self, opened: bool) -> None:
+        for child in self.children():
+            if isinstance(child, QtWidgets.QWidget):
+                self._force(child, opened and child.property(_WANTED) is not False)
+
+
+class CollapsibleButton(Folding):
     """A header that hides and shows its contents; checked means open."""
 
     def __init__(self, *args: Any) -> None:
@@ -34,9 +75,7 @@ class CollapsibleButton:
         self.setChecked(not value)
 
     def _on_toggled(self, opened: bool) -> None:
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(opened)
+        self._fold(opened)
         self.setMaximumHeight(16777215 if opened else _HEADER)
         self.contentsCollapsed.emit(not opened)
 
@@ -61,7 +100,7 @@ class CollapsibleButton:
         painter.drawText(header.adjusted(6, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, arrow + self.text())
 
 
-class CollapsibleGroupBox:
+class CollapsibleGroupBox(Folding):
     """A group box whose check box hides its contents."""
 
     def __init__(self, *args: Any) -> None:
@@ -79,9 +118,7 @@ class CollapsibleGroupBox:
         self.setChecked(not value)
 
     def _on_toggled(self, opened: bool) -> None:
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(opened)
+        self._fold(opened)
 
 
 class SliderWidget:

@@ -126,3 +126,22 @@ def test_the_subject_hierarchy_has_an_item_for_every_data_node(slicer: Any) -> N
     assert tree.displayedItemCount() == 1
     slicer.mrmlScene.RemoveNode(node)
     assert tree.displayedItemCount() == 0
+
+
+def test_opening_a_section_shows_only_what_was_not_hidden_for_itself(slicer: Any) -> None:
+    import ctk
+    import qt
+
+    section = ctk.ctkCollapsibleButton()
+    layout = qt.QVBoxLayout(section)
+    before, meanwhile, always = qt.QLabel("before"), qt.QLabel("meanwhile"), qt.QLabel("always")
+    before.visible = False
+    for label in (before, meanwhile, always):
+        layout.addWidget(label)
+    section.show()
+    section.collapsed = True
+    meanwhile.visible = False
+    always.visible = True
+    assert always.isHidden(), "its section is closed"
+    section.collapsed = False
+    assert [label.isHidden() for label in (before, meanwhile, always)] == [True, True, False]

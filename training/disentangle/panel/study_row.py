@@ -61,7 +61,12 @@ class StudyRow:
         self.label.setBuddy(self.combo)
         self.guess = qt.QLabel()
         self.guess.objectName = f"{input_parameter(sequence)}Guess"
-        self.use_as = parts.button(f"{input_parameter(sequence)}UseAs", "", "", self._use_as)
+        self.use_as = parts.button(
+            f"{input_parameter(sequence)}UseAs",
+            "",
+            _("Move the volume to the row of the sequence that it looks like."),
+            self._use_as,
+        )
         self.before: slicer.vtkMRMLNode | None = None
         self._better, self._sequences = "", sequences
         self._on_change, self._on_use_as = on_change, on_use_as
