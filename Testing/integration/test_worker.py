@@ -175,14 +175,14 @@ def test_a_prediction_is_the_same_as_in_this_process_and_the_process_stays(
 def test_the_model_stays_loaded_until_another_one_or_a_changed_one_is_asked_for(tmp_path: Path) -> None:
     server = Server(io.BytesIO(), io.BytesIO())
     folder = tiny_bundle(tmp_path / "one").path
-    first = server.predictor(str(folder), "cpu")
-    assert server.predictor(str(folder), "cpu") is first
+    first = server.predictor({"bundle": folder, "device": "cpu"})
+    assert server.predictor({"bundle": folder, "device": "cpu"}) is first
     other = tiny_bundle(tmp_path / "two", name="two").path
-    assert server.predictor(str(other), "cpu") is not first
-    again = server.predictor(str(folder), "cpu")
+    assert server.predictor({"bundle": other, "device": "cpu"}) is not first
+    again = server.predictor({"bundle": folder, "device": "cpu"})
     shutil.rmtree(folder)
     write_bundle(folder, tiny_system(width=0.25), {"name": "tiny", "license": {"name": "x", "permissive": True}})
-    assert server.predictor(str(folder), "cpu") is not again
+    assert server.predictor({"bundle": folder, "device": "cpu"}) is not again
 
 
 def test_bad_input_is_the_users_sentence_and_the_worker_stays(warm: WorkerClient, study: Study, bundle: Path) -> None:

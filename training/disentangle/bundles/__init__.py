@@ -3,8 +3,8 @@
 Reading a card needs neither torch nor the systems room, so that a panel can list models before torch is installed.
 """
 
-from .bundle import Bundle, verify_bundle, write_bundle
-from .card import CARD_FILE, FORMAT, WEIGHTS_FILE, ClassInfo, check_card
+from .bundle import Bundle, add_fast_mode, verify_bundle, write_bundle
+from .card import CARD_FILE, FAST_FILE, FORMAT, WEIGHTS_FILE, ClassInfo, check_card
 from .licenses import LicenseError
 from .store import (
     add_bundle,
@@ -19,12 +19,14 @@ from .store import (
 
 __all__ = [
     "CARD_FILE",
+    "FAST_FILE",
     "FORMAT",
     "WEIGHTS_FILE",
     "Bundle",
     "ClassInfo",
     "LicenseError",
     "add_bundle",
+    "add_fast_mode",
     "check_card",
     "default_bundle_name",
     "find_bundle",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..study import write_atomically
 from . import licenses, weights
-from .card import CARD_FILE, FORMAT, WEIGHTS_FILE, ClassInfo, check_card, default_class, read_card
+from .card import CARD_FILE, FAST_FILE, FORMAT, WEIGHTS_FILE, ClassInfo, check_card, default_class, read_card
 
 if TYPE_CHECKING:
     from ..systems.base import System
@@ -76,6 +76,26 @@ class Bundle:
         return self.card["preprocessing"]
 
     @property
+    def fast(self) -> dict[str, Any] | None:
+        """What the card says of the fast mode: the ``programs`` in 8-bit integers, their ``sha256``, what was
+        ``measured`` of their loss and gain; None where the model has none."""
+        return self.card.get("fast")
+
+    def fast_programs(self) -> Path:
+        """The file of the fast mode's programs, if it is that of the card.
+
+        Raises:
+            InputError: it is missing, damaged or was changed.
+        """
+        path = self.path / FAST_FILE
+        if _sha256(path) != self.fast["sha256"]:
+            raise InputError(
+                f"The programs of the fast mode of the model {self.name} do not have the checksum in its card: the "
+                "file is damaged or was changed; get the model again."
+            )
+        return path
+
+    @property
     def license(self) -> dict[str, Any]:
         """``name``, ``permissive`` and, where there is one, ``text``."""
         return self.card["license"]
@@ -109,6 +129,8 @@ class Bundle:
                 names or shapes of tensors differ, or card and system disagree.
         """
         self._check_weights()
+        if self.fast is not None:
+            self.fast_programs()
 
     def system(self, device: Any = "cpu") -> System:
         """The system, in evaluation mode, with its weights, on ``device``.
@@ -147,11 +169,8 @@ class Bundle:
     def _checked_header(self) -> dict[str, weights.TensorInfo]:
         """The tensors in the weights, once their checksum is that of the card."""
         path = self.path / WEIGHTS_FILE
-        try:
-            checksum = weights.sha256_of(path)
-            found = weights.read_header(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror or error}); get the model again.") from error
+        checksum = _sha256(path)
+        found = weights.read_header(path)
         if checksum != self.checksum:
             raise InputError(
                 f"The weights of the model {self.name} do not have the checksum in its card: the file is damaged or "
@@ -185,6 +204,13 @@ class Bundle:
                 f"The model {self.name} cannot be used: the system '{name}' does not accept its configuration "
                 f"({error}); get the model again or update Disentangle."
             ) from error
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return weights.sha256_of(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); get the model again.") from error
 
 
 def _agreements() -> Path:
@@ -228,7 +254,8 @@ def write_bundle(folder: str | os.PathLike[str], system: System, card: dict[str,
         system: its weights (without those of its discriminators), configuration and default styles are stored.
         card: at least ``name`` and ``license`` ({"name", "permissive"}). Filled in where missing: ``format``,
             ``version``, ``sequences``, ``classes`` (with colours and terminology), ``preprocessing``. Always written
-            from the system: ``system``, ``default_styles``, ``weights``. Everything else is kept as it is.
+            from the system: ``system``, ``default_styles``, ``weights``. Everything else is kept as it is, but for
+            ``fast``, which belongs to other weights (:func:`add_fast_mode`).
         half: store kernels and matrices in half precision.
 
     Raises:
@@ -246,6 +273,7 @@ def write_bundle(folder: str | os.PathLike[str], system: System, card: dict[str,
         "default_styles": {name: _style(system, name) for name in abilities.targets},
     }
     folder = Path(folder)
+    full.pop("fast", None)  # it was made of other weights
     with write_atomically(folder) as temporary:
         temporary.mkdir()
         target = temporary / WEIGHTS_FILE
@@ -258,6 +286,26 @@ def write_bundle(folder: str | os.PathLike[str], system: System, card: dict[str,
             raise InputError(f"The bundle {folder.name} cannot be written: {defects[0]}; correct the card.")
         (temporary / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     return Bundle.load(folder)
+
+
+def add_fast_mode(bundle: Bundle, archive: bytes, about: dict[str, Any]) -> Bundle:
+    """Give a bundle programs in 8-bit integers, or others for those it has.
+
+    Args:
+        bundle: the bundle.
+        archive: a zip of OpenVINO's programs, ``NAME.xml`` and ``NAME.bin`` each.
+        about: ``programs``, their names, and what was ``measured``.
+
+    Raises:
+        InputError: the bundle cannot be written.
+    """
+    with write_atomically(bundle.path / FAST_FILE) as temporary:
+        temporary.write_bytes(archive)
+        checksum = weights.sha256_of(temporary)
+    card = {**bundle.card, "fast": {**about, "sha256": checksum, "bytes": len(archive)}}
+    with write_atomically(bundle.path / CARD_FILE) as temporary:
+        temporary.write_text(json.dumps(card, indent=2, allow_nan=False, ensure_ascii=True) + "\n", encoding="utf-8")
+    return Bundle.load(bundle.path)
 
 
 def _style(system: System, sequence: str) -> list[float]:

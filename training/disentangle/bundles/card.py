@@ -16,6 +16,7 @@ from ..sequences import SEQUENCES
 FORMAT = 1
 CARD_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
+FAST_FILE = "fast.zip"
 MAX_CARD_BYTES = 4 * 1024 * 1024
 
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
@@ -148,6 +149,10 @@ def _is_sequences(value: object) -> bool:
     return all(isinstance(n, str) and n in SEQUENCES for n in value) and len(set(value)) == len(value)
 
 
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
 def _is_color(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(_is_int(v, 0, 255) for v in value)
 
@@ -179,11 +184,7 @@ _FIELDS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
     (("license", "name"), _is_text, "must name a licence"),
     (("license", "permissive"), lambda v: isinstance(v, bool), "must be true or false"),
     (("weights",), lambda v: isinstance(v, dict), "must be an object with 'sha256'"),
-    (
-        ("weights", "sha256"),
-        lambda v: isinstance(v, str) and re.fullmatch(r"[0-9a-f]{64}", v) is not None,
-        "must be 64 hexadecimal digits",
-    ),
+    (("weights", "sha256"), _is_sha256, "must be 64 hexadecimal digits"),
 )
 
 
@@ -208,7 +209,18 @@ def check_card(card: object) -> list[str]:
     if not defects:
         defects += _check_classes(card["classes"]) + _check_styles(card["default_styles"], card["sequences"])
         defects += _check_islands(card.get("islands"), len(card["classes"]))
+    if not _is_fast(card.get("fast")):
+        defects.append(f"'fast' in {CARD_FILE} must be an object with 'programs', a list of names, and a 'sha256'")
     return defects
+
+
+def _is_fast(value: object) -> bool:
+    """Whether it may describe the programs of the fast mode; a model need not have one."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not isinstance(value.get("programs"), list) or not value["programs"]:
+        return False
+    return all(_is_text(name) for name in value["programs"]) and _is_sha256(value.get("sha256"))
 
 
 def _check_classes(classes: list[Any]) -> list[str]:

@@ -14,10 +14,10 @@ from ..errors import InputError
 from ..resources import resource_path
 from ..study import write_atomically
 from .bundle import Bundle, verify_bundle
-from .card import CARD_FILE, WEIGHTS_FILE
+from .card import CARD_FILE, FAST_FILE, WEIGHTS_FILE
 
 MAX_BUNDLE_BYTES = 4 * 1024**3
-_FILES = (CARD_FILE, WEIGHTS_FILE, "README.md", "LICENSE.txt")
+_FILES = (CARD_FILE, WEIGHTS_FILE, FAST_FILE, "README.md", "LICENSE.txt")
 
 
 def user_folder() -> Path:

@@ -70,6 +70,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="what runs the networks: torch, openvino (CPU, same results, compiled on first use), or the faster one "
         "that is ready (default: auto)",
     )  # fmt: skip
+    group.add_argument(
+        "--fast", action="store_true",
+        help="8-bit integers where the model has them (CPU, openvino); its card states what that costs",
+    )  # fmt: skip
 
 
 def add_device(group: argparse._ActionsContainer) -> None:
@@ -165,4 +169,6 @@ def make_predictor(options: argparse.Namespace) -> Predictor:
     """
     from ..inference import Predictor
 
-    return Predictor(choose_bundle(options), options.device, options.threads, backend=options.backend)
+    return Predictor(
+        choose_bundle(options), options.device, options.threads, backend=options.backend, fast=options.fast
+    )

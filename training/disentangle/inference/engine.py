@@ -117,9 +117,7 @@ class Engine:
                 f"{self._frame.lost(mask):.0%} of each slice, was left out."
             )
         store = _Store(self.network, self._frame, mask, wanted, tuple(images), self.background)
-        if first is not None:
-            start = int(np.searchsorted(slices, first)) - self.batch_size // 2
-            slices = np.roll(slices, -min(max(start, 0), max(len(slices) - self.batch_size, 0)))
+        slices = np.roll(slices, -self._start(slices, first))
         done = 0
         while done < len(slices):
             batch = slices[done : done + self.batch_size]
@@ -136,6 +134,19 @@ class Engine:
             done += len(batch)
         progress(STAGE, 1.0, "finished the slices")
         return store.finish()
+
+    def first_batch(self, mask: np.ndarray, first: int | None) -> np.ndarray:
+        """The slices that :meth:`run` takes first."""
+        slices = np.flatnonzero(mask.any(axis=(1, 2)))
+        start = self._start(slices, first)
+        return slices[start : start + self.batch_size]
+
+    def _start(self, slices: np.ndarray, first: int | None) -> int:
+        """Where among the slices the first batch begins."""
+        if first is None:
+            return 0
+        start = int(np.searchsorted(slices, first)) - self.batch_size // 2
+        return min(max(start, 0), max(len(slices) - self.batch_size, 0))
 
     def _shrink(self) -> None:
         """React to memory running out: smaller batches, then the CPU, then a sentence."""

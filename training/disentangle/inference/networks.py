@@ -21,37 +21,42 @@ class Networks:
         bundle: the bundle.
         device, backend: names, see :class:`Predictor`.
         threads: CPU threads; None leaves them as they are.
+        fast: the fast mode is wished for.
     """
 
-    def __init__(self, bundle: Bundle, device: str, backend: str, threads: int | None) -> None:
-        self.bundle, self.device, self.backend, self.threads = bundle, device, backend, threads
+    def __init__(
+        self, bundle: Bundle, device: str, backend: str, threads: int | None = None, fast: bool = False
+    ) -> None:
+        self.bundle, self.device, self.backend, self.threads, self.fast = bundle, device, backend, threads, fast
         self._network: Network | None = None
         self._system: System | None = None
-        self._reason = ""
-        self._adapted = False
+        self._reason = self._warning = ""
+        self.adapted = False
 
     def load(self, report: RunReport) -> Network:
         """What computes. A plan that has become a better one since the last run, because the bundle was converted
         meanwhile, is followed."""
-        if self._network is None or (self._network.name == "torch" and not self._adapted):
-            plan = choose_plan(self.bundle, self.device, self.backend)
+        if self._network is None or (self._network.name == "torch" and not self.adapted):
+            plan = choose_plan(self.bundle, self.device, self.backend, self.fast)
             if plan.converted is not None:
                 from .backends.compiled import CompiledNetwork
 
                 self.bundle.check_ready()
                 made = plan.converted
-                self._network = CompiledNetwork(made.folder, made.capabilities, made.styles, self.threads)
+                self._network = CompiledNetwork(
+                    made.folder, made.capabilities, made.styles, self.threads, plan.fast
+                )
                 self._system = None
             elif self._network is None:
                 self._network = self._torch(report)
-            self._reason = plan.reason
+            self._reason, self._warning = plan.reason, plan.warning
         return self._told(report)
 
     def use_torch(self, report: RunReport) -> Network:
         """PyTorch from now on: the model is to learn."""
         if self._network.name != "torch":
             self._network = self._torch(report)
-        self._adapted, self._reason = True, "the model was adapted"
+        self.adapted, self._reason, self._warning = True, "the model was adapted", ""
         return self._told(report)
 
     def system(self, device: Any) -> System:
@@ -61,6 +66,8 @@ class Networks:
         return self._system.to(device)
 
     def _told(self, report: RunReport) -> Network:
+        if self._warning:
+            report.warn(self._warning)
         report.device, report.backend = self._network.device, {"name": self._network.name, "reason": self._reason}
         return self._network
 

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +27,14 @@ class Plan:
     Attributes:
         converted: the compiled programs; None runs PyTorch.
         reason: one clause, for the report.
+        fast: the programs in 8-bit integers that take the place of some; None runs exactly.
+        warning: a sentence where what was asked for cannot be had; "" where it can.
     """
 
     converted: Converted | None
     reason: str
+    fast: Path | None = None
+    warning: str = ""
 
 
 def check_backend(name: str) -> str:
@@ -44,8 +48,11 @@ def check_backend(name: str) -> str:
     return name
 
 
-def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto") -> Plan:
+def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto", fast: bool = False) -> Plan:
     """The backend for a bundle, found out without importing torch.
+
+    ``fast`` is a wish: where the bundle, the device or the machine has no fast mode, the plan is the exact one with a
+    warning. The fast mode needs the converted bundle too, and converts it.
 
     "auto" takes the compiled programs on a CPU, where they are there and were the faster ones when they were timed on
     this machine. "openvino" converts the bundle first where that was not done yet, which takes some 20 s.
@@ -53,18 +60,16 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto") -> 
     Raises:
         InputError: "openvino" where it is not installed, or cannot run the bundle.
     """
+    if fast:
+        return _fast_plan(bundle, device, check_backend(backend))
     if check_backend(backend) == "torch":
         return Plan(None, "asked for")
     if backend == "openvino":
-        made = store.read(bundle) if store.openvino_version() else None
-        if made is None:
-            from .backends.convert import convert
-
-            made = convert(bundle)
+        made = _converted(bundle)
         if not made.programs:
             raise InputError(f"OpenVINO cannot run the model {bundle.name} ({made.note}); use the backend torch.")
         return Plan(made, "asked for")
-    if device not in ("auto", "cpu") or (device == "auto" and may_have_gpu()):
+    if not _on_cpu(device):
         return Plan(None, "not a CPU")
     if store.openvino_version() is None:
         return Plan(None, "OpenVINO is not installed")
@@ -77,10 +82,43 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto") -> 
     return Plan(made, f"{openvino_ms:.0f} ms a slice, PyTorch {torch_ms:.0f} ms")
 
 
+def _fast_plan(bundle: Bundle, device: str, backend: str) -> Plan:
+    why = ""
+    if bundle.fast is None:
+        why = f"the model {bundle.name} has none"
+    elif backend == "torch":
+        why = "it needs OpenVINO, and the backend torch was asked for"
+    elif not _on_cpu(device):
+        why = "it is for the CPU"
+    elif store.openvino_version() is None:
+        why = "OpenVINO is not installed"
+    else:
+        made = _converted(bundle)
+        if made.fast_pays:
+            fast_ms, exact_ms = made.milliseconds["fast"], made.milliseconds["openvino"]
+            reason = f"fast mode, {fast_ms:.0f} ms a slice, exact {exact_ms:.0f} ms"
+            return Plan(made, reason, bundle.fast_programs())
+        why = made.note or "the exact programs are as fast on this machine"
+    return replace(choose_plan(bundle, device, backend), warning=f"There is no fast mode here: {why}.")
+
+
+def _converted(bundle: Bundle) -> Converted:
+    """The bundle's compiled programs, made now where nobody has made them yet."""
+    made = store.read(bundle) if store.openvino_version() else None
+    if made is None:
+        from .backends.convert import convert
+
+        made = convert(bundle)
+    return made
+
+
+def _on_cpu(device: str) -> bool:
+    return device == "cpu" or (device == "auto" and not may_have_gpu())
+
+
 def worth_converting(bundle: Bundle, device: str = "auto", backend: str = "auto") -> bool:
     """Whether "auto" would look for compiled programs of a bundle, and nobody has tried to make them here."""
-    on_cpu = device == "cpu" or (device == "auto" and not may_have_gpu())
-    return backend == "auto" and on_cpu and store.openvino_version() is not None and store.read(bundle) is None
+    return backend == "auto" and _on_cpu(device) and store.openvino_version() is not None and store.read(bundle) is None
 
 
 def may_have_gpu() -> bool:

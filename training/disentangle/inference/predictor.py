@@ -29,6 +29,7 @@ from .report import RunReport
 from .result import Result
 
 if TYPE_CHECKING:
+    from .answers import Answers
     from .backends import Network
     from .engine import Engine, Volumes, Wanted
     from .recognition import Recognition
@@ -56,6 +57,8 @@ class Predictor:
         memory: of what registration and masks found in images before; None takes the one in the user's cache folder.
         backend: "torch"; "openvino" (the CPU, exact; converts the bundle on first use); "auto" takes the faster one of
             those that are ready, see :func:`~disentangle.inference.plan.choose_plan`.
+        fast: the fast mode, where the model has one and the CPU computes: anatomies and labels in 8-bit integers, with
+            the loss that the model's card states. Elsewhere the exact mode, with a warning in the report.
 
     Raises:
         InputError: no such bundle, device or backend.
@@ -69,13 +72,15 @@ class Predictor:
         batch_size: int = 8,
         memory: Memory | None = None,
         backend: str = "auto",
+        fast: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else find_bundle(bundle)
-        self.networks = Networks(self.bundle, check_device_name(device), check_backend(backend), threads)
+        self.networks = Networks(self.bundle, check_device_name(device), check_backend(backend), threads, fast)
         self.batch_size = batch_size
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
         self.memory = Memory.of_user() if memory is None else memory
         self._prepared: tuple[str, PreparedStudy, dict[str, Recognition]] | None = None
+        self._answers: Answers | None = None
         self.last: tuple[Run, Image | None] | None = None
 
     def run(
@@ -166,10 +171,19 @@ class Predictor:
         the last one."""
         key = f"{reference} {study_key(study)}"
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = None  # frees the study before
+            self._prepared = self._answers = None  # frees the study before
             made = prepare(study, self.config, reference, progress, self.memory, find_brain)
             self._prepared = key, made, recognise_study(made)
         return replace(self._prepared[1], study=study), self._prepared[2]
+
+    def answers(self, network: Network) -> Answers:
+        """What a network has said about the study of the last call of :meth:`prepared`; a model that learns says
+        something else each time."""
+        from .answers import Answers
+
+        if self._answers is None or not self._answers.of(network) or self.networks.adapted:
+            self._answers = Answers(network)
+        return self._answers
 
 
 def _by_target(what: str, images: Mapping[str, Image] | None, targets: Sequence[str]) -> dict[str, Image]:
@@ -289,8 +303,9 @@ class Run:
         preview: Callable[[Image], None] | None = None,
     ) -> Volumes:
         """Send the prepared study through the system; see :meth:`Predictor.run`."""
+        from .answers import join
         from .devices import memory_of_volumes
-        from .engine import Volumes, Wanted
+        from .engine import Wanted
         from .slices import nearest_slice
 
         names = self.prepared.sequences
@@ -304,18 +319,30 @@ class Run:
             engine = self.engine(len(names), len(abilities.classes))
             apart = list(self.own_references(wanted.targets)) if leave_out_target else []
             together = replace(wanted, targets=tuple(t for t in wanted.targets if t not in apart))
-            some = bool(together.targets or together.segment or together.factors or together.cross)
+            middle = None if point is None else nearest_slice(self.prepared, point, self.study.available[0])
+            on_first = None if preview is None or not wanted.segment else partial(self._preview, preview)
+            answers = self.predictor.answers(self.network)
+            volumes, rest = answers.known(together)
+            if on_first is not None and not rest.segment:
+                on_first(engine.first_batch(self.prepared.mask, middle), volumes)
+                on_first = None
+            some = bool(rest.targets or rest.segment or rest.factors or rest.cross)
             parts = len(apart) + some
-            volumes = Volumes()
             if some:
-                volumes = engine.run(
+                warnings = len(self.report.warnings)
+                found = engine.run(
                     self.prepared.images,
                     self.prepared.mask,
-                    together,
+                    rest,
                     progress.part(0.0, 1.0 / parts),
-                    None if point is None else nearest_slice(self.prepared, point, self.study.available[0]),
-                    None if preview is None or not wanted.segment else partial(self._preview, preview),
+                    middle,
+                    on_first,
                 )
+                answers.keep(rest, found)
+                answers.notes += self.report.warnings[warnings:]
+                join(volumes, found)
+            for note in answers.notes:
+                self.report.warn(note)
             for n, target in enumerate(apart, start=int(some)):
                 others = {name: image for name, image in self.prepared.images.items() if name != target}
                 alone = Wanted(segment=False, targets=(target,), styles=wanted.styles)

@@ -203,10 +203,12 @@ class Session:
 
     def _learning_head(self) -> nn.Module | None:
         """The segmentation head, on PyTorch from now on: compiled programs do not learn."""
-        if self.network.learns and self.network.name != "torch":
-            self.run.use_torch()
+        if not self.network.learns:
+            return None
+        if self.network.name != "torch":
             self._factors.clear()
-        return self.network.head if self.network.learns else None
+        self.run.use_torch()
+        return self.network.head
 
     def adapt(self, corrected: Image, progress: Progress, original: Image | None = None) -> dict[str, Any]:
         """Teach the segmentation head the slices that the user corrected; all else of the model stays.

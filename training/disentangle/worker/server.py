@@ -53,7 +53,7 @@ class Server:
         self._lock = threading.Lock()
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._stop: dict[str, threading.Event] = {}
-        self._predictor: tuple[tuple[str, str, str, str], Any] | None = None
+        self._predictor: tuple[tuple[Any, ...], Any] | None = None
         self._live = Live()
         self._tuner = Tuner()
 
@@ -142,7 +142,7 @@ class Server:
 
         self._live.forget()
         study = read_study(request["study"])
-        predictor = self.predictor(request["bundle"], request.get("device", "auto"), request.get("backend", "auto"))
+        predictor = self.predictor(request)
         wanted = {name: request[name] for name in _WANTED if name in request}
         if "preview" in request:
             place = request["preview"]
@@ -173,7 +173,7 @@ class Server:
         progress("load", 0.0, f"reading {Path(request['folder']).name}")
         study = Study.from_folder(request["folder"])
         self._live.forget()
-        predictor = self.predictor(request["bundle"], request.get("device", "auto"), request.get("backend", "auto"))
+        predictor = self.predictor(request)
         wanted = {name: request[name] for name in _WANTED if name in request}
         result = predictor.run(study, progress=progress, **wanted)
         result.write(folder)
@@ -201,16 +201,18 @@ class Server:
         pairs = {name: (found > 0, truth > 0) for name, (found, truth) in masks["pairs"].items()}
         return {"scores": compare_masks(pairs, masks["spacing"], progress)}
 
-    def predictor(self, bundle_name: str, device: str, backend: str = "auto") -> Any:
+    def predictor(self, request: dict[str, Any]) -> Any:
         """The predictor of the last run where it fits; a bundle that changed on disk is loaded anew."""
         from ..bundles import find_bundle
         from ..inference import Predictor
 
-        bundle = find_bundle(bundle_name)
-        key = (str(bundle.path), bundle.checksum, device, backend)
+        bundle = find_bundle(request["bundle"])
+        where = {"device": request.get("device", "auto"), "backend": request.get("backend", "auto")}
+        where["fast"] = bool(request.get("fast", False))
+        key = (str(bundle.path), bundle.checksum, bundle.fast, *where.values())
         if self._predictor is None or self._predictor[0] != key:
             self._predictor = None  # frees the previous model before the next one is loaded
-            self._predictor = (key, Predictor(bundle, device=device, backend=backend))
+            self._predictor = (key, Predictor(bundle, **where))
         return self._predictor[1]
 
 

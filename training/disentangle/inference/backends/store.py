@@ -1,7 +1,7 @@
 """Converted bundles in the user's cache folder, and what was measured when they were converted.
 
 ``<cache>/compiled/<start of the weights' SHA-256>-<versions>/`` holds one ``.xml`` and ``.bin`` per program and
-``network.json``: the system's capabilities, its default styles, and the milliseconds per slice of both backends.
+``network.json``: the system's capabilities, its default styles, and the milliseconds per slice of the backends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...bundles import Bundle
 from ...resources import cache_folder
 from ...systems.factors import Capabilities
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the programs of a system, or what runs them, change."""
 _CARD = "network.json"
 
@@ -36,7 +36,8 @@ def openvino_version() -> str | None:
 def folder_of(bundle: Bundle) -> Path:
     """Where a bundle's programs lie, once they are converted; another version of anything has another folder."""
     versions = f"{__version__}-{FORMAT}-{openvino_version()}-{platform.machine()}"
-    return cache_folder() / "compiled" / f"{bundle.checksum[:24]}-{versions}"
+    fast = "" if bundle.fast is None else f"-{bundle.fast['sha256'][:8]}"
+    return cache_folder() / "compiled" / f"{bundle.checksum[:24]}{fast}-{versions}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Converted:
         folder: of the programs; they are there only where ``programs`` is not empty.
         programs: their names; empty where the system has none to compile, or the compiled ones were not right.
         capabilities, styles: of the system; styles are the default modality factors by target.
-        milliseconds: backend -> median per slice of all sequences, encoded, fused and segmented, on this machine.
+        milliseconds: backend -> median per slice of all sequences, encoded, fused and segmented, on this machine;
+            also of "fast", the openvino backend with the bundle's programs in 8-bit integers, where it has such.
         difference: largest relative difference of any output from the reference's.
         note: why there are no programs, one sentence; "" where there are.
     """
@@ -64,6 +66,11 @@ class Converted:
     def pays(self) -> bool:
         """Whether the compiled programs were the faster ones."""
         return bool(self.programs) and self.milliseconds["openvino"] < self.milliseconds["torch"]
+
+    @property
+    def fast_pays(self) -> bool:
+        """Whether the programs in 8-bit integers were faster than the exact ones."""
+        return "fast" in self.milliseconds and self.milliseconds["fast"] < self.milliseconds["openvino"]
 
 
 def read(bundle: Bundle) -> Converted | None:

@@ -1,0 +1,118 @@
+"""A run that asks what was asked before about the same study does not compute it again."""
+
+import numpy as np
+import pytest
+
+from disentangle.inference import Predictor, answers
+from disentangle.phantoms import create_phantom
+from disentangle.progress import Progress
+from disentangle.study import Image
+from tiny_bundle import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def study():
+    return create_phantom("brain", 3, spacing=10.0).study.subset(["T1", "T2"])
+
+
+@pytest.fixture
+def predictor(tmp_path):
+    """A predictor whose network counts in ``calls`` how often it encodes."""
+    found = Predictor(tiny_bundle(tmp_path / "tiny"), device="cpu", backend="torch")
+    found.calls = []
+    load = found.networks.load
+
+    def counted(report):
+        network = load(report)
+        if not hasattr(network, "plain"):
+            network.plain = network.encode
+            network.encode = lambda *args, **named: found.calls.append(1) or network.plain(*args, **named)
+        return network
+
+    found.networks.load = counted
+    return found
+
+
+def test_the_same_run_again_asks_the_network_nothing_and_answers_the_same(predictor, study):
+    wanted = {"synthesize": ["T2"], "factors": True, "cross_reconstructions": True, "probabilities": True}
+    first = predictor.run(study, **wanted)
+    assert predictor.calls
+    predictor.calls.clear()
+    again = predictor.run(study, **wanted)
+    assert not predictor.calls
+    np.testing.assert_array_equal(again.segmentation.array, first.segmentation.array)
+    np.testing.assert_array_equal(again.synthesized["T2"].array, first.synthesized["T2"].array)
+    assert set(again.cross) == set(first.cross) and len(again.cross) == 4
+    for pair, image in first.cross.items():
+        np.testing.assert_array_equal(again.cross[pair].array, image.array)
+    for name, factors in first.factors.items():
+        np.testing.assert_array_equal(again.factors[name].modality, factors.modality)
+        np.testing.assert_array_equal(again.factors[name].reconstruction.array, factors.reconstruction.array)
+    assert again.report["warnings"] == first.report["warnings"]
+    assert again.report["anatomy"] == first.report["anatomy"]
+
+
+def test_only_what_is_new_is_computed(predictor, study):
+    first = predictor.run(study)
+    predictor.calls.clear()
+    more = predictor.run(study, synthesize=["T1"])
+    assert predictor.calls and set(more.synthesized) == {"T1"}
+    np.testing.assert_array_equal(more.segmentation.array, first.segmentation.array)
+    predictor.calls.clear()
+    assert set(predictor.run(study, segment=False, synthesize=["T1"]).synthesized) == {"T1"}
+    assert not predictor.calls
+    styled = predictor.run(study, synthesize=["T1"], style_images={"T1": study["T2"]})
+    assert predictor.calls
+    assert not np.array_equal(styled.synthesized["T1"].array, more.synthesized["T1"].array)
+
+
+def test_factors_come_from_the_cross_reconstructions_that_hold_them_but_not_the_other_way_round(predictor, study):
+    predictor.run(study, segment=False, factors=True)
+    predictor.calls.clear()
+    assert len(predictor.run(study, segment=False, factors=True, cross_reconstructions=True).cross) == 4
+    assert predictor.calls
+    predictor.calls.clear()
+    alone = predictor.run(study, segment=False, factors=True)
+    assert not predictor.calls and not alone.cross and len(alone.factors) == 2
+
+
+def test_another_study_and_a_model_that_has_learnt_are_asked_anew(predictor, study):
+    first = predictor.run(study)
+    predictor.calls.clear()
+    predictor.run(study.subset(["T2"]))
+    assert predictor.calls
+    predictor.run(study)
+    corrected = first.segmentation.array.copy()
+    corrected[corrected.shape[0] // 2, 8:10, 8:10] = 3
+    predictor.session.adapt(Image(corrected, first.segmentation.affine), Progress())
+    predictor.calls.clear()
+    adapted = predictor.run(study)
+    assert predictor.calls
+    assert adapted.report["backend"]["reason"] == "the model was adapted"
+
+
+def test_a_result_that_its_owner_changes_changes_no_later_answer(predictor, study):
+    first = predictor.run(study, factors=True)
+    before = first.factors["T1"].anatomy[0].array.copy()
+    for _ in range(2):
+        for image in predictor.run(study, factors=True).factors["T1"].anatomy:
+            image.array[:] = 7
+    np.testing.assert_array_equal(predictor.run(study, factors=True).factors["T1"].anatomy[0].array, before)
+
+
+def test_what_is_known_is_previewed_too(predictor, study):
+    slabs = []
+    centre = study.first.affine[:3, :3] @ ((np.array(study.first.grid.size) - 1) / 2) + study.first.affine[:3, 3]
+    for _ in range(2):
+        predictor.run(study, point=centre, preview=slabs.append)
+    np.testing.assert_array_equal(slabs[0].array, slabs[1].array)
+    np.testing.assert_array_equal(slabs[0].affine, slabs[1].affine)
+
+
+def test_what_does_not_fit_is_computed_again(predictor, study, monkeypatch):
+    monkeypatch.setattr(answers, "_MOST_MIB", 0)
+    first = predictor.run(study)
+    predictor.calls.clear()
+    again = predictor.run(study)
+    assert predictor.calls
+    np.testing.assert_array_equal(again.segmentation.array, first.segmentation.array)

@@ -1,0 +1,199 @@
+"""The fast mode of a bundle: ``python training/benchmarks/fast.py [--bundle NAME] [--write]``.
+
+Quantises the bundle's programs (``disentangle.learning.quantization``; needs nncf) in several ways, and measures each
+beside PyTorch and the exact compiled programs on digital subjects that neither training nor calibration saw: Dice of
+every class with all sequences and with each one missing, PSNR of every sequence made from the others, seconds of a
+segmentation, taking turns. A way is sound where no mean falls by more than :data:`MOST_DICE` or :data:`MOST_PSNR` and
+the segmentation is at least :data:`LEAST_GAIN` times as fast as PyTorch; ``--write`` puts the fastest sound one, with
+what was measured, into the bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from disentangle.bundles import Bundle, add_fast_mode, find_bundle
+from disentangle.datasets.phantoms import load_phantoms
+from disentangle.datasets.volumes import Subject
+from disentangle.errors import InputError
+from disentangle.inference.backends.compiled import CompiledNetwork
+from disentangle.inference.backends.convert import convert
+from disentangle.inference.backends.eager import EagerNetwork
+from disentangle.inference.engine import Engine, Volumes, Wanted
+from disentangle.learning.evaluation import class_dice
+from disentangle.learning.quantization import calibration, quantised
+from disentangle.metrics.image import psnr
+from disentangle.preprocessing import PreprocessingConfig
+from disentangle.progress import Progress
+from disentangle.study import write_atomically
+
+HERE = Path(__file__).resolve().parent
+MOST_DICE, MOST_PSNR, LEAST_GAIN = 0.01, 0.3, 3.0
+PHANTOM = {"spacing": 1.5, "lesions": "both", "common_grid": True}
+CALIBRATION, TEST = range(800_000, 800_004), range(900_000, 900_004)
+"""Seeds. The bundles were trained on others; those of the test are also quality.py's."""
+WAYS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "encoders and head": (("anatomy", "segment"), {}),
+    "encoders": (("anatomy",), {}),
+    "head": (("segment",), {}),
+}
+"""Name -> programs that are quantised (by the start of their names), settings of NNCF."""
+
+
+def run(network: Any, subject: Subject, names: Sequence[str], wanted: Wanted) -> Volumes:
+    """A subject's sequences through a network."""
+    images = {name: subject.images[name].astype(np.float32) for name in names}
+    return Engine(network, 8, lambda note: None).run(images, subject.mask, wanted, Progress())
+
+
+def quality(network: Any, subjects: Sequence[Subject]) -> dict[str, dict[str, float]]:
+    """Mean Dice by class and sequences missing, and mean PSNR by sequence made of the others."""
+    abilities = network.capabilities
+    scores: dict[str, dict[str, list[float]]] = {"dice": {}, "psnr": {}}
+    for subject in subjects:
+        for missing in ("", *abilities.sequences):
+            names = [name for name in abilities.sequences if name != missing and name in subject.images]
+            wanted = Wanted(segment=abilities.segments, targets=(missing,) if missing in abilities.targets else ())
+            volumes = run(network, subject, names, wanted)
+            if abilities.segments:
+                labels = volumes.probabilities.argmax(axis=0)
+                for name, value in class_dice(labels, subject, abilities).items():
+                    scores["dice"].setdefault(f"{name}, {'-' + missing if missing else 'all'}", []).append(value)
+            for target, image in volumes.synthesized.items():
+                truth = subject.images[target].astype(np.float32)
+                scores["psnr"].setdefault(target, []).append(psnr(image, truth, subject.mask))
+    return {kind: {name: float(np.nanmean(v)) for name, v in found.items()} for kind, found in scores.items()}
+
+
+def seconds(networks: dict[str, Any], subject: Subject, repeats: int) -> dict[str, float]:
+    """Median seconds of segmenting a subject from all its sequences, the networks taking turns."""
+    found: dict[str, list[float]] = {name: [] for name in networks}
+    for turn in range(repeats + 1):
+        for name, network in networks.items():
+            began = time.perf_counter()
+            run(network, subject, network.capabilities.sequences, Wanted())
+            if turn:
+                found[name].append(time.perf_counter() - began)
+    return {name: round(statistics.median(values), 3) for name, values in found.items()}
+
+
+def losses(exact: dict[str, dict[str, float]], fast: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """What is lost: the mean over classes and targets, and the worst of them with its name."""
+    told: dict[str, Any] = {}
+    for kind, values in exact.items():
+        lost = {name: values[name] - fast[kind][name] for name in values}
+        worst = max(lost, key=lost.get, default="")
+        told[kind] = {
+            "exact": round(float(np.mean(list(values.values()))), 4),
+            "loss": round(float(np.mean(list(lost.values()))), 4),
+            "worst_loss": round(lost[worst], 4),
+            "worst": worst,
+        }
+    return told
+
+
+def measure(bundle: Bundle, repeats: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The report, and the programs of every way."""
+    made = convert(bundle)
+    if not made.programs:
+        raise InputError(f"{bundle.name} has no fast mode: {made.note}.")
+    config = PreprocessingConfig.from_dict(bundle.preprocessing)
+    with tempfile.TemporaryDirectory() as scratch:
+        subjects, test = (load_phantoms(seeds, PHANTOM, [], config, Path(scratch)) for seeds in (CALIBRATION, TEST))
+        networks: dict[str, Any] = {
+            "torch": EagerNetwork(bundle.system().fold()),
+            "openvino": CompiledNetwork(made.folder, made.capabilities, made.styles),
+        }
+        inputs = calibration(networks["openvino"], subjects)
+        archives = {}
+        for way, (programs, settings) in WAYS.items():
+            chosen = {name: examples for name, examples in inputs.items() if name.startswith(programs)}
+            archives[way] = quantised(networks["openvino"], chosen, **settings)
+            path = Path(scratch) / f"{way}.zip"
+            path.write_bytes(archives[way])
+            networks[way] = CompiledNetwork(made.folder, made.capabilities, made.styles, fast=path)
+    exact = quality(networks["openvino"], test)
+    times = seconds(networks, test[0], repeats)
+    ways = {}
+    for way, archive in archives.items():
+        told = losses(exact, quality(networks[way], test))
+        gain = round(times["torch"] / times[way], 2)
+        sound = told["dice"]["worst_loss"] <= MOST_DICE and told["psnr"]["worst_loss"] <= MOST_PSNR
+        ways[way] = {
+            **told,
+            "times_torch": gain,
+            "times_openvino": round(times["openvino"] / times[way], 2),
+            "bytes": len(archive),
+            "programs": [name for name in inputs if name.startswith(WAYS[way][0])],
+            "sound": bool(sound and gain >= LEAST_GAIN),
+        }
+    report = {
+        "bundle": {"name": bundle.name, "version": bundle.version, "checksum": bundle.checksum},
+        "rule": f"Dice of no class falls by more than {MOST_DICE}, PSNR by more than {MOST_PSNR} dB; "
+        f"at least {LEAST_GAIN} times as fast as PyTorch",
+        "phantoms": {"calibration": list(CALIBRATION), "test": list(TEST), "arguments": PHANTOM},
+        "seconds": times,
+        "exact": exact,
+        "ways": ways,
+    }
+    return report, archives
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Quantises a bundle and measures what that costs and gains.")
+    parser.add_argument("--bundle", default="brain-mr", help="name or folder")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help="put the fastest sound way into the bundle")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "fast.json")
+    options = parser.parse_args(arguments)
+    try:
+        bundle = find_bundle(options.bundle)
+        report, archives = measure(bundle, options.repeats)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    report = {
+        "command": " ".join(["python training/benchmarks/fast.py", *arguments]),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, OpenVINO {openvino.__version__.split('-')[0]}",
+        "load_average": load,
+        **report,
+    }
+    print(f"\n{'':<20}{'Dice loss':>10}{'worst':>8}{'PSNR loss':>11}{'worst':>8}{'x torch':>9}{'x exact':>9}{'MB':>6}")
+    for way, told in report["ways"].items():
+        figures = [told["dice"]["loss"], told["dice"]["worst_loss"], told["psnr"]["loss"], told["psnr"]["worst_loss"]]
+        gains = f"{told['times_torch']:>9.2f}{told['times_openvino']:>9.2f}{told['bytes'] / 1e6:>6.1f}"
+        print(f"{way:<20}{figures[0]:>10.4f}{figures[1]:>8.4f}{figures[2]:>11.3f}{figures[3]:>8.3f}{gains}", end="")
+        print("  sound" if told["sound"] else "  not sound")
+    with write_atomically(options.output) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"Written: {options.output}")
+    sound = [way for way, told in report["ways"].items() if told["sound"]]
+    if options.write:
+        if not sound:
+            print("No way is sound: the bundle stays as it is.")
+            return 1
+        best = max(sound, key=lambda way: report["ways"][way]["times_torch"])
+        measured = {k: v for k, v in report["ways"][best].items() if k not in ("bytes", "programs", "sound")}
+        measured |= {"way": best, "measured_by": report["command"], "machine": report["machine"]}
+        programs = report["ways"][best]["programs"]
+        bundle = add_fast_mode(bundle, archives[best], {"programs": programs, "measured": measured})
+        print(f"{bundle.name} has a fast mode: {best}.")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
