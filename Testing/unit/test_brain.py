@@ -1,8 +1,14 @@
 """The brain of a whole head: the network that is shipped, and who is asked when."""
 
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from disentangle.inference.backends.store import brain_program
 from disentangle.inference.brain import find_brain
 from disentangle.metrics.overlap import dice
 from disentangle.phantoms import brain_phantom
@@ -55,3 +61,21 @@ def test_nobody_is_asked_about_a_study_with_a_mask(head):
     images, brain = head
     study = Study({"T1": images["T1"]}, masks={"T1": images["T1"].with_array(brain.astype(np.uint8))})
     prepare(study, CONFIG, find_brain=lambda image: pytest.fail("it was asked"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed; it is optional")
+def test_the_compiled_network_finds_the_same_brain_without_torch(head, tmp_path):
+    from disentangle.inference.backends.convert import _convert_brain
+
+    image = head[0]["T1"]
+    _convert_brain()
+    assert brain_program().is_file()
+    assert dice(find_brain(image, compiled=True), find_brain(image, compiled=False)) > 0.9999
+    image.write(tmp_path / "T1.nii.gz")
+    code = (
+        "import sys; from disentangle.study import Image; from disentangle.inference.brain import find_brain\n"
+        f"print(int(find_brain(Image.read({str(tmp_path / 'T1.nii.gz')!r})).sum()), 'torch' in sys.modules)"
+    )
+    training = Path(__file__).resolve().parents[2] / "training"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=training, check=False)
+    assert done.stdout.split() == [str(int(find_brain(image).sum())), "False"], done.stderr

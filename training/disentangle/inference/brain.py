@@ -8,24 +8,26 @@ takes a second. Training and data are in ``Resources/BrainMask/card.json``.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..parallel import cores
 from ..preprocessing.masks import largest_filled
 from ..preprocessing.resampling import canonical_axes, resample
 from ..resources import resource_path
 from ..study import Grid, Image
+from .backends.store import brain_program, openvino_version
 
 if TYPE_CHECKING:
     from ..networks.brain_unet import BrainUNet
 
-if TYPE_CHECKING:
-    pass
-
 MM = 4.0
 """Voxels of the network's grid; its soft borders lie between them."""
 _RIM = 1
+_MULTIPLE = 8
+"""Sizes that the network reads, see ``BrainUNet.multiple``."""
 _LEAST_ML, _MOST_ML = 500.0, 2300.0
 
 
@@ -44,22 +46,23 @@ def on_network_grid(image: Image) -> tuple[np.ndarray, Grid]:
     return np.clip((array - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32), grid
 
 
-def find_brain(image: Image) -> np.ndarray | None:
+def find_brain(image: Image, compiled: bool = True) -> np.ndarray | None:
     """The brain of a whole head of any contrast: bool (K, J, I) on the image's own grid.
 
     None where the network is not shipped, or what it finds has not the size of a brain.
-    """
-    net = _network()
-    if net is None:
-        return None
-    import torch
 
+    Args:
+        compiled: take the compiled network where it is there, which needs no torch.
+    """
     array, grid = on_network_grid(image)
-    if min(array.shape) <= net.multiple:  # a slab: too thin for the coarsest level, and no whole head
+    if min(array.shape) <= _MULTIPLE:  # a slab: too thin for the coarsest level, and no whole head
         return None
-    padding = [(0, -n % net.multiple) for n in array.shape]
-    with torch.inference_mode():
-        logits = net(torch.from_numpy(np.pad(array, padding))[None, None])[0, 0].numpy()
+    padded = np.pad(array, [(0, -n % _MULTIPLE) for n in array.shape])[None, None]
+    path = brain_program() if compiled and openvino_version() else None
+    logits = _torch_logits(padded) if path is None or not path.is_file() else compiled_logits(path, padded)
+    if logits is None:
+        return None
+    logits = logits[0, 0]
     share = 1 / (1 + np.exp(-logits[tuple(slice(n) for n in array.shape)]))
     # A rim: the image's outermost slices lie beyond the middles of the outermost voxels.
     share = np.pad(share, _RIM, mode="edge")
@@ -71,9 +74,30 @@ def find_brain(image: Image) -> np.ndarray | None:
     return mask if _LEAST_ML < volume < _MOST_ML else None
 
 
+def compiled_logits(program: Path, array: np.ndarray) -> np.ndarray:
+    """Logits (1, 1, K, J, I) by the converted network."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(program)
+    model.reshape({model.inputs[0]: list(array.shape)})
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(cores())}
+    return core.compile_model(model, "CPU", settings)(array)[0]
+
+
+def _torch_logits(array: np.ndarray) -> np.ndarray | None:
+    net = torch_network()
+    if net is None:
+        return None
+    import torch
+
+    with torch.inference_mode():
+        return net(torch.from_numpy(array)).numpy()
+
+
 @lru_cache(maxsize=1)
-def _network() -> BrainUNet | None:
-    """The network that is shipped, in evaluation mode."""
+def torch_network() -> BrainUNet | None:
+    """The network that is shipped, in evaluation mode; None where none is."""
     try:
         path = resource_path("BrainMask", "model.safetensors")
     except FileNotFoundError:

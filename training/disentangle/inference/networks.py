@@ -52,6 +52,11 @@ class Networks:
             self._reason, self._warning = plan.reason, plan.warning
         return self._told(report)
 
+    @property
+    def compiled(self) -> bool:
+        """Whether compiled programs compute; not before something was loaded."""
+        return self._network is not None and self._network.name != "torch"
+
     def use_torch(self, report: RunReport) -> Network:
         """PyTorch from now on: the model is to learn."""
         if self._network.name != "torch":

@@ -172,9 +172,13 @@ class Predictor:
         key = f"{reference} {study_key(study)}"
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = self._answers = None  # frees the study before
-            made = prepare(study, self.config, reference, progress, self.memory, find_brain)
+            made = prepare(study, self.config, reference, progress, self.memory, self.find_brain)
             self._prepared = key, made, recognise_study(made)
         return replace(self._prepared[1], study=study), self._prepared[2]
+
+    def find_brain(self, image: Image) -> np.ndarray | None:
+        """See :func:`.brain.find_brain`; PyTorch and compiled programs do not mix."""
+        return find_brain(image, compiled=self.networks.compiled)
 
     def answers(self, network: Network) -> Answers:
         """What a network has said about the study of the last call of :meth:`prepared`; a model that learns says
@@ -277,7 +281,7 @@ class Run:
                     self.predictor.config,
                     progress=progress,
                     memory=self.predictor.memory,
-                    find_brain=find_brain,
+                    find_brain=self.predictor.find_brain,
                 )
                 volumes = self.engine(1, 1).run(
                     example.images, example.mask, Wanted(segment=False, factors=True), progress

@@ -25,9 +25,10 @@ from ...bundles import Bundle, find_bundle
 from ...errors import InputError
 from ...study import write_atomically
 from ...systems.base import Program, System
+from .. import brain
 from .compiled import CompiledNetwork
 from .eager import EagerNetwork
-from .store import Converted, folder_of, openvino_version, read, write_card
+from .store import Converted, brain_program, folder_of, openvino_version, read, write_card
 
 TOLERANCE = 1e-3
 """Largest difference of any output, relative to the largest value of that output."""
@@ -41,11 +42,13 @@ def convert(bundle: Bundle) -> Converted:
     Raises:
         InputError: OpenVINO is not installed, or the bundle cannot be loaded or stored.
     """
+    if openvino_version() is None:
+        raise InputError("OpenVINO is not installed; install it with: pip install openvino")
+    if bundle.preprocessing.get("mask", "auto") == "auto":
+        _convert_brain()
     known = read(bundle)
     if known is not None:
         return known
-    if openvino_version() is None:
-        raise InputError("OpenVINO is not installed; install it with: pip install openvino")
     system = bundle.system().fold()
     folder = folder_of(bundle)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +73,22 @@ def convert(bundle: Bundle) -> Converted:
                 made = Converted(folder, (), system.capabilities, styles, {}, difference, note)
         write_card(made, temporary)
     return made
+
+
+@torch.no_grad()
+def _convert_brain() -> None:
+    """The network of the brain mask, once: what runs a compiled bundle on whole heads then needs no torch either."""
+    path, net = brain_program(), brain.torch_network()
+    if path is None or net is None or path.is_file():
+        return
+    example = torch.linspace(0, 1, 32**3).view(1, 1, 32, 32, 32)
+    with write_atomically(path.parent) as temporary:
+        temporary.mkdir()
+        _save_programs({"brain": Program(net, (example,))}, temporary)
+        other = torch.rand(1, 1, 40, 48, 32, generator=torch.Generator().manual_seed(0))
+        expected, found = net(other).numpy(), brain.compiled_logits(temporary / "brain.xml", other.numpy())
+        if np.abs(found - expected).max() > TOLERANCE * np.abs(expected).max():
+            (temporary / "brain.xml").unlink()
 
 
 @torch.no_grad()

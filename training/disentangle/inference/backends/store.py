@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -17,7 +18,7 @@ import numpy as np
 
 from ... import __version__
 from ...bundles import Bundle
-from ...resources import cache_folder
+from ...resources import cache_folder, resource_path
 from ...systems.factors import Capabilities
 
 FORMAT = 2
@@ -35,9 +36,22 @@ def openvino_version() -> str | None:
 
 def folder_of(bundle: Bundle) -> Path:
     """Where a bundle's programs lie, once they are converted; another version of anything has another folder."""
-    versions = f"{__version__}-{FORMAT}-{openvino_version()}-{platform.machine()}"
     fast = "" if bundle.fast is None else f"-{bundle.fast['sha256'][:8]}"
-    return cache_folder() / "compiled" / f"{bundle.checksum[:24]}{fast}-{versions}"
+    return cache_folder() / "compiled" / f"{bundle.checksum[:24]}{fast}-{_versions()}"
+
+
+def brain_program() -> Path | None:
+    """Where the program of the brain mask's network lies, once it is converted; None where that is not shipped."""
+    try:
+        weights = resource_path("BrainMask", "model.safetensors")
+    except FileNotFoundError:
+        return None
+    checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return cache_folder() / "compiled" / f"brain-mask-{checksum[:24]}-{_versions()}" / "brain.xml"
+
+
+def _versions() -> str:
+    return f"{__version__}-{FORMAT}-{openvino_version()}-{platform.machine()}"
 
 
 @dataclass(frozen=True)
