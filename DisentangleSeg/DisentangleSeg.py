@@ -79,6 +79,7 @@ class DisentangleSegWidget(DisentangleWidget):
         return Wanted(
             str(bundle.path),
             device=self._parameterNode.device,
+            fast=self._parameterNode.fast and bundle.fast is not None,
             segment=True,
             factors=self._parameterNode.factors,
             cross_reconstructions=self._parameterNode.crossReconstructions,

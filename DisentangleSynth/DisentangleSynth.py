@@ -103,6 +103,7 @@ class DisentangleSynthWidget(DisentangleWidget):
         return Wanted(
             str(bundle.path),
             device=self._parameterNode.device,
+            fast=self._parameterNode.fast and bundle.fast is not None,
             synthesize=tuple(self.targets()),
             cross_reconstructions=self._parameterNode.crossReconstructions,
             factors=self._parameterNode.factors,

@@ -383,3 +383,26 @@ def test_sample_data_is_registered_once_and_made_on_demand(
     panel.studyBox.assign()
     assert set(panel.studyBox.nodes()) == {"T1", "T2", "FLAIR"}
     assert "T1Gd is missing" in panel.ui.missingLabel.text
+
+
+def test_fast_is_offered_for_a_model_that_has_a_fast_mode_and_asked_of_no_other(
+    tiny_models: Any, load_module: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from disentangle.bundles import add_fast_mode
+    from tiny_bundle import tiny_bundle
+
+    monkeypatch.setenv("DISENTANGLE_HOME", str(tmp_path / "home"))
+    measured = {"times_torch": 9.3, "dice": {"loss": 0.004}, "psnr": {"loss": 0.02}}
+    quick = tiny_bundle(tmp_path / "home" / "Models" / "quick", name="quick")
+    add_fast_mode(quick, b"PK", {"programs": ["segment"], "measured": measured})
+    panel = load_module("DisentangleSeg")
+    panel.modelBox.choose("quick")
+    box = panel.ui.fastCheckBox
+    assert not box.isHidden()
+    assert "9.3 times as fast as PyTorch; Dice lost 0.004, 0.02 dB" in box.toolTip
+    assert not panel.wanted(panel.modelBox.bundle).fast
+    box.checked = True
+    assert panel.wanted(panel.modelBox.bundle).fast
+    panel.modelBox.choose("tiny")
+    assert box.isHidden()
+    assert not panel.wanted(panel.modelBox.bundle).fast

@@ -1,22 +1,24 @@
-"""``batch``: a model on many studies; one that fails is listed and the others go on."""
+"""``batch``: a model on many studies, in a worker: one that fails, or brings the worker down, is listed and the others
+go on."""
 
 from __future__ import annotations
 
 import argparse
 import csv
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, InputError
-from .options import add_loudness, add_model, count, make_predictor
+from ..errors import InputError
+from .options import add_loudness, add_model, choose_bundle, count
 from .running import Console
 
 if TYPE_CHECKING:
-    from ..inference import Predictor
-    from ..study import Study
+    from ..bundles import Bundle
+    from ..worker.client import WorkerClient
 
 SUMMARY = "batch.csv"
 _FIELDS = ("name", "status", "seconds", "message")
@@ -50,13 +52,11 @@ class Row:
     folder: Path | None
     files: tuple[tuple[str, Path], ...]
 
-    def read(self, time_point: int | None) -> Study:
-        """The study itself."""
-        from ..study import Study
-
+    def to_dict(self) -> dict[str, Any]:
+        """As the worker's request names it."""
         if self.folder is not None:
-            return Study.from_folder(self.folder, time_point)
-        return Study.read(self.files, time_point)
+            return {"folder": str(self.folder)}
+        return {"files": [[sequence, str(path)] for sequence, path in self.files]}
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -108,24 +108,26 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
     """``disentangle batch``."""
     from ..inference.output import check_writable
     from ..study import make_folder, write_atomically
+    from ..worker.client import WorkerClient
 
     rows = read_manifest(options.manifest)
     check_writable(options.output, folder=True)
-    predictor = make_predictor(options)
+    bundle = choose_bundle(options)
     make_folder(options.output)
     summary, worst = [], 0
-    for number, row in enumerate(rows, 1):
-        console.detail(f"{number} of {len(rows)}: {row.name}")
-        began = time.monotonic()
-        status, message, code = _one(row, predictor, options, console)
-        worst = code if worst != 1 and code else worst
-        summary.append((row.name, status, f"{time.monotonic() - began:.1f}", message))
-        with write_atomically(options.output / SUMMARY) as temporary:
-            _write_csv(temporary, [_FIELDS, *summary])
-        if code:
-            console.error(f"{row.name}: {message}")
-        else:
-            console.say(f"{row.name}: {status}")
+    with WorkerClient(sys.executable) as client:
+        for number, row in enumerate(rows, 1):
+            console.detail(f"{number} of {len(rows)}: {row.name}")
+            began = time.monotonic()
+            status, message, code = _one(row, bundle, client, options, console)
+            worst = code if worst != 1 and code else worst
+            summary.append((row.name, status, f"{time.monotonic() - began:.1f}", message))
+            with write_atomically(options.output / SUMMARY) as temporary:
+                _write_csv(temporary, [_FIELDS, *summary])
+            if code:
+                console.error(f"{row.name}: {message}")
+            else:
+                console.say(f"{row.name}: {status}")
     failures = sum(entry[1] == "failed" for entry in summary)
     console.say(f"{len(rows) - failures} of {len(rows)} studies are in {options.output}; list: {SUMMARY}")
     return worst
@@ -136,27 +138,34 @@ def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
         csv.writer(stream).writerows(rows)
 
 
-def _one(row: Row, predictor: Predictor, options: argparse.Namespace, console: Console) -> tuple[str, str, int]:
+def _one(
+    row: Row, bundle: Bundle, client: WorkerClient, options: argparse.Namespace, console: Console
+) -> tuple[str, str, int]:
     """(status, message, exit code) of one study."""
     folder = options.output / row.name
     if options.resume and (folder / "report.json").is_file():
         return "skipped", "done before", 0
+    request = {"request": "batch", **row.to_dict(), "time_point": options.time_point, "output": str(folder.resolve())}
+    request.update(bundle=str(bundle.path), device=options.device, backend=options.backend, fast=options.fast)
+    request.update(threads=options.threads, segment=bool(bundle.classes) and not options.no_segment)
+    request.update(synthesize=[name for group in options.target for name in group])
+    request.update(factors=options.factors, cross_reconstructions=options.factors)
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            console.progress(event["stage"], event["fraction"], event["message"])
+        elif event["event"] == "log":
+            console.detail(event["text"])
+
+    name = client.submit(request)
     try:
-        result = predictor.run(
-            row.read(options.time_point),
-            segment=False if options.no_segment else None,
-            synthesize=[name for group in options.target for name in group],
-            factors=options.factors,
-            cross_reconstructions=options.factors,
-            progress=console.progress,
-        )
-        result.write(folder)
-    except InputError as error:
-        return "failed", str(error), 2
-    except (KeyboardInterrupt, Cancelled):
+        final = client.wait(name, tell)
+    except KeyboardInterrupt:
+        client.cancel(name)  # nothing unfinished is to be left behind
+        client.wait(name, timeout_s=2 * client.grace_s)
         raise
-    except Exception as error:  # a defect of ours must not take the other studies with it
-        if console.verbose:
-            raise
-        return "failed", f"{type(error).__name__}: {error}", 1
-    return "done", "; ".join(result.report["warnings"]), 0
+    if final["event"] == "result":
+        return "done", "; ".join(final["report"]["warnings"]), 0
+    if final["details"]:
+        console.detail(final["details"])
+    return "failed", final["message"], 2 if final["kind"] == "input" else 1

@@ -11,14 +11,14 @@ import slicer
 from ..bundles import Bundle
 from ..errors import Cancelled, InputError
 from ..mrml.text import _
-from .model_facts import is_demonstration, quality_lines
+from .model_facts import fast_line, is_demonstration, quality_lines
 
 
 class ModelBox:
     """The list of models and a description of the chosen one.
 
     Args:
-        ui: the panel's widgets: ``bundleComboBox``, ``bundleLabel`` and the buttons below them.
+        ui: the panel's widgets: ``bundleComboBox``, ``bundleLabel``, the buttons below them, and ``fastCheckBox``.
         accepts: whether a model can do what the module is for.
         on_change: called when another model is chosen.
         logic: with the methods of ``model_tools.py``.
@@ -177,6 +177,9 @@ class ModelBox:
         bundle = self.bundle
         for widget in (self.ui.verifyModelButton, self.ui.removeModelButton, self.ui.licenseButton):
             widget.enabled = bundle is not None
+        fast = fast_line(bundle.card) if bundle is not None else ""
+        self.ui.fastCheckBox.visible = bool(fast)
+        self.ui.fastCheckBox.toolTip = fast
         if bundle is None:
             self.label.text = _("No model is installed; reinstall the extension, or add one.")
             return

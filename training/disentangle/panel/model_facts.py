@@ -103,6 +103,19 @@ def quality_lines(card: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def fast_line(card: Mapping[str, Any]) -> str:
+    """What the fast mode gains and costs; "" where the model has none."""
+    if not card.get("fast"):
+        return ""
+    line = _("Anatomies and labels in 8-bit integers, on the CPU, where OpenVINO is installed.")
+    measured = card["fast"].get("measured") or {}
+    if not measured:
+        return line
+    return line + " " + _("Measured: {gain:.1f} times as fast as PyTorch; Dice lost {dice:.3f}, {psnr:.2f} dB.").format(
+        gain=measured["times_torch"], dice=measured["dice"]["loss"], psnr=measured["psnr"]["loss"]
+    )
+
+
 def estimate_mb(
     bundle: Bundle,
     sizes_mm: Sequence[float],

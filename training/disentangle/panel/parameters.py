@@ -29,10 +29,11 @@ def make_parameters(name: str, **own: tuple[Any, Any]) -> type:
     annotations: dict[str, Any] = {
         "bundle": str,
         "device": Annotated[str, Choice(list(DEVICES))],
+        "fast": bool,
         "run": str,
         "summary": str,
     }
-    values: dict[str, Any] = {"device": DEVICES[0]}
+    values: dict[str, Any] = {"device": DEVICES[0], "fast": False}
     annotations.update({input_parameter(sequence): vtkMRMLScalarVolumeNode for sequence in SEQUENCES})
     for key, (kind, value) in own.items():
         annotations[key], values[key] = kind, value

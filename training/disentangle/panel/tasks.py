@@ -21,6 +21,7 @@ class Wanted:
     Attributes:
         bundle: name or folder of the model.
         device: "auto", "cpu", "cuda", "mps".
+        fast: the model's fast mode, where the CPU computes and has OpenVINO.
         segment, factors, cross_reconstructions, uncertainty: which results.
         synthesize: target sequences.
         leave_out_target: a target that is there is made from the others and compared with the real one.
@@ -36,6 +37,7 @@ class Wanted:
     uncertainty: bool = False
     leave_out_target: bool = False
     point: tuple[float, float, float] | None = None
+    fast: bool = False
 
 
 @dataclass(eq=False)

@@ -35,8 +35,9 @@ Requests (``id`` is any string that the client chooses):
                                                ``probabilities``, ``orientation`` ("upright", "upside down", ...)
 ``{"request": "model", "id", "action",         "add" (copy a bundle, a folder or a zip, among the user's own after
 "path"}``                                      checking it) or "verify" (check everything about one)
-``{"request": "batch", "id", ...}``            a study from files to files: ``folder``, ``output``, ``resume``, and
-                                               the fields of "predict"
+``{"request": "batch", "id", ...}``            a study from files to files: ``folder`` or ``files`` ([sequence, path]
+                                               each), ``time_point``, ``output``, ``resume``, ``threads``, and the
+                                               fields of "predict"
 ``{"request": "cancel", "id"}``                stop that request, queued or running
 ``{"request": "close"}``                       end after the running request; so does the end of stdin, at once
 =============================================  ======================================================================

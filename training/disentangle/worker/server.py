@@ -170,8 +170,11 @@ class Server:
         if request.get("resume") and (folder / "report.json").is_file():
             report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
             return {"output": str(folder), "report": report, "skipped": True}
-        progress("load", 0.0, f"reading {Path(request['folder']).name}")
-        study = Study.from_folder(request["folder"])
+        progress("load", 0.0, f"reading {folder.name}")
+        if "files" in request:
+            study = Study.read([(name, path) for name, path in request["files"]], request.get("time_point"))
+        else:
+            study = Study.from_folder(request["folder"], request.get("time_point"))
         self._live.forget()
         predictor = self.predictor(request)
         wanted = {name: request[name] for name in _WANTED if name in request}
@@ -208,7 +211,7 @@ class Server:
 
         bundle = find_bundle(request["bundle"])
         where = {"device": request.get("device", "auto"), "backend": request.get("backend", "auto")}
-        where["fast"] = bool(request.get("fast", False))
+        where.update(fast=bool(request.get("fast", False)), threads=request.get("threads"))
         key = (str(bundle.path), bundle.checksum, bundle.fast, *where.values())
         if self._predictor is None or self._predictor[0] != key:
             self._predictor = None  # frees the previous model before the next one is loaded
