@@ -153,7 +153,7 @@ class DisentangleSegWidget(DisentangleWidget):
         yield
         self.editTools.set_outputs(outputs)
         self.factorPage.forget()
-        self.factorPage.update(outputs is not None and bool(outputs.aligned) and self._isLastRun(outputs))
+        self.factorPage.update(outputs is not None and bool(outputs.aligned) and self.isLastRun(outputs))
         if outputs is None or outputs.segmentation is None:
             return
         yield
@@ -166,11 +166,6 @@ class DisentangleSegWidget(DisentangleWidget):
         self.resultViews.leave()
         self.grids.show_elsewhere(run.inputs.first)
         self.editSection.collapsed = False
-
-    def _isLastRun(self, outputs):
-        """Whether the worker still has the factors of these results."""
-        run = self.logic.runner.run
-        return run is not None and run.outputs is outputs and bool(run.session)
 
     def _useSharedEditorNode(self):
         """Share the parameter set of the Segment Editor module."""

@@ -13,12 +13,14 @@ _SOURCES = Path(__file__).resolve().parents[1] / "training"
 if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an unbuilt source tree
     sys.path.insert(0, str(_SOURCES))
 
+from disentangle.errors import Cancelled, InputError  # noqa: E402
+from disentangle.mrml.results import add_disagreement  # noqa: E402
 from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.model_facts import quality_of_made  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
 from disentangle.panel.startup import on_startup  # noqa: E402
-from disentangle.panel.tasks import Wanted  # noqa: E402
+from disentangle.panel.tasks import Job, Wanted  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
 
 
@@ -113,6 +115,7 @@ class DisentangleSynthWidget(DisentangleWidget):
     def setupOwn(self):
         self.targetBoxes = {}
         self.ui.sourceComboBox.connect("currentIndexChanged(int)", self.onSourceChanged)
+        self.ui.uncertaintyViewButton.connect("clicked(bool)", self.onUncertainty)
         self.ui.styleSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self.updateReadiness())
 
     def targets(self):
@@ -176,6 +179,28 @@ class DisentangleSynthWidget(DisentangleWidget):
         for name, box in self.targetBoxes.items():
             box.checked = name not in given
 
+    def showOutputs(self, outputs):
+        """The uncertainty is computed when it is asked for, from factors that the worker still has."""
+        there = outputs is not None and outputs.uncertainty is not None
+        self.ui.uncertaintyViewButton.enabled = there or (self.isLastRun(outputs) and len(outputs.inputs) > 1)
+        return iter(())
+
+    def onUncertainty(self, _checked=False):
+        """The user wants to see how far the sequences disagree about what was made of them."""
+        if self.outputs.uncertainty is not None:
+            self.resultViews.show("uncertainty")
+            return
+        try:
+            self.logic.uncertainty(wait=False, onDone=self.onUncertaintyDone)
+        except InputError as error:
+            slicer.util.errorDisplay(str(error))
+
+    def onUncertaintyDone(self, job):
+        if job.error is None:
+            self.resultViews.show("uncertainty")
+        elif not isinstance(job.error, Cancelled):
+            slicer.util.errorDisplay(str(job.error))
+
     def showFirst(self, run):
         first = next(iter(run.outputs.synthetic.values()), None)
         if first is not None:
@@ -221,6 +246,34 @@ class DisentangleSynthLogic(DisentangleLogic):
         wanted = Wanted(self.modelFolder(model), device, synthesize=tuple(targets), leave_out_target=True)
         done = self.compute(nodes, wanted, wait, examples=examples)
         return done.synthetic if wait else done
+
+    def uncertainty(self, wait=True, onDone=None):
+        """How far the sequences of the last run disagree about the synthetic volumes that it made.
+
+        Example::
+
+            node = logic.uncertainty()
+            print(node.GetName(), slicer.util.arrayFromVolume(node).max())
+
+        Returns:
+            a volume: standard deviation of what each sequence alone would give, averaged over the targets; 1 is the
+            spread of all intensities in the brain (with ``wait=False`` the job, whose answer holds it as "node").
+
+        Raises:
+            InputError: the run had one sequence only, or its factors are no longer in memory.
+        """
+        outputs, placement = self.lastOutputs(), self.runner.run.inputs.placement
+        request = {"request": "disagreement", "session": self.session(), "targets": list(outputs.synthetic)}
+
+        def done(job):
+            if job.error is None:
+                image = job.answer["content"]
+                job.answer["node"] = add_disagreement(outputs, image, slicer.mrmlScene, placement)
+            if onDone is not None:
+                onDone(job)
+
+        job = self.work(Job(request=request, title=_("Comparing the sequences")), False, done)
+        return self._result(job)["node"] if wait else job
 
 
 class DisentangleSynthTest(ScriptedLoadableModuleTest):

@@ -24,7 +24,7 @@ SEG = {
     "undoLearningButton": "undoLearning", "saveModelButton": "saveModel", "batchRunButton": "batch",
     "checkPythonButton": "checkWorker",
 }  # fmt: skip
-SYNTH = {"applyButton": "synthesize", "compareViewButton": "showGrid"}
+SYNTH = {"applyButton": "synthesize", "compareViewButton": "showGrid", "uncertaintyViewButton": "uncertainty"}
 WITHOUT_BUTTON = {
     "factors", "crossReconstruct", "editInside", "editEverywhere", "editedSegments", "models", "revokeLicence",
     "usePython", "liveVolume", "recognize",
@@ -136,6 +136,7 @@ def test_examples_of_the_synthesis_logic(tiny_models: Path, study: Any, load_mod
     names = {"slicer": slicer, "t1": study["T1"], "t2": study["T2"], "other_scanner": study["FLAIR"]}
     run(example_of(type(panel.logic)), names)
     run(found["synthesize"], names)
+    run(found["uncertainty"], names)
     assert names["made"]["FLAIR"].GetAttribute("Disentangle.Synthetic") == "1"
     assert dialogs.shown == []
 

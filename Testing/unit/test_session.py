@@ -75,6 +75,28 @@ def test_uncertainty_is_entropy_between_0_and_1(ran):
     assert 0.0 <= values.min() < 0.5 < values.max() <= 1.0  # an untrained model is unsure
 
 
+def test_disagreement_is_how_far_what_the_sequences_give_lies_apart(session, ran, monkeypatch):
+    image = session.disagreement(["T1"], QUIET)
+    assert image.array.shape == ran[1].segmentation.array.shape
+    assert image.array[image.array > 0].mean() > 0.01
+    k = session.slice_at((0.0, 0.0, 0.0))
+    anatomy = session.factors_of(k).anatomy
+    drawn = [session.network.array(session.network.decode(anatomy[n], ["T1"])[0]) for n in ("T1Gd", "T2", "FLAIR")]
+    expected = session._frame.back(np.std(drawn, axis=0), 0.0)[0, 1]  # T1 is not made from itself
+    monkeypatch.setattr(type(session.prepared), "to_input", lambda self, volume, *_a, **_k: Image(volume, np.eye(4)))
+    working = session.disagreement(["T1"], QUIET).array[k]
+    mask = session.prepared.mask[k]
+    assert np.allclose(working[mask], expected[mask], atol=1e-4)
+    assert not working[~mask].any()
+
+
+def test_one_sequence_alone_does_not_tell_how_uncertain_it_is(bundle):
+    predictor = Predictor(bundle, device="cpu")
+    predictor.run(brain_phantom(5, spacing=5.0).study.subset(["T1"]), segment=False, synthesize=["T2"])
+    with pytest.raises(InputError, match="One sequence alone"):
+        predictor.session.disagreement(["T2"], QUIET)
+
+
 def test_scores_compare_every_pair_of_sequences(session):
     scores = session.scores(QUIET)
     m, n = len(scores.sequences), len(scores.slices)

@@ -170,6 +170,35 @@ class Session:
             self.run.suppress_islands(volumes.probabilities)
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
 
+    def disagreement(self, targets: Sequence[str], progress: Progress) -> Image:
+        """How far the sequences disagree about synthetic ones: what each of them alone would give differs from what the
+        others would by so much.
+
+        Args:
+            targets: made in their default appearance; one that the study has is not made from itself.
+
+        Returns:
+            standard deviation over the sources, mean over the targets, in normalised intensities (with the z-score of
+            brains: 1 is the spread of all intensities in the brain), on the grid of the first input.
+
+        Raises:
+            InputError: fewer than two sequences can be compared.
+        """
+        names = list(self.prepared.images)
+        pairs = {t: [n for n in names if n != t] for t in targets}
+        pairs = {t: sources for t, sources in pairs.items() if len(sources) > 1}
+        if not pairs:
+            raise InputError("One sequence alone does not tell how uncertain what is made from it is; add another one.")
+        volume = np.zeros(self.prepared.grid.shape, np.float32)
+        for batch in self._batches(progress, "comparing what the sequences would give"):
+            anatomy = self._encode(batch, names).anatomy
+            for target, sources in pairs.items():
+                drawn = [self.network.array(self.network.decode(anatomy[n], [target])[0]) for n in sources]
+                spread = self._frame.back(np.std(drawn, axis=0), 0.0)
+                volume[batch] += spread[:, spread.shape[1] // 2] / len(pairs)
+        image = self.prepared.to_input(volume * self.prepared.mask, self.first, "linear", 0.0, masked=True)
+        return Image(image.array, image.affine, source="disagreement")
+
     def scores(self, progress: Progress) -> FactorScores:
         """How alike the sequences' factors are, and how they lie."""
         anatomy: dict[str, list[np.ndarray]] = {name: [] for name in self.prepared.images}

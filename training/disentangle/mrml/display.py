@@ -12,6 +12,8 @@ PET = "vtkMRMLPETProceduralColorNodePET-Heat"
 _TABLE = "Disentangle.Table"
 """Attribute: which of the tables that results share this is."""
 _DIFFERENCE, _UNCERTAINTY = "difference", "uncertainty"
+_CERTAIN = 0.1
+"""Uncertainty below this is not drawn over an image."""
 _SAMPLES = 200_000
 """Voxels whose percentiles stand for those of a volume: all of them would hold up the window for 0.2 s."""
 _CHANNEL_COLORS = (
@@ -64,6 +66,14 @@ def uncertainty_colors(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLColorTableNo
     """Black where the model is sure, by way of red to yellow where it is not: one table for a scene."""
     colors = [(min(v / 128, 1.0), max((v - 96) / 159, 0.0) ** 0.8, max((v - 224) / 64, 0.0)) for v in range(256)]
     return _shared_colors(scene, _UNCERTAINTY, "Uncertainty (black - yellow)", colors)
+
+
+def show_uncertainty(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """In the colours of uncertainty; over an image, only what is uncertain hides it."""
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(uncertainty_colors(node.GetScene()).GetID())
+    display.SetThreshold(_CERTAIN, 1e6)
+    display.SetApplyThreshold(True)
 
 
 def _shared_colors(

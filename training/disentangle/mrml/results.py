@@ -20,8 +20,8 @@ from .display import (
     color_table,
     copy_window,
     difference_colors,
+    show_uncertainty,
     show_volume,
-    uncertainty_colors,
     window_of,
 )
 from .outputs import APPEARANCE, BUNDLE, CHANNEL, INPUT_REFERENCE, INPUTS, RUN, SEQUENCE, Outputs
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ..bundles import ClassInfo
     from ..inference import Result, SequenceFactors
 
-_SURE = 0.1
-"""Uncertainty below this is not shown."""
 _FILL = 0.35
 """Opacity of segments in slice views; their outlines are opaque."""
 _NAMES = {"reconstruction": "reconstruction", "agnostic": "domain-agnostic"}
@@ -194,10 +192,7 @@ class ResultBuilder:
         uncertain = self.result.uncertainty
         if uncertain is not None:
             node = self._volume("Uncertainty", uncertain, "uncertainty", outputs.folder, "", window=(0.0, 1.0))
-            display = node.GetDisplayNode()
-            display.SetAndObserveColorNodeID(uncertainty_colors(self.scene).GetID())
-            display.SetThreshold(_SURE, 1.0)  # over an image, only what is uncertain hides it
-            display.SetApplyThreshold(True)
+            show_uncertainty(node)
             node.SetDescription("Entropy of the class probabilities: 0 certain, 1 all classes equally probable.")
             outputs.uncertainty = node
             yield
@@ -255,6 +250,22 @@ class ResultBuilder:
         node.SetAttribute(BUNDLE, json.dumps({k: self.bundle.get(k) for k in ("name", "version", "checksum")}))
         hierarchy.put_into(folder, node)
         return node
+
+
+def add_disagreement(
+    outputs: Outputs, image: Image, scene: slicer.vtkMRMLScene, placement: Placement
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """The uncertainty of a run that made synthetic volumes, computed afterwards (``Session.disagreement``)."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("Uncertainty"))
+    show_volume(node, (0.0, 1.0), GREY)
+    fill_volume(node, image.array, image.affine, placement)
+    show_uncertainty(node)
+    node.SetDescription(
+        "Standard deviation of what each sequence alone would give, in units of the spread of all intensities."
+    )
+    outputs.mark(node, "uncertainty")
+    outputs.uncertainty = node
+    return node
 
 
 def _on_black(image: Image | None) -> Image | None:

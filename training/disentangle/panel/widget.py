@@ -298,6 +298,11 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if before != (outputs.run if outputs is not None else ""):
             yield from self.showOutputs(outputs)
 
+    def isLastRun(self, outputs: Outputs | None) -> bool:
+        """Whether the worker still has the factors of these results."""
+        run = self.logic.runner.run
+        return outputs is not None and run is not None and run.outputs is outputs and bool(run.session)
+
     # --- what a module says of itself -----------------------------------------------------------------------------
 
     def createLogic(self) -> DisentangleLogic:

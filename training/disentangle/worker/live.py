@@ -13,7 +13,8 @@ Answer = dict[str, Any]
 
 
 class Live:
-    """Answers ``draw``, ``redraw``, ``subset``, ``scores``, ``adapt``, ``undo`` and ``save`` (see the package).
+    """Answers ``draw``, ``redraw``, ``subset``, ``disagreement``, ``scores``, ``adapt``, ``undo`` and ``save`` (see the
+    package).
 
     Its session is of one prediction; a later prediction takes its place.
     """
@@ -22,7 +23,8 @@ class Live:
         self._session: Any = None
         self._token = ""
         self.handlers: Mapping[str, Callable[[Mapping[str, Any], Progress], Answer]] = {
-            name: getattr(self, f"_{name}") for name in ("draw", "redraw", "subset", "scores", "adapt", "undo", "save")
+            name: getattr(self, f"_{name}")
+            for name in ("draw", "redraw", "subset", "disagreement", "scores", "adapt", "undo", "save")
         }
 
     def keep(self, token: str, session: Any) -> None:
@@ -62,6 +64,9 @@ class Live:
             part = progress.part(n / len(groups), (n + 1) / len(groups))
             images["+".join(names)] = self._session.segment(names, part)
         return self._written(images, request)
+
+    def _disagreement(self, request: Mapping[str, Any], progress: Progress) -> Answer:
+        return self._written(self._session.disagreement(request["targets"], progress), request)
 
     def _scores(self, request: Mapping[str, Any], progress: Progress) -> Answer:
         return self._written(self._session.scores(progress), request)
