@@ -13,7 +13,7 @@ _TABLE = "Disentangle.Table"
 """Attribute: which of the tables that results share this is."""
 _DIFFERENCE, _UNCERTAINTY = "difference", "uncertainty"
 _CERTAIN = 0.1
-"""Uncertainty below this is not drawn over an image."""
+"""Uncertainty below this share of the window is not drawn over an image."""
 _SAMPLES = 200_000
 """Voxels whose percentiles stand for those of a volume: all of them would hold up the window for 0.2 s."""
 _CHANNEL_COLORS = (
@@ -72,7 +72,7 @@ def show_uncertainty(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     """In the colours of uncertainty; over an image, only what is uncertain hides it."""
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(uncertainty_colors(node.GetScene()).GetID())
-    display.SetThreshold(_CERTAIN, 1e6)
+    display.SetThreshold(_CERTAIN * display.GetWindowLevelMax(), 1e6)
     display.SetApplyThreshold(True)
 
 

@@ -257,7 +257,10 @@ def add_disagreement(
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """The uncertainty of a run that made synthetic volumes, computed afterwards (``Session.disagreement``)."""
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("Uncertainty"))
-    show_volume(node, (0.0, 1.0), GREY)
+    inside = image.array[image.array > 0]
+    # It has no end of its own as an entropy has: the most uncertain hundredth is the brightest.
+    reach = float(np.percentile(inside, 99)) if len(inside) else 1.0
+    show_volume(node, (0.0, reach), GREY)
     fill_volume(node, image.array, image.affine, placement)
     show_uncertainty(node)
     node.SetDescription(
