@@ -179,7 +179,7 @@ class ModelBox:
             widget.enabled = bundle is not None
         fast = fast_line(bundle.card) if bundle is not None else ""
         self.ui.fastCheckBox.visible = bool(fast)
-        self.ui.fastCheckBox.toolTip = fast
+        self.ui.fastCheckBox.toolTip = fast or _("This model has no fast mode.")
         if bundle is None:
             self.label.text = _("No model is installed; reinstall the extension, or add one.")
             return
