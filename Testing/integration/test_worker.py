@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -375,3 +376,54 @@ def test_client_and_server_start_with_the_standard_library_alone() -> None:
     script += "print(sorted({'torch', 'numpy', 'SimpleITK', 'qt', 'slicer'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ast.literal_eval(done.stdout) == []
+
+
+def test_a_gpu_is_left_to_others_while_nobody_asks_and_taken_again_with_the_next_request(monkeypatch) -> None:
+    import torch
+
+    from disentangle.inference import networks
+
+    placed, released = [], []
+
+    class Network:
+        name = "torch"
+        torch_device = torch.device("cuda:0")
+
+        def place(self, device):
+            self.torch_device = torch.device(device)
+            placed.append(str(device))
+
+    class Slow:
+        """Requests, the second of which comes when the GPU has been left."""
+
+        def __iter__(self):
+            yield b'{"request": "check", "id": "1", "devices": false}\n'
+            until = time.monotonic() + 30
+            while not released and time.monotonic() < until:
+                time.sleep(0.01)
+            yield b'{"request": "check", "id": "2", "devices": false}\n'
+            yield b'{"request": "close"}\n'
+
+    monkeypatch.setattr(networks, "release_memory", lambda device: released.append(str(device)))
+    predictor = SimpleNamespace(networks=networks.Networks(None, "cuda", "torch", None))
+    predictor.networks._network = Network()
+    server = Server(Slow(), io.BytesIO(), rest_s=0.05)
+    server._predictor = (("key",), predictor)
+    server._tuner = SimpleNamespace(wait_for_idleness=lambda: None, consider=lambda predictor: None)
+    assert server.run() == 0
+    assert (placed[:2], released[:1]) == (["cpu", "cuda:0"], ["cuda:0"])
+    predictor.networks.wake()
+    assert predictor.networks._network.torch_device == torch.device("cuda:0")
+
+
+def test_a_network_on_the_cpu_has_nothing_to_leave() -> None:
+    import torch
+
+    from disentangle.inference.networks import Networks
+
+    found = Networks(None, "cpu", "torch", None)
+    assert not found.rest()  # nothing is loaded
+    found._network = SimpleNamespace(torch_device=torch.device("cpu"))
+    assert not found.rest()
+    found._network = SimpleNamespace(name="openvino")
+    assert not found.rest()

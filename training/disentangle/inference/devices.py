@@ -55,6 +55,13 @@ def describe_device(device: torch.device) -> str:
     return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
 
 
+def release_memory(device: torch.device) -> None:
+    """Give what torch keeps of a GPU's memory, and no tensor uses, back to the system."""
+    import torch
+
+    {"cuda": torch.cuda, "mps": torch.mps}[device.type].empty_cache()
+
+
 def memory_per_slice(height: int, width: int, sequences: int, channels: int, classes: int) -> int:
     """Bytes that one slice needs at most while it goes through the networks (estimate).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..bundles import Bundle
-from .devices import choose_device
+from .devices import choose_device, release_memory
 from .plan import choose_plan
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Networks:
         self._system: System | None = None
         self._reason = self._warning = ""
         self.adapted = False
+        self._resting: Any = None
 
     def load(self, report: RunReport) -> Network:
         """What computes. A plan that has become a better one since the last run, because the bundle was converted
@@ -51,6 +52,23 @@ class Networks:
                 self._network = self._torch(report)
             self._reason, self._warning = plan.reason, plan.warning
         return self._told(report)
+
+    def rest(self) -> bool:
+        """Leave the GPU to others until :meth:`wake`, the weights being kept on the CPU; True where there was a GPU to
+        leave. Tensors that others hold keep their memory."""
+        device = getattr(self._network, "torch_device", None)
+        if device is None or device.type == "cpu":
+            return False
+        self._network.place("cpu")
+        self._resting = device
+        release_memory(device)
+        return True
+
+    def wake(self) -> None:
+        """Back to the device that :meth:`rest` left."""
+        if self._resting is not None:
+            self._network.place(self._resting)
+            self._resting = None
 
     @property
     def compiled(self) -> bool:

@@ -81,6 +81,10 @@ class Session:
         self._factors.move_to_end(k)
         return self._factors[k]
 
+    def forget_factors(self) -> None:
+        """Free the memory of the slices that were drawn; the next drawing encodes them again."""
+        self._factors.clear()
+
     def draw(self, k: int, anatomy: str, style: Sequence[float], units: Mapping[str, float]) -> np.ndarray:
         """One working slice of an anatomy in an appearance.
 

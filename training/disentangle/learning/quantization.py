@@ -11,9 +11,8 @@ import io
 import logging
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,16 +60,12 @@ def calibration(
     return found
 
 
-def quantised(
-    network: CompiledNetwork, inputs: dict[str, list[Inputs]], ignored: Sequence[str] = (), **settings: Any
-) -> bytes:
+def quantised(network: CompiledNetwork, inputs: dict[str, list[Inputs]]) -> bytes:
     """A zip of the programs that ``inputs`` names, quantised: ``NAME.xml`` and ``NAME.bin`` each.
 
     Args:
         network: the exact one.
         inputs: see :func:`calibration`.
-        ignored: types of operations that stay as they are.
-        settings: of ``nncf.quantize``.
 
     Raises:
         InputError: nncf is not installed.
@@ -85,14 +80,7 @@ def quantised(
     archive = io.BytesIO()
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bag:
         for name, examples in inputs.items():
-            scope = {"ignored_scope": nncf.IgnoredScope(types=list(ignored), validate=False)} if ignored else {}
-            program = nncf.quantize(
-                network.model(name),
-                nncf.Dataset(examples, list),
-                subset_size=len(examples),
-                **scope,
-                **settings,
-            )
+            program = nncf.quantize(network.model(name), nncf.Dataset(examples, list), subset_size=len(examples))
             openvino.save_model(program, Path(scratch) / f"{name}.xml", compress_to_fp16=True)
             for suffix in (".xml", ".bin"):
                 # Without a date: the same programs make the same file.

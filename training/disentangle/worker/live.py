@@ -35,6 +35,11 @@ class Live:
         """Free the memory of the last study."""
         self._token, self._session = "", None
 
+    def rest(self) -> None:
+        """Free what questions about the study have left on the device."""
+        if self._session is not None:
+            self._session.forget_factors()
+
     def answer(self, request: Mapping[str, Any], progress: Progress) -> Answer:
         """Answer one of :attr:`handlers`.
 

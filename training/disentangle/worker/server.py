@@ -24,6 +24,7 @@ from .live import Live
 from .tuning import Tuner
 
 _SECONDS_BETWEEN_PROGRESS = 0.05
+_REST_S = 300.0
 _WANTED = (
     "segment",
     "synthesize",
@@ -44,12 +45,16 @@ class Server:
         requests: where requests come from; its end means that the parent is gone.
         events: where events go, and nothing else.
         workspace: folder that is deleted when the parent dies without having done so (patients' images lie there).
+        rest_s: without a request for so long, the memory of a GPU is given back; the next request takes it again.
     """
 
-    def __init__(self, requests: BinaryIO, events: BinaryIO, workspace: Path | None = None) -> None:
+    def __init__(
+        self, requests: BinaryIO, events: BinaryIO, workspace: Path | None = None, rest_s: float = _REST_S
+    ) -> None:
         self._requests = requests
         self._events = events
         self._workspace = workspace
+        self._rest_s = rest_s
         self._lock = threading.Lock()
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._stop: dict[str, threading.Event] = {}
@@ -62,13 +67,25 @@ class Server:
         threading.Thread(target=self._listen, name="requests", daemon=True).start()
         self.send("ready", protocol=PROTOCOL, version=__version__, python=platform.python_version(), pid=os.getpid())
         while True:
-            request = self._queue.get()
+            request = self._next()
             if request is None:
                 return 0
             self._tuner.wait_for_idleness()
+            if self._predictor is not None:
+                self._predictor[1].networks.wake()
             self._answer(request)
             if self._predictor is not None:
                 self._tuner.consider(self._predictor[1])
+
+    def _next(self) -> dict[str, Any] | None:
+        """The next request; while it keeps us waiting, a GPU is left to others."""
+        try:
+            return self._queue.get(timeout=self._rest_s)
+        except queue.Empty:
+            if self._predictor is not None:
+                self._live.rest()
+                self._predictor[1].networks.rest()
+            return self._queue.get()
 
     def _listen(self) -> None:
         closing = False
