@@ -14,6 +14,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 from disentangle.errors import Cancelled, InputError  # noqa: E402
 from disentangle.inference import Result  # noqa: E402
 from disentangle.mrml.studies import study_from_nodes  # noqa: E402
+from disentangle.panel import recognizer as recognizer_module  # noqa: E402
 from disentangle.panel import runner as runner_module  # noqa: E402
 from disentangle.panel.run_state import RunController, RunState  # noqa: E402
 from disentangle.panel.runner import Runner  # noqa: E402
@@ -347,3 +348,56 @@ class TestRunner:
         runner.poll()
         assert [event["output"] for event in answers] == ["slice.npy"]
         assert runner.busy
+
+
+class TestRecognizer:
+    @pytest.fixture(autouse=True)
+    def at_once(self, monkeypatch):
+        monkeypatch.setattr(recognizer_module, "Background", AtOnce)
+
+    def made(self, worker, own=True, ready=True):
+        link = WorkerLink(lambda python: worker, lambda: "python", lambda python: own)
+        return link, recognizer_module.Recognizer(link, link.open, lambda: ready)
+
+    def test_what_was_seen_is_known_until_the_volume_changes(self, inputs, worker):
+        link, recognizer = self.made(worker)
+        node, told = inputs.nodes["T1"], []
+        assert recognizer.look([node], lambda: told.append(1))
+        looks = {"sequence": "T2", "confidence": 0.97}
+        worker.events = [{"event": "result", "id": "1", "recognised": {node.GetID(): looks}}]
+        link.poll()
+        assert (told, recognizer.looks_of(node), recognizer.busy) == ([1], looks, False)
+        assert not recognizer.look([node], lambda: None), "it is known"
+        slicer.util.updateVolumeFromArray(node, np.zeros((4, 5, 6), np.float32))
+        assert recognizer.looks_of(node) is None
+
+    def test_another_interpreter_is_checked_before_it_is_given_images(self, inputs, worker):
+        link, recognizer = self.made(worker, own=False)
+        recognizer.look(inputs.nodes.values(), lambda: None)
+        assert [r["request"] for r in worker.requests] == ["check"]
+        worker.events = [{"event": "result", "id": "1", "check": {"ok": True}}]
+        link.poll()
+        assert [r["request"] for r in worker.requests] == ["check", "recognize"]
+
+    def test_nobody_is_asked_where_something_is_lacking(self, inputs, worker):
+        _link, recognizer = self.made(worker, ready=False)
+        told = []
+        recognizer.look(inputs.nodes.values(), lambda: told.append(1))
+        assert (told, worker.requests) == ([1], [])
+
+    def test_a_run_does_not_wait_for_it(self, inputs, worker):
+        link, recognizer = self.made(worker)
+        recognizer.look(inputs.nodes.values(), lambda: None)
+        recognizer.stop()
+        assert worker.cancelled == ["1"]
+        worker.events = [{"event": "result", "id": "1", "recognised": {}}]
+        link.poll()
+        assert recognizer.looks_of(inputs.nodes["T1"]) is None
+        assert recognizer.look(inputs.nodes.values(), lambda: None), "it can be looked at again"
+
+    def test_a_failure_is_not_tried_again(self, inputs, worker):
+        link, recognizer = self.made(worker)
+        recognizer.look(inputs.nodes.values(), lambda: None)
+        worker.events = [{"event": "error", "id": "1", "kind": "crash", "message": "It stopped."}]
+        link.poll()
+        assert not recognizer.look(inputs.nodes.values(), lambda: None)

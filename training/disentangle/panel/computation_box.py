@@ -41,8 +41,6 @@ class ComputationBox:
             self.check,
         )
         parts.row(inner, label, self.path, self.checkButton)
-        self.status = parts.text_label("workerPythonLabel")
-        inner.addWidget(self.status)
         self.look = parts.check_box(
             "lookAtImagesCheckBox",
             _("Look at chosen images in the background"),
@@ -54,6 +52,8 @@ class ComputationBox:
             image_check.want,
         )
         inner.addWidget(self.look)
+        self.status = parts.text_label("workerPythonLabel")
+        inner.addWidget(self.status)
         self.refresh()
 
     def refresh(self) -> None:
