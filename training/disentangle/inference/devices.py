@@ -52,7 +52,12 @@ def describe_device(device: torch.device) -> str:
 
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+    return f"cpu ({threads_in_words(torch.get_num_threads())})" if device.type == "cpu" else str(device)
+
+
+def threads_in_words(count: int) -> str:
+    """"1 thread", "2 threads"."""
+    return f"{count} thread" if count == 1 else f"{count} threads"
 
 
 def release_memory(device: torch.device) -> None:

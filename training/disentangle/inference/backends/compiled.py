@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import InputError
 from ...parallel import cores
 from ...systems.factors import Capabilities, Factors
+from ..devices import threads_in_words
 
 _KEPT = 40
 """Compiled programs in memory, each of one size of slices: two sizes of a bundle of four sequences."""
@@ -44,7 +45,7 @@ class CompiledNetwork:
         self.name = "openvino" if fast is None else "openvino int8"
         self.capabilities = capabilities
         self.threads = threads or cores()
-        self.device = f"cpu ({self.threads} threads, OpenVINO {openvino.__version__.split('-')[0]})"
+        self.device = f"cpu ({threads_in_words(self.threads)}, OpenVINO {openvino.__version__.split('-')[0]})"
         self._folder, self._styles = folder, styles
         self._fast = {} if fast is None else _unpacked(fast)
         self._openvino = openvino
