@@ -79,6 +79,7 @@ class PythonQtObject(metaclass=PythonQtType):
     def __init__(self, *args: Any) -> None:
         object.__setattr__(self, "_native", _native_class_for(type(self))(*[unwrap(value) for value in args]))
         _adopt(self)
+        usage.record(type(self)._full, "()")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "_native":

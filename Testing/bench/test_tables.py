@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import names, pythonqt
-from bench.api import reduce
+from bench.api import in_use, reduce
 
 
 @pytest.fixture
@@ -74,3 +74,11 @@ def test_stand_ins_offer_no_name_that_the_real_class_lacks(slicer_bench: Any) ->
             getattr(combo, name)
         except NotImplementedError:
             continue
+
+
+def test_the_list_of_the_api_in_use_is_true() -> None:
+    written = in_use.LIST.read_text(encoding="utf-8")
+    command = "run: python Testing/bench/api/in_use.py"
+    assert in_use.statements(written) == in_use.statements(in_use.text()), command
+    unseen = in_use.classes_named() - set(in_use.recorded())
+    assert not unseen, f"no run of the bench has used {unseen}: see bench/api/in_use.py"

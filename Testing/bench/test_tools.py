@@ -182,7 +182,7 @@ def test_drawing_inside_a_factor(ran: Any, study: Any, click: Any, slicer_bench:
     assert ran.outputs.segmentation.GetSegmentation().GetSegment("DisentangleFactor") is None
 
 
-def test_edits_are_learnt_undone_saved_and_kept_by_the_next_run(
+def test_edits_are_learnt_undone_and_kept_by_the_next_run(
     ran: Any,
     study: Any,
     click: Any,
@@ -211,6 +211,10 @@ def test_edits_are_learnt_undone_saved_and_kept_by_the_next_run(
     learnt = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, lesion, volume)
     assert learnt[box].all()
     screenshot("seg-edit", ran.editSection)
+    dialogs.answer("no/name")  # a name that is none, so that nothing is stored; test_examples.py stores a model
+    click(tools.saveButton)
+    wait_idle(ran, wait_until)
+    assert "cannot be the name of a model" in dialogs.shown.pop().text
     click(tools.undoButton)
     wait_idle(ran, wait_until)
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, lesion, volume), drawn)
@@ -288,7 +292,9 @@ def test_models_are_added_verified_and_removed(
     worker._client = None
     tiny_bundle(tmp_path / "mine", name="mine", license={"name": "Some-NC", "permissive": False, "text": "Do no harm."})
     panel = load_module("DisentangleSeg")
-    panel.modelBox.add(str(tmp_path / "mine" / "bundle.json"))
+    dialogs.answer(str(tmp_path / "mine" / "bundle.json"))
+    click(panel.ui.addModelButton)
+    assert dialogs.shown.pop().kind == "QFileDialog.getOpenFileName"
     wait_idle(panel, wait_until)
     assert panel.modelBox.bundle.name == "mine"
     assert "to be agreed to" in panel.ui.bundleLabel.text

@@ -1,8 +1,9 @@
-"""Which names of Slicer's Qt API the modules use, and in which files: recorded while the bench runs them."""
+"""Which names of Slicer's Qt API the modules use, and in which lines: recorded while the bench runs them."""
 
 from __future__ import annotations
 
 import json
+import linecache
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -20,14 +21,18 @@ def record(full_name: str, attribute: str) -> None:
         return
     path = Path(frame.f_code.co_filename)
     if "disentangle" in path.parts or path.stem.startswith("Disentangle"):
-        _used[full_name][attribute].add(path.name)
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        _used[full_name][attribute].add(f"{path.name}: {line}")
 
 
 def add_to(path: Path) -> None:
-    """Add what was recorded to a file: {class: {name: [files]}}; several runs of the bench make one list."""
+    """Add what was recorded to a file: {class: {name: ["FILE: line of code"]}}; several runs make one list.
+
+    The text of a line finds it again after others have moved it.
+    """
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for full_name, names in known.items():
-        for attribute, files in names.items():
-            _used[full_name][attribute].update(files)
-    plain = {c: {n: sorted(files) for n, files in sorted(names.items())} for c, names in sorted(_used.items())}
+        for attribute, lines in names.items():
+            _used[full_name][attribute].update(lines)
+    plain = {c: {n: sorted(lines) for n, lines in sorted(names.items())} for c, names in sorted(_used.items())}
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
