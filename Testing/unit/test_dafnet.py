@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from pair_batches import CLASSES, SIZE, moved, pair_batch, terms_of
 
 from disentangle import losses, systems
 from disentangle.errors import InputError
+from disentangle.learning.config import load_config
 from disentangle.losses import HEALTHY, UNLABELLED
 from disentangle.systems.base import Factors
 from disentangle.systems.dafnet import DAFNet
@@ -419,3 +421,13 @@ def test_training_on_one_batch_without_target_labels_learns_to_segment_and_to_re
         course.append({k: v.item() for k, v in terms.items()})
     assert course[-1]["segmentation"] < 0.7 * course[0]["segmentation"]
     assert course[-1]["reconstruction"] < 0.8 * course[0]["reconstruction"]
+
+
+def test_the_slim_variant_has_the_published_size_and_a_fifteenth_of_the_weights():
+    configs = Path(__file__).resolve().parents[2] / "training" / "configs"
+    settings = dict(load_config(configs / "dafnet-heart-slim.yaml", [])["system"])
+    with torch.device("meta"):
+        slim = systems.create(settings.pop("name"), **settings)
+        published = systems.create("dafnet", **{**settings, "width": 1.0})
+    assert slim.capabilities.size == (192, 192)
+    assert millions(published) / millions(slim) == pytest.approx(15, abs=0.5)
