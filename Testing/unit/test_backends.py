@@ -1,6 +1,5 @@
 """Compiled programs answer as PyTorch does, without importing it, and are chosen where they are there and faster."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from converted import needs_openvino, pretend_converted
 
 from disentangle.bundles import Bundle
 from disentangle.errors import InputError
@@ -19,9 +19,6 @@ from disentangle.phantoms import create_phantom
 from disentangle.study import Image
 from tiny_bundle import tiny_bundle, tiny_translation_bundle
 
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="OpenVINO, which is optional, is not installed"
-)
 TRAINING = Path(__file__).resolve().parents[2] / "training"
 
 
@@ -160,17 +157,8 @@ def test_a_system_without_programs_runs_as_it_is(tmp_path):
 
 @pytest.fixture
 def card(bundle, tmp_path, monkeypatch):
-    """A bundle that counts as converted; the measured milliseconds are what the test says."""
-    monkeypatch.setattr(store, "folder_of", lambda bundle: tmp_path)
-    monkeypatch.setattr(store, "openvino_version", lambda: "2026.4.1")
-    for suffix in (".xml", ".bin"):
-        (tmp_path / f"segment{suffix}").write_text("")
-
-    def write(**milliseconds):
-        abilities = bundle.system().capabilities
-        store.write_card(store.Converted(tmp_path, ("segment",), abilities, {}, milliseconds), tmp_path)
-
-    return write
+    """The bundle counts as converted; the measured milliseconds are what the test says."""
+    return pretend_converted(bundle, tmp_path, monkeypatch)
 
 
 def test_the_faster_backend_is_chosen_and_the_reason_said(bundle, card):

@@ -1,12 +1,12 @@
 """The brain of a whole head: the network that is shipped, and who is asked when."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from converted import needs_openvino
 
 from disentangle.inference.backends.store import brain_program
 from disentangle.inference.brain import find_brain
@@ -63,7 +63,7 @@ def test_nobody_is_asked_about_a_study_with_a_mask(head):
     prepare(study, CONFIG, find_brain=lambda image: pytest.fail("it was asked"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed; it is optional")
+@needs_openvino
 def test_the_compiled_network_finds_the_same_brain_without_torch(head, tmp_path):
     from disentangle.inference.backends.convert import _convert_brain
 

@@ -1,6 +1,5 @@
 """The fast mode: programs that a bundle brings take the place of the exact ones, where somebody asked for it."""
 
-import importlib.util
 import io
 import json
 import shutil
@@ -9,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from converted import needs_openvino, pretend_converted
 
 from disentangle.bundles import FAST_FILE, Bundle, add_bundle, add_fast_mode, remove_bundle, write_bundle
 from disentangle.errors import InputError
@@ -18,9 +18,6 @@ from disentangle.inference.plan import choose_plan
 from disentangle.phantoms import create_phantom
 from tiny_bundle import tiny_bundle, tiny_system
 
-needs_openvino = pytest.mark.skipif(
-    importlib.util.find_spec("openvino") is None, reason="OpenVINO, which is optional, is not installed"
-)
 ABOUT = {"programs": ["segment"], "measured": {"times_torch": 3.5}}
 
 
@@ -33,18 +30,7 @@ def bundle(tmp_path) -> Bundle:
 @pytest.fixture
 def card(bundle, tmp_path, monkeypatch):
     """The bundle counts as converted; the measured milliseconds are what the test says."""
-    folder = tmp_path / "converted"
-    folder.mkdir()
-    monkeypatch.setattr(store, "folder_of", lambda bundle: folder)
-    monkeypatch.setattr(store, "openvino_version", lambda: "2026.4.1")
-    for suffix in (".xml", ".bin"):
-        (folder / f"segment{suffix}").write_text("")
-
-    def write(**milliseconds):
-        abilities = bundle.system().capabilities
-        store.write_card(store.Converted(folder, ("segment",), abilities, {}, milliseconds), folder)
-
-    return write
+    return pretend_converted(bundle, tmp_path / "converted", monkeypatch)
 
 
 def test_the_fast_mode_runs_where_it_was_asked_for_and_is_faster_here(bundle, card):
