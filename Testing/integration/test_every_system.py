@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,28 +166,41 @@ NURSERY = """
 import json, os, signal, sys
 import disentangle.learning.train  # the costly part, once for all
 from disentangle.cli import main
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     child = os.fork()
     if not child:
         os._exit(main(json.loads(line)))
     print(child, flush=True)
+    sys.stdin.readline()
+    os.kill(child, signal.SIGKILL)
+    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
 @pytest.fixture(scope="module")
 def start():
-    """``start(["train", ...])``: a process of its own that runs a command; its number."""
+    """``kill = start(["train", ...])``: a process of its own that runs a command until ``kill()``.
+
+    ``kill`` comes back when the process is gone: one that is told to die still ends the renaming of a file.
+    """
     if not hasattr(os, "fork"):
         pytest.skip("no processes can be forked and killed here")
     place = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", NURSERY]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=place) as nursery:
 
-        def send(arguments: list[str]) -> int:
-            nursery.stdin.write(json.dumps(arguments) + "\n")
+        def say(line: str) -> int:
+            nursery.stdin.write(line + "\n")
             nursery.stdin.flush()
             return int(nursery.stdout.readline())
+
+        def send(arguments: list[str]) -> Callable[[], None]:
+            say(json.dumps(arguments))
+
+            def kill() -> None:
+                assert say("kill") == signal.SIGKILL, "the process had ended by itself"
+
+            return kill
 
         yield send
         nursery.kill()
@@ -200,14 +214,14 @@ def iteration(checkpoint: Path) -> int:
 def test_a_killed_run_goes_on_with_the_losses_that_it_would_have_met(name, folder, start, capsys):
     """SIGKILL, at a moment that nobody chose: between two steps, within one, or while a checkpoint is written."""
     config, last = str(config_of(name, folder)), folder / "runs" / f"{name}-killed" / "last.ckpt"
-    child = start(["train", config, f"name={name}-killed", "training.steps=100000", "--quiet"])
+    kill = start(["train", config, f"name={name}-killed", "training.steps=100000", "--quiet"])
     patience = time.monotonic() + 120
     try:
         while iteration(last) < 2:
             assert time.monotonic() < patience
             time.sleep(0.05)
     finally:
-        os.kill(child, signal.SIGKILL)
+        kill()
     done = iteration(last)
     steps = f"training.steps={done + 2}"
     assert main(["train", config, f"name={name}-killed", steps, "training.resume=true", "--quiet"]) == 0
