@@ -11,6 +11,7 @@ import torch
 from disentangle.datasets.artefacts import ArtefactAugmentation
 from disentangle.datasets.augmentation import IntensityAugmentation, plane_grid, sample_plane
 from disentangle.datasets.labels import HEALTHY, UNLABELLED, class_value, training_labels
+from disentangle.datasets.packs import is_pack, read_pack, write_pack
 from disentangle.datasets.phantoms import load_phantoms
 from disentangle.datasets.sampling import SamplingConfig, SliceSampler
 from disentangle.datasets.studies import find_studies, load_studies
@@ -259,3 +260,38 @@ def test_artefacts_spoil_a_sequence_inside_its_mask_the_same_way_for_the_same_dr
     assert not one[0][mask == 0].any()
     assert not one[1].any(), "a sequence that is not there stays away"
     assert torch.equal(ArtefactAugmentation(0, 0, 0)(planes, mask, np.random.default_rng(5)), planes)
+
+
+PACKED = PreprocessingConfig(spacing=(4.0, 4.0, 4.0))
+
+
+def subject_named(name: str, group: str) -> Subject:
+    mask = np.ones((2, 3, 3), bool)
+    image = np.arange(18, dtype=np.float16).reshape(mask.shape)
+    return Subject(name, group, {"T1": image}, mask, mask.astype(np.uint8), (4.0, 4.0, 4.0), "study", {"license": "CC BY"})
+
+
+def test_a_pack_gives_back_the_studies_that_were_put_in(tmp_path):
+    persons = [subject_named("a-1", "a-1"), subject_named("a-2", "a-1"), subject_named("b-1", "b-1")]
+    assert is_pack(write_pack(tmp_path / "pack", persons, PACKED))
+    found = read_pack(tmp_path / "pack", PACKED, ["a-*"], ["a-1"])
+    assert [(s.name, s.group, s.about) for s in found] == [("a-2", "a-1", {"license": "CC BY"})]
+    assert np.array_equal(found[0].images["T1"], persons[1].images["T1"])
+    with pytest.raises(InputError, match='named "c-\\*"'):
+        read_pack(tmp_path / "pack", PACKED, ["c-*"])
+
+
+def test_a_pack_says_what_is_wrong_with_it(tmp_path):
+    pack = write_pack(tmp_path / "pack", [subject_named("a", "a"), subject_named("b", "b")], PACKED)
+    with pytest.raises(InputError, match="prepared with another spacing than"):
+        read_pack(pack, PreprocessingConfig(spacing=(3.0, 3.0, 3.0)))
+    with pytest.raises(InputError, match="not empty"):
+        write_pack(pack, [subject_named("a", "a")], PACKED)
+    with pytest.raises(InputError, match="no studies to pack"):
+        write_pack(tmp_path / "other", [], PACKED)
+    (pack / "a.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match=r"a\.npz is missing or damaged"):
+        read_pack(pack, PACKED)
+    (pack / "pack.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"pack\.json is damaged"):
+        read_pack(pack, PACKED)

@@ -1,4 +1,4 @@
-"""``train``, ``evaluate`` and ``export``: need the extra ``train``."""
+"""``train``, ``pack``, ``evaluate`` and ``export``: need the extra ``train``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def add_commands(commands: Any) -> None:
     train.add_argument("settings", nargs="*", metavar="key=value", help="for example training.steps=1000")
     add_loudness(train)
     train.set_defaults(run=run_train)
+
+    pack = commands.add_parser("pack", help="prepare the studies of a configuration for training on another machine")
+    pack.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see training/configs")
+    pack.add_argument("settings", nargs="*", metavar="key=value", help="for example data.studies.folder=PATH")
+    pack.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="to be named as data.studies.folder there"
+    )
+    add_loudness(pack)
+    pack.set_defaults(run=run_pack)
 
     evaluate = commands.add_parser("evaluate", help="protocol tables: image quality, Dice with sequences missing")
     evaluate.add_argument(
@@ -71,6 +80,13 @@ def run_train(options: argparse.Namespace, console: Console) -> None:
     train = learning("train", "train")
     checkpoint = train(options.config, options.settings, quiet=options.quiet)
     console.say(f"Checkpoint: {checkpoint}")
+
+
+def run_pack(options: argparse.Namespace, console: Console) -> None:
+    """``disentangle pack``."""
+    check_writable(options.output, folder=True)
+    config = learning("config", "load_config")(options.config, options.settings)
+    console.say(f"Pack: {learning('data', 'pack')(config, options.output, console.progress)}")
 
 
 def run_evaluate(options: argparse.Namespace, console: Console) -> None:

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..preprocessing import PreprocessingConfig, prepare
 from ..progress import Progress
 from ..study import Study
+from .names import chosen
 from .versions import code_version
 from .volumes import MAKERS, Subject, cached
 
@@ -32,13 +33,8 @@ def find_studies(folder: str | Path, include: Iterable[str] = ("*",), exclude: I
         raise InputError(
             f"The folder of studies {folder} does not exist; set data.studies.folder=... or data.studies=null."
         )
-    include, exclude = list(include), list(exclude)
-    studies = sorted(p.parent for p in folder.glob("*/study.json"))
-    for pattern in include + exclude:
-        if not any(fnmatchcase(p.name, pattern) for p in studies):
-            raise InputError(f'No study in {folder} is named "{pattern}"; check data.studies.include and exclude.')
-    chosen = [p for p in studies if any(fnmatchcase(p.name, i) for i in include)]
-    return [p for p in chosen if not any(fnmatchcase(p.name, e) for e in exclude)]
+    studies = {p.parent.name: p.parent for p in sorted(folder.glob("*/study.json"))}
+    return [studies[name] for name in chosen(list(studies), include, exclude, folder)]
 
 
 def load_studies(

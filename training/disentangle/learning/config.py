@@ -43,7 +43,8 @@ DEFAULTS: dict[str, Any] = {
         # of such sections; their settings are those of DataSet in datasets/published.py. Phantoms and studies are then
         # null unless they are named too. Unregistered sets bring their own defaults of preprocessing.
         "dataset": None,
-        # null, or: a folder of studies; exclude is for leave-one-study-out. same_subject lists studies of one person.
+        # null, or: a folder of studies, or of prepared ones (disentangle pack); exclude is for leave-one-study-out.
+        # same_subject lists studies of one person.
         "studies": {"folder": "../shared/data", "include": ["*"], "exclude": [], "same_subject": []},
     },
     # Fields of SamplingConfig; weights by source: {phantom: 1, study: 1}.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.loading import Loading
+from ..datasets.packs import is_pack, read_pack, write_pack
 from ..datasets.pairs import PairSampler, PairSamplingConfig
 from ..datasets.phantoms import load_phantoms
 from ..datasets.published import Source, data_sets, load_sets
@@ -87,10 +88,7 @@ def load_data(
         )
         found = Data(**{"training": [], "validation": []} | subjects, sources=sources)
     if data["studies"]:
-        settings = data["studies"]
-        folders = find_studies(settings["folder"], settings["include"], settings["exclude"])
-        studies = load_studies(folders, preprocessing, cache, settings["same_subject"], progress.part(0.4, 0.6))
-        found.training.extend(studies)
+        found.training.extend(_studies(data["studies"], preprocessing, cache, progress.part(0.4, 0.6)))
     if data["phantoms"]:
         settings = data["phantoms"]
         first, count = settings["first_seed"], settings["subjects"] + settings["validation"]
@@ -110,6 +108,29 @@ def load_data(
     if not (found.training or found.validation or found.test):
         raise InputError("There are no subjects; set data.dataset, data.phantoms or data.studies.")
     return found
+
+
+def _studies(
+    settings: Mapping[str, Any], preprocessing: PreprocessingConfig, cache: Path, progress: Progress
+) -> list[Subject]:
+    """Those of a folder of studies, or of a pack of them."""
+    folder, include, exclude = (settings[key] for key in ("folder", "include", "exclude"))
+    if is_pack(folder):
+        return read_pack(folder, preprocessing, include, exclude)
+    return load_studies(
+        find_studies(folder, include, exclude), preprocessing, cache, settings["same_subject"], progress
+    )
+
+
+def pack(config: Mapping[str, Any], folder: str | Path, progress: Progress | None = None) -> Path:
+    """Prepare the studies of a configuration and write them where another machine can be given them.
+
+    Raises:
+        InputError: see :func:`load_data` and :func:`.datasets.packs.write_pack`.
+    """
+    alone = {**config["data"], "phantoms": None, "dataset": None}
+    subjects = load_data(config | {"data": alone}, progress).training if alone["studies"] else []
+    return write_pack(folder, subjects, PreprocessingConfig.from_dict(config["preprocessing"]))
 
 
 def _sequences(system: Mapping[str, Any]) -> tuple[str, ...]:
