@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import torch
 
 MAX_BATCH = 8
+"""Slices at once on a CPU: more bring nothing on two cores."""
+GPU_BATCH = 32
+"""Slices at once on a CUDA device, whose thousands of cores a few slices leave idle."""
 _ALLOWED = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -82,17 +85,17 @@ def memory_of_volumes(shape: tuple[int, int, int], sequences: int, channels: int
     return 4 * voxels * (sequences * (1 + channels) + classes + 2 * images)
 
 
-def slices_at_once(device: str, per_slice: int, wanted: int = MAX_BATCH) -> int:
+def slices_at_once(device: str, per_slice: int, wanted: int | None = None) -> int:
     """How many slices fit into the free memory of a GPU, at most ``wanted``; on the CPU, ``wanted``.
 
     Args:
         device: as :func:`describe_device` says.
         per_slice: bytes, see :func:`memory_per_slice`.
-        wanted: slices, at most.
+        wanted: slices, at most; None takes :data:`GPU_BATCH` or :data:`MAX_BATCH`.
     """
     if not device.startswith("cuda"):
-        return wanted
+        return wanted or MAX_BATCH
     import torch
 
     free, _ = torch.cuda.mem_get_info(torch.device(device.partition(" ")[0]))
-    return int(max(1, min(wanted, 0.8 * free // max(per_slice, 1))))
+    return int(max(1, min(wanted or GPU_BATCH, 0.8 * free // max(per_slice, 1))))

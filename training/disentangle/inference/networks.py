@@ -79,6 +79,7 @@ class Networks:
         """PyTorch from now on: the model is to learn."""
         if self._network.name != "torch":
             self._network = self._torch(report)
+        self._network.replays.forget()
         self.adapted, self._reason, self._warning = True, "the model was adapted", ""
         return self._told(report)
 

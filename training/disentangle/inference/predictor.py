@@ -53,7 +53,7 @@ class Predictor:
         device: "auto", "cpu", "cuda", "cuda:n" or "mps"; a device that is not there falls back to the CPU with a
             warning in the report.
         threads: CPU threads of torch for the whole process; None leaves them as they are.
-        batch_size: slices at once, at most.
+        batch_size: slices at once, at most; None as the device suggests.
         memory: of what registration and masks found in images before; None takes the one in the user's cache folder.
         backend: "torch"; "openvino" (the CPU, exact; converts the bundle on first use); "auto" takes the faster one of
             those that are ready, see :func:`~disentangle.inference.plan.choose_plan`.
@@ -69,7 +69,7 @@ class Predictor:
         bundle: str | os.PathLike[str] | Bundle,
         device: str = "auto",
         threads: int | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         memory: Memory | None = None,
         backend: str = "auto",
         fast: bool = False,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...systems.base import Factors, System
 from ..devices import describe_device
+from .graphs import replays_on
 
 
 class EagerNetwork:
@@ -43,13 +44,19 @@ class EagerNetwork:
         if self.torch_device.type == "cuda":
             # cuDNN's fastest convolutions read this layout; it changes no number beyond rounding.
             self.system.to(memory_format=torch.channels_last)
+        # A system that can be cut into programs decides nothing by values on the device, so that it can be recorded.
+        self.replays = replays_on(self.torch_device, static=type(self.system).programs is not System.programs)
         self.device = describe_device(self.torch_device)
 
     @torch.no_grad()
     def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
         encode = self.system.encode if styles else self.system.anatomies
         inside = self._tensor(mask)
-        return Factors.joined(encode({name: self._tensor(image)}, inside) for name, image in images.items())
+        parts = [
+            self.replays((encode.__name__, name), encode, {name: self._tensor(image)}, inside)
+            for name, image in images.items()
+        ]
+        return Factors.joined(parts)
 
     @torch.no_grad()
     def align(self, factors: Factors, reference: str) -> Factors:
@@ -57,7 +64,7 @@ class EagerNetwork:
 
     @torch.no_grad()
     def probabilities(self, factors: Factors) -> Tensor:
-        return self.system.segment(self.system.fuse(factors)).softmax(dim=1)
+        return self.replays("probabilities", self._probabilities, factors)
 
     @torch.no_grad()
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
@@ -65,7 +72,8 @@ class EagerNetwork:
 
     @torch.no_grad()
     def decode(self, anatomy: Tensor, styles: Sequence[Tensor | np.ndarray | str]) -> list[Tensor]:
-        return self.system.decode_styles(anatomy, [self._style(style, len(anatomy)) for style in styles])
+        vectors = [self._style(style, len(anatomy)) for style in styles]
+        return self.replays("decode", self.system.decode_styles, anatomy, vectors)
 
     @torch.no_grad()
     def anatomy_maps(self, anatomy: Tensor, size: Sequence[int]) -> Tensor:
@@ -80,6 +88,9 @@ class EagerNetwork:
 
     def array(self, handle: Tensor) -> np.ndarray:
         return handle.detach().float().cpu().numpy()
+
+    def _probabilities(self, factors: Factors) -> Tensor:
+        return self.system.segment(self.system.fuse(factors)).softmax(dim=1)
 
     def _style(self, style: Any, count: int) -> Tensor | str:
         if isinstance(style, np.ndarray):
