@@ -268,7 +268,8 @@ PACKED = PreprocessingConfig(spacing=(4.0, 4.0, 4.0))
 def subject_named(name: str, group: str) -> Subject:
     mask = np.ones((2, 3, 3), bool)
     image = np.arange(18, dtype=np.float16).reshape(mask.shape)
-    return Subject(name, group, {"T1": image}, mask, mask.astype(np.uint8), (4.0, 4.0, 4.0), "study", {"license": "CC BY"})
+    labels, about = mask.astype(np.uint8), {"license": "CC BY"}
+    return Subject(name, group, {"T1": image}, mask, labels, (4.0, 4.0, 4.0), "study", about)
 
 
 def test_a_pack_gives_back_the_studies_that_were_put_in(tmp_path):
