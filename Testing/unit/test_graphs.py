@@ -8,7 +8,7 @@ from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.backends.graphs import Replays, mapped, signature, tensors_of
 from disentangle.inference.devices import GPU_BATCH, MAX_BATCH, memory_per_slice, slices_at_once
 from disentangle.systems.base import Factors
-from tiny_bundle import SEQUENCES, tiny_system
+from tiny_bundle import SEQUENCES, tiny_agnostic_bundle, tiny_bundle, tiny_system, tiny_translation_bundle
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
@@ -137,6 +137,19 @@ def test_a_system_of_programs_answers_alike_whether_replayed_or_not():
     assert len(network.replays) == 0
 
 
+@pytest.mark.parametrize("write", [tiny_bundle, tiny_translation_bundle, tiny_agnostic_bundle])
+def test_a_folded_system_takes_the_layout_that_gpus_read_and_answers_the_same(write, tmp_path):
+    system = write(tmp_path / "bundle").system().fold()
+    sequence = system.capabilities.sequences[0]
+    image = torch.linspace(-1, 1, system.capabilities.slices * 64 * 96).view(1, -1, 64, 96)
+    mask = torch.ones(1, 1, 64, 96)
+    with torch.no_grad():
+        before = system.encode({sequence: image}, mask).anatomy[sequence]
+        system.to(memory_format=torch.channels_last)  # as EagerNetwork.place does on a GPU
+        after = system.encode({sequence: image}, mask).anatomy[sequence]
+    assert torch.allclose(after, before, rtol=1e-3, atol=1e-4)
+
+
 def test_a_cpu_takes_few_slices_at_once_and_whatever_is_asked_for():
     per_slice = memory_per_slice(160, 192, 4, 4, 8)
     assert slices_at_once("cpu (2 threads)", per_slice) == MAX_BATCH
@@ -152,7 +165,8 @@ def test_a_gpu_takes_more_slices_at_once_where_its_memory_allows():
 
 
 @needs_cuda
-def test_graphs_answer_as_plain_calls_do_and_as_the_cpu_does():
+def test_graphs_answer_as_plain_calls_do_and_as_the_cpu_does(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # labels of random weights are close calls
     reference = EagerNetwork(tiny_system().fold())
     plain, network = (EagerNetwork(tiny_system().fold().to("cuda")) for _ in range(2))
     plain.replays = Replays(None)
@@ -188,5 +202,8 @@ def test_graphs_follow_weights_that_change_in_place():
             parameter.mul_(1.5)
     after = _answers(network, 1, 1)[0]
     network.replays.forget()
+    for _ in range(2):  # recorded anew, in memory that the graphs before have left
+        _answers(network, 1, 1)
+    assert len(network.replays) == 2 * len(SEQUENCES) + 3
     assert torch.allclose(after, _answers(network, 1, 1)[0], rtol=1e-3, atol=1e-3)
     assert not torch.allclose(after, before, rtol=1e-3, atol=1e-3)

@@ -11,7 +11,6 @@ import torch
 from monai.networks.nets import DynUNet, SegResNet
 
 from disentangle.networks.unet128 import UNet128
-from disentangle.systems.base import System
 
 TILE = 128
 """Edge of the patches of nnU-Net's 3d_fullres configuration for BraTS."""
@@ -73,15 +72,3 @@ def peak_gflops(size: int = 2048, repeats: int = 5) -> float:
         torch.mm(a, b)
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best / 1e9
-
-
-def gflop_per_slice(system: System, height: int, width: int) -> float:
-    """GFLOP of encoding every sequence of a slice, fusing and segmenting, as PyTorch counts convolutions."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    abilities = system.capabilities
-    images = {s: torch.zeros(1, abilities.slices, height, width) for s in abilities.sequences}
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        system.segment(system.fuse(system.anatomies(images, torch.ones(1, 1, height, width))))
-    return counter.get_total_flops() / 1e9

@@ -4,6 +4,8 @@ Everything is measured in one run, the backends and peers taking turns; figures 
 what came before the first one. Each run of a study happens in a process of its own (``--child``), with nothing
 remembered, and is followed there by a second run of the same study. Without folders a digital brain is taken:
 skull-stripped on 240 x 240 x 155 voxels of 1 mm, and as whole heads in four poses with slices of 3 mm.
+
+This is about the CPU; figures on a GPU are those of ``gpu.py``, in ``results/gpu.json``.
 """
 
 from __future__ import annotations
@@ -160,8 +162,8 @@ def interactive(folder: Path, backend: str, bundle: str) -> dict[str, float]:
 
 def network_seconds(folder: Path, bundle_name: str, repeats: int) -> dict[str, Any]:
     """Seconds of the network stage by number of sequences and of slices, and of the peers, all taking turns."""
-    import torch
-    from peers import gflop_per_slice, peak_gflops, peer_jobs
+    from flops import gflop_per_slice
+    from peers import peak_gflops, peer_jobs
 
     from disentangle import Predictor, Study
     from disentangle.inference.engine import Wanted
@@ -206,32 +208,13 @@ def network_seconds(folder: Path, bundle_name: str, repeats: int) -> dict[str, A
     share = {
         backend: round(gflop * slices / medians[f"{backend}, {len(names)} sequences"] / peak, 3) for backend in BACKENDS
     }
-    gpu = _gpu(bundle_name, study, repeats) if torch.cuda.is_available() else "there is no GPU here"
     return {
         "seconds": medians,
         "extrapolated": {name: how for name, (_, _, how) in jobs.items() if how},
         "gflop_per_slice": round(gflop, 3),
         "peak_gflops_fp32": round(peak, 1),
         "share_of_peak": share,
-        "gpu": gpu,
     }
-
-
-def _gpu(bundle: str, study: Any, repeats: int) -> dict[str, Any]:
-    import torch
-
-    from disentangle import Predictor
-
-    predictor = Predictor(bundle, device="cuda")
-    runs = [predictor.run(study).report["timings_s"] for _ in range(repeats + 2)][1:]
-    big = torch.empty(1 << 28, device="cuda")
-    torch.cuda.synchronize()
-    began = time.perf_counter()
-    for _ in range(10):
-        big.clone()
-    torch.cuda.synchronize()
-    bandwidth = 20 * big.numel() * 4 / (time.perf_counter() - began) / 1e9
-    return {"device": torch.cuda.get_device_name(), "copy_gb_per_s": round(bandwidth), "run": median_of(runs)}
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------
@@ -319,7 +302,7 @@ def _measure(part: str, folders: dict[str, Path], bundle: str, repeats: int) -> 
     print("\nnetworks alone, and peers; seconds per study")
     for name, seconds in found["seconds"].items():
         print(f"{name:<36}{seconds:8.2f}   {found['extrapolated'].get(name, '')}")
-    print({key: found[key] for key in ("gflop_per_slice", "peak_gflops_fp32", "share_of_peak", "gpu")})
+    print({key: found[key] for key in ("gflop_per_slice", "peak_gflops_fp32", "share_of_peak")})
     return found
 
 

@@ -52,11 +52,13 @@ class CondConv2d(nn.Module):
     def fold(self) -> None:
         """Keep every condition's kernel for use in eval mode; training or loading weights drops them."""
         if self.routing is not None:
-            self.folded = torch.stack([self.kernel(i) for i in range(self.conditions)])
+            # One below the other, in four dimensions: see ``weight``.
+            self.folded = torch.cat([self.kernel(i) for i in range(self.conditions)])
 
     def forward(self, x: Tensor, condition: int = 0) -> Tensor:
         """x (B, in, H, W) of one condition."""
-        kernel = self.kernel(condition) if self.folded is None else self.folded[condition]
+        count = self.kernel_shape[0]
+        kernel = self.kernel(condition) if self.folded is None else self.folded.narrow(0, condition * count, count)
         return F.conv2d(x, kernel, self.bias, self.stride, self.padding)
 
     def train(self, mode: bool = True) -> CondConv2d:

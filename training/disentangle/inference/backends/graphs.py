@@ -8,6 +8,7 @@ that change in place are followed, weights that are moved are not.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -113,8 +114,8 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device)
-        with torch.cuda.device(device):
-            self.pool = torch.cuda.graph_pool_handle()
+        self._pool: Any = None
+        self._alive: weakref.WeakSet[Callable[[tuple], Any]] = weakref.WeakSet()
 
     def __call__(self, function: Callable[..., Any], arguments: tuple) -> Callable[[tuple], Any]:
         """See :data:`Record`.
@@ -125,18 +126,22 @@ class CudaRecorder:
         with torch.cuda.device(self.device):
             graph = torch.cuda.CUDAGraph()
             inputs = mapped(arguments, Tensor.clone)
+            pool = self._pool if self._alive else None
+            self._pool = None  # torch takes neither a pool whose graphs are all gone nor one of a failed recording
+            pool = torch.cuda.graph_pool_handle() if pool is None else pool
             here = torch.cuda.current_stream()
             self.stream.wait_stream(here)
             with torch.cuda.stream(self.stream):
                 function(*inputs)  # libraries make their plans and workspaces outside the recording
                 torch.cuda.synchronize()
                 # Another thread may go on using the GPU, which the default mode forbids.
-                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+                graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
                     outcome = function(*inputs)
                 finally:
                     graph.capture_end()
             here.wait_stream(self.stream)
+        self._pool = pool
         places = tensors_of(inputs)
 
         def replay(given: tuple) -> Any:
@@ -145,6 +150,7 @@ class CudaRecorder:
             graph.replay()
             return mapped(outcome, Tensor.clone)
 
+        self._alive.add(replay)
         return replay
 
 
