@@ -5,10 +5,16 @@ import pytest
 import torch
 
 from disentangle.inference.backends.eager import EagerNetwork
-from disentangle.inference.backends.graphs import Replays, mapped, signature, tensors_of
+from disentangle.inference.backends.graphs import SWITCH, Replays, mapped, replays_on, signature, tensors_of
 from disentangle.inference.devices import GPU_BATCH, MAX_BATCH, memory_per_slice, slices_at_once
 from disentangle.systems.base import Factors
 from tiny_bundle import SEQUENCES, tiny_agnostic_bundle, tiny_bundle, tiny_system, tiny_translation_bundle
+
+
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch):
+    monkeypatch.setenv(SWITCH, "1")
+
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
@@ -154,6 +160,11 @@ def test_a_cpu_takes_few_slices_at_once_and_whatever_is_asked_for():
     per_slice = memory_per_slice(160, 192, 4, 4, 8)
     assert slices_at_once("cpu (2 threads)", per_slice) == MAX_BATCH
     assert slices_at_once("cpu (2 threads)", per_slice, 3) == 3
+
+
+def test_nothing_is_recorded_on_a_gpu_unless_it_is_switched_on(monkeypatch):
+    monkeypatch.delenv(SWITCH)
+    assert replays_on(torch.device("cuda"), static=True).record is None
 
 
 @needs_cuda

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -23,6 +24,7 @@ from gpu_networks import interactive, layers, limits, networks, training
 
 from disentangle.bundles import find_bundle
 from disentangle.inference import Predictor
+from disentangle.inference.backends.graphs import SWITCH
 from disentangle.phantoms import create_phantom
 from disentangle.preprocessing import Memory
 
@@ -113,7 +115,9 @@ def main(arguments: list[str]) -> int:
         print("There is no GPU here that torch can use; run this benchmark on a machine that has one.", file=sys.stderr)
         return 2
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)  # set_device wants a number
         torch.cuda.set_device(device)
+        os.environ[SWITCH] = "1"
 
     quick = options.quick
     size = (64, 64) if quick else SIZE

@@ -5,7 +5,7 @@ what came before the first one. Each run of a study happens in a process of its 
 remembered, and is followed there by a second run of the same study. Without folders a digital brain is taken:
 skull-stripped on 240 x 240 x 155 voxels of 1 mm, and as whole heads in four poses with slices of 3 mm.
 
-This is about the CPU; figures on a GPU are those of ``gpu.py``, in ``results/gpu.json``.
+This is about the CPU; figures on a GPU are those of ``gpu.py``, which writes ``results/gpu.json``.
 """
 
 from __future__ import annotations

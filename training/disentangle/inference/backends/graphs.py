@@ -3,11 +3,14 @@
 The networks of this product are small, so a GPU waits for Python to launch their kernels rather than for the kernels.
 A graph launches all of them at once. It reads its inputs and the weights where they lay when it was recorded: weights
 that change in place are followed, weights that are moved are not.
+
+Nobody has run this on a GPU yet: it is off unless the environment variable DISENTANGLE_CUDA_GRAPHS is 1.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +22,8 @@ from torch import Tensor
 
 MAX_GRAPHS = 32
 """Kept at once: the encoders of four sequences, with and without style, for whole batches, the last one and a slice."""
+
+SWITCH = "DISENTANGLE_CUDA_GRAPHS"
 
 Record = Callable[[Callable[..., Any], tuple], Callable[[tuple], Any]]
 """(function, its arguments) -> what answers as the function does to other arguments of the same shapes."""
@@ -155,5 +160,7 @@ class CudaRecorder:
 
 
 def replays_on(device: torch.device, static: bool) -> Replays:
-    """Graphs on a CUDA device for a system of static control flow; plain calls everywhere else."""
-    return Replays(CudaRecorder(device) if static and device.type == "cuda" else None)
+    """Graphs on a CUDA device for a system of static control flow, where they are switched on; plain calls everywhere
+    else."""
+    wanted = static and device.type == "cuda" and os.environ.get(SWITCH) == "1"
+    return Replays(CudaRecorder(device) if wanted else None)
