@@ -16,7 +16,7 @@ def scripts() -> list[str]:
 
 
 def data() -> list[str]:
-    """Every file of the atlas, the brain mask, the shipped models and recognition, relative to the root; hidden files are left out."""
+    """Every file that inference reads (atlas, models, ...), relative to the root; hidden files are left out."""
     folders = [ROOT / "Resources" / name for name in ("Atlas", "BrainMask", "Models", "Recognition")]
     files = (p.relative_to(ROOT) for folder in folders for p in folder.rglob("*") if p.is_file())
     return sorted(p.as_posix() for p in files if not any(part.startswith(".") for part in p.parts))
