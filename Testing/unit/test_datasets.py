@@ -280,6 +280,8 @@ def test_a_pack_gives_back_the_studies_that_were_put_in(tmp_path):
     assert np.array_equal(found[0].images["T1"], persons[1].images["T1"])
     with pytest.raises(InputError, match='named "c-\\*"'):
         read_pack(tmp_path / "pack", PACKED, ["c-*"])
+    with pytest.raises(InputError, match="holds prepared studies"):
+        find_studies(tmp_path / "pack")
 
 
 def test_a_pack_says_what_is_wrong_with_it(tmp_path):

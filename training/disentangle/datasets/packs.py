@@ -1,7 +1,8 @@
 """Prepared studies in a folder of their own: what a training on another machine needs, a tenth of the files' size.
 
 A pack holds one ``<study>.npz`` (:class:`.volumes.Subject`) per study and ``pack.json``, which says how they were
-prepared. It stands wherever a configuration names a folder of studies.
+prepared. A training, an evaluation or leave-one-out names it as its folder of studies; who is the same person was
+settled when it was made. Protocols read studies themselves, no packs.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from ..preprocessing import PreprocessingConfig, prepare
 from ..progress import Progress
 from ..study import Study
 from .names import chosen
+from .packs import is_pack
 from .versions import code_version
 from .volumes import MAKERS, Subject, cached
 
@@ -33,6 +34,8 @@ def find_studies(folder: str | Path, include: Iterable[str] = ("*",), exclude: I
         raise InputError(
             f"The folder of studies {folder} does not exist; set data.studies.folder=... or data.studies=null."
         )
+    if is_pack(folder):
+        raise InputError(f"{folder} holds prepared studies, no study folders; name the folder that they came from.")
     studies = {p.parent.name: p.parent for p in sorted(folder.glob("*/study.json"))}
     return [studies[name] for name in chosen(list(studies), include, exclude, folder)]
 

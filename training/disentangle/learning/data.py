@@ -122,14 +122,24 @@ def _studies(
     )
 
 
+def studies_of(config: Mapping[str, Any], progress: Progress | None = None) -> list[Subject]:
+    """The real studies of a configuration, without its phantoms and data sets.
+
+    Raises:
+        InputError: it names none, or see :func:`load_data`.
+    """
+    if not config["data"]["studies"]:
+        raise InputError("The configuration names no real studies; set data.studies.folder.")
+    return load_data(config | {"data": {**config["data"], "phantoms": None, "dataset": None}}, progress).training
+
+
 def pack(config: Mapping[str, Any], folder: str | Path, progress: Progress | None = None) -> Path:
     """Prepare the studies of a configuration and write them where another machine can be given them.
 
     Raises:
-        InputError: see :func:`load_data` and :func:`.datasets.packs.write_pack`.
+        InputError: see :func:`studies_of` and :func:`.datasets.packs.write_pack`.
     """
-    alone = {**config["data"], "phantoms": None, "dataset": None}
-    subjects = load_data(config | {"data": alone}, progress).training if alone["studies"] else []
+    subjects = studies_of(config, progress)
     return write_pack(folder, subjects, PreprocessingConfig.from_dict(config["preprocessing"]))
 
 

@@ -27,7 +27,7 @@ from ..systems.base import Capabilities, Factors, System
 from .callbacks import FINAL
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config
-from .data import lesion_values, load_data
+from .data import lesion_values, load_data, studies_of
 from .factors import chunks, unpadded
 from .train import train
 
@@ -288,12 +288,8 @@ def leave_one_study_out(
     """
     config = load_config(config, overrides)
     studies = config["data"]["studies"]
-    if not studies:
-        raise InputError("Leave-one-study-out needs studies; set data.studies.folder.")
-    alone = {**config["data"], "phantoms": None, "dataset": None}
-    everyone = load_data(config | {"data": alone}, progress).training
     persons: dict[str, list[Subject]] = {}
-    for subject in everyone:
+    for subject in studies_of(config, progress):
         persons.setdefault(subject.group, []).append(subject)
     results = []
     for person, subjects in persons.items():
