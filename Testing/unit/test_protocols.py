@@ -323,3 +323,38 @@ def test_folds_leave_out_whole_persons_and_never_train_on_them(tmp_path):
     assert cohort.left_out(config, 1, 2) == ["b"]
     with pytest.raises(InputError, match="too few"):
         cohort.left_out(config, 5, 6)
+
+
+def test_peers_are_compared_on_every_subset_of_the_sequences(tiny, tmp_path, monkeypatch):
+    def wounded(config, progress=None):
+        balls_ = [ball(n) for n in (30, 31)]
+        for b in balls_:  # the innermost tissue is taken for an edema
+            b.labels[b.labels == 3] = 5
+        return Data([], balls_)
+
+    monkeypatch.setattr(cohort, "load_data", wounded)
+    classes = {"classes": "brain", "healthy": [1, 2, 3]}
+    methods = {
+        "copy": {"train": False, "mode": "copy"},
+        "histogram-matched copy": {"train": False, "mode": "histogram-matched copy"},
+        "U-Net, zero-filled": {
+            "changes": {"system": {"name": "standard", "sequences": ["T1", "T2"], "width": 0.06, **classes}}
+        },
+        "MarginDis": {"changes": {"system": {**TINY["system"], **classes}}},
+    }
+    file = tiny("peers", methods=methods, system={"name": "margindis", "sequences": ["T1", "T2"]})
+    file["methods"]["U-Net, zero-filled"]["changes"]["sampling"] = {"batch": 2}
+    path = run(file, ["training.steps=2"], say=lambda line: None)
+    tables = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["tables"]
+    made, found = tables["synthesis"]["rows"], tables["dice"]["rows"]
+    assert set(made) == {"copy", "histogram-matched copy", "MarginDis"}
+    # T1 and T2 have opposite contrast: a histogram matched in reverse order is the better copy.
+    assert made["histogram-matched copy"]["T1 PSNR"]["mean"] > made["copy"]["T1 PSNR"]["mean"] + 5
+    assert set(found) == {"U-Net, zero-filled", "MarginDis"}
+    assert set(found["MarginDis"]) == {"whole tumour, 1 of 2", "whole tumour, 2 of 2"}
+    assert (path.parent / "synthesis.png").is_file()
+
+
+def test_a_peer_without_weights_must_be_a_copy(tiny):
+    with pytest.raises(InputError, match="histogram-matched copy"):
+        create(tiny("peers", methods={"register": {"train": False, "mode": "register"}}))

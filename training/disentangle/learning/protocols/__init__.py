@@ -1,7 +1,8 @@
-"""The papers' protocols: methods trained, scored on common subjects, reported beside the printed numbers.
+"""Protocols, most of them the papers': methods trained, scored on common subjects, reported beside the printed numbers.
 
-A protocol file (``training/configs/e*.yaml``, key ``protocol``) is run by ``disentangle evaluate FILE [key=value]``,
-or by :func:`run`. Models that exist are not trained again; an interrupted one goes on.
+A protocol file (``training/configs/e*.yaml``, ``brain-mr-peers.yaml``; key ``protocol``) is run by
+``disentangle evaluate FILE [key=value]``, or by :func:`run`. Models that exist are not trained again; an interrupted
+one goes on.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ PROTOCOLS = {
     "E004-2": ("e004", "CrossDomainSegmentation"),
     "E004-3": ("e004", "CrossDomainSegmentation"),
     "E004-4": ("e004", "CrossDomainSegmentation"),
+    "peers": ("peers", "Peers"),
 }
 """Name of a protocol -> (module in this folder, class)."""
 

@@ -47,25 +47,43 @@ def synthesis(
 ) -> dict[str, np.ndarray]:
     """Target -> volume (K, J, I) from some sequences, in each target's default style; all targets where None."""
     targets = system.capabilities.targets if targets is None else targets
-    volumes = {t: np.zeros(subject.mask.shape, np.float32) for t in targets}
-    for part, _, _, factors in chunks(system, subject, inputs):
-        with torch.no_grad():
-            anatomy = system.synthesis_anatomy(factors)
-            for target, image in zip(targets, system.decode_styles(anatomy, list(targets)), strict=True):
-                volumes[target][part] = _centre(image, subject)
-    return volumes
+    found = subset_syntheses(system, subject, {tuple(inputs): list(targets)})
+    return {target: volume for (_, target), volume in found.items()}
 
 
 def imputations(system: System, subject: Subject) -> dict[str, np.ndarray]:
     """Target -> volume (K, J, I) synthesised from all other sequences in the target's default style."""
     present = usable(system, subject)
-    volumes = {j: np.zeros(subject.mask.shape, np.float32) for j in present if len(present) > 1}
-    for part, _, _, factors in chunks(system, subject, present):
+    wanted = {tuple(s for s in present if s != j): [j] for j in present if len(present) > 1}
+    return {j: volume for (_, j), volume in subset_syntheses(system, subject, wanted).items()}
+
+
+def subset_syntheses(
+    system: System, subject: Subject, wanted: Mapping[tuple[str, ...], Sequence[str]]
+) -> dict[tuple[tuple[str, ...], str], np.ndarray]:
+    """Inputs -> targets that are wanted from them; (inputs, target) -> volume (K, J, I), in the target's default style.
+    Every sequence is encoded once, whatever the number of subsets."""
+    volumes = {(i, t): np.zeros(subject.mask.shape, np.float32) for i, targets in wanted.items() for t in targets}
+    for part, _, _, factors in chunks(system, subject, list(dict.fromkeys(s for inputs in wanted for s in inputs))):
         with torch.no_grad():
-            for j, volume in volumes.items():
-                anatomy = system.synthesis_anatomy(factors.subset(s for s in present if s != j))
-                volume[part] = _centre(system.decode(anatomy, j), subject)
+            for inputs, targets in wanted.items():
+                anatomy = system.synthesis_anatomy(factors.subset(inputs))
+                for target, image in zip(targets, system.decode_styles(anatomy, list(targets)), strict=True):
+                    volumes[inputs, target][part] = _centre(image, subject)
     return volumes
+
+
+def subset_segmentations(
+    system: System, subject: Subject, subsets: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Inputs -> labels (K, J, I) of registered sequences; every sequence is encoded once."""
+    labels = {inputs: np.zeros(subject.mask.shape, np.uint8) for inputs in subsets}
+    for part, _, _, factors in chunks(system, subject, list(dict.fromkeys(s for inputs in subsets for s in inputs))):
+        with torch.no_grad():
+            for inputs, volume in labels.items():
+                found = system.segment(system.fuse(factors.subset(inputs))).argmax(1)
+                volume[part] = unpadded(found.to(torch.uint8).cpu().numpy(), subject.mask.shape[1:])
+    return labels
 
 
 def segmentation(
