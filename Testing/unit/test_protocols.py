@@ -132,8 +132,8 @@ def untrained(config, quiet=True):
     return save_checkpoint(path, {**described, "average": None, "iteration": 1, "seconds": 0.0})
 
 
-FILES = sorted(path.stem for path in CONFIGS.glob("e0*.yaml"))
-ALIKE = {"e000-crossreconstruction", "e001-table2", "e001-table4", "e004-table1", "e004-table4"}
+FILES = [*sorted(path.stem for path in CONFIGS.glob("e0*.yaml")), "brain-mr-peers"]
+ALIKE = {"brain-mr-peers", "e000-crossreconstruction", "e001-table2", "e001-table4", "e004-table1", "e004-table4"}
 """Files whose methods are scored as those of another one, or by a test of their own."""
 ONLY = {
     "e000-analyses": ["CondConv+Sim"],
