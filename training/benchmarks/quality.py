@@ -1,12 +1,16 @@
 """Quality of a bundle: ``python training/benchmarks/quality.py [--config CONFIG] [--bundle NAME] [key=value ...]``.
 
-Prints tables and writes JSON with three measurements, each beside its peer in the same run (the nearest real input
-after histogram matching, for images):
+Prints tables, writes JSON and draws figures, in a folder of its name, of three measurements, each beside its peer in the
+same run (the nearest real input after histogram matching, for images):
 
 - leave one person out over the real studies of the configuration: a model that never saw the person is scored on the
   person's studies (fine-tuned from ``training.init_from`` where that is given; runs that exist are not repeated);
 - the bundle on studies that its training never saw (brats13-*, whose licence keeps them out of training);
 - the bundle on phantoms that its training never saw.
+
+``--draw JSON`` only draws the figures of a report that exists. Trained peers (pix2pix, a zero-filled U-Net) stand
+beside the system of the bundle, all with the same budget, in the report of
+``disentangle evaluate training/configs/brain-mr-peers.yaml``.
 """
 
 from __future__ import annotations
@@ -24,9 +28,12 @@ import torch
 
 from disentangle.errors import InputError
 from disentangle.learning.evaluation import evaluate, leave_one_study_out, table
+from disentangle.learning.protocols.figures import box_plot
 from disentangle.study import write_atomically
 
 HERE = Path(__file__).resolve().parent
+IMAGES = {"imputation": "synthesised", "nearest": "histogram-matched copy", "copy": "copy"}
+"""Kind of image in a report -> how a figure calls it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -39,8 +46,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--no-folds", action="store_true", help="leave the leave-one-person-out part out")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "quality.json")
     parser.add_argument("--card", type=Path, help="also write the means as an entry of a model card (export --card)")
+    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the figures of that report, beside it")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of the configuration")
     options = parser.parse_args(arguments)
+    if options.draw:
+        draw(json.loads(options.draw.read_text(encoding="utf-8")), options.draw)
+        return 0
     torch.manual_seed(0)
     began = time.monotonic()
     report: dict[str, Any] = {
@@ -74,12 +85,38 @@ def main(arguments: list[str]) -> int:
     with write_atomically(options.output) as temporary:
         temporary.write_text(json.dumps(report, indent=1, default=float) + "\n", encoding="utf-8")
     print(f"\nWritten: {options.output}")
+    draw(report, options.output)
     if options.card:
         parts = {name: rounded(part["mean"]) for name, part in report.items() if isinstance(part, dict)}
         text = json.dumps({"quality": {"measured_by": report["command"], **parts}}, indent=1)
         options.card.write_text(text + "\n", encoding="utf-8")
         print(f"Written: {options.card}")
     return 0
+
+
+def draw(report: dict[str, Any], beside: Path) -> None:
+    """Figures in a folder of the report's name: PSNR of every target beside its copies, Dice with each one missing."""
+    for part, measured in report.items():
+        if not isinstance(measured, dict):
+            continue
+        subjects = measured["subjects"]
+        images: dict[str, dict[str, list[float]]] = {}
+        findings: dict[str, dict[str, list[float]]] = {}
+        for subject in subjects:
+            for kind, title in IMAGES.items():
+                for target, scores in subject[kind].items():
+                    images.setdefault(target, {}).setdefault(title, []).append(scores["psnr"])
+            for subset, scores in subject["dice"].items():
+                missing = [s for s in subject["sequences"] if s not in subset.partition(" on ")[0].split("+")]
+                for name in ("whole tumour", "any lesion"):
+                    if name in scores and len(missing) < 2:
+                        column = "".join(f"-{s}" for s in missing) or "all"
+                        findings.setdefault(column, {}).setdefault(name, []).append(scores[name])
+        title = f"{part.replace('_', ' ')}, {len(subjects)} subjects"
+        for what, groups, label in (("synthesis", images, "PSNR in dB"), ("dice", findings, "Dice")):
+            if groups:
+                path = beside.with_suffix("") / f"{part.replace('_', '-')}-{what}.png"
+                print(f"Written: {box_plot(path, groups, label, title)}")
 
 
 def rounded(values: Any) -> Any:
