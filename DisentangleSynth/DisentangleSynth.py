@@ -248,7 +248,8 @@ class DisentangleSynthLogic(DisentangleLogic):
         return done.synthetic if wait else done
 
     def uncertainty(self, wait=True, onDone=None):
-        """How far the sequences of the last run disagree about the synthetic volumes that it made.
+        """How far the sequences of the last run disagree about the synthetic volumes that it made, in the looks that
+        these have.
 
         Example::
 
@@ -264,11 +265,12 @@ class DisentangleSynthLogic(DisentangleLogic):
         """
         outputs, placement = self.lastOutputs(), self.runner.run.inputs.placement
         request = {"request": "disagreement", "session": self.session(), "targets": list(outputs.synthetic)}
+        looks = ", ".join(f"{name} like {image.source}" for name, image in self.runner.run.examples.items())
 
         def done(job):
             if job.error is None:
                 image = job.answer["content"]
-                job.answer["node"] = add_disagreement(outputs, image, slicer.mrmlScene, placement)
+                job.answer["node"] = add_disagreement(outputs, image, slicer.mrmlScene, placement, looks)
             if onDone is not None:
                 onDone(job)
 

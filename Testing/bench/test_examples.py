@@ -18,7 +18,8 @@ SEG = {
     "removeModelButton": "removeModel", "licenseButton": "agreeToLicence", "applyButton": "segment",
     "factorsViewButton": "showGrid", "crossViewButton": "showGrid", "uncertaintyViewButton": "showGrid",
     "agnosticViewButton": "showGrid", "previousLayoutButton": "previousLayout", "liveButton": "drawSlice",
-    "drawVolumeButton": "drawVolume", "resetAppearanceButton": "styles", "scoreFactorsButton": "disentanglement",
+    "drawVolumeButton": "drawVolume", "drawnUncertaintyButton": "drawnUncertainty", "resetAppearanceButton": "styles",
+    "scoreFactorsButton": "disentanglement",
     "showPlotButton": "showPlot", "updateStatisticsButton": "statistics", "compareButton": "compareSegmentations",
     "showTableButton": "showTable", "singleSequencesButton": "singleSequences", "learnButton": "learn",
     "undoLearningButton": "undoLearning", "saveModelButton": "saveModel", "batchRunButton": "batch",
@@ -103,8 +104,9 @@ def test_examples_of_the_segmentation_logic(
     by_hand = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
     by_hand.GetSegmentation().DeepCopy(names["segmentation"].GetSegmentation())
     names["by_hand"] = by_hand
-    for name in ("showGrid", "previousLayout", "styles", "liveVolume", "drawVolume", "disentanglement"):
+    for name in ("showGrid", "previousLayout", "styles", "liveVolume", "drawVolume", "drawnUncertainty"):
         run(found.pop(name), names)
+    run(found.pop("disentanglement"), names)
     for name in ("showPlot", "showTable", "statistics", "compareSegmentations", "singleSequences", "editInside"):
         run(found.pop(name), names)
     run(found.pop("editEverywhere"), names)

@@ -57,6 +57,63 @@ def test_images_in_each_others_row_are_noticed_before_a_run_and_change_places_by
     assert seg.logic.recognizer.looks_of(study["T1"]) is None
 
 
+def looks_like(sequence: str) -> dict[str, Any]:
+    """What the worker says of an image that looks, surely, like a sequence."""
+    others = {name: 0.0 for name in ("T1", "T1Gd", "T2", "FLAIR") if name != sequence}
+    return {
+        "sequence": sequence, "confidence": 1.0, "probabilities": {sequence: 1.0, **others}, "distance": 0.5,
+        "orientation": "upright", "agreement": 0.2,
+    }  # fmt: skip
+
+
+def test_an_image_does_not_overrule_a_name_and_its_doubt_is_put_aside_by_a_click(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, slicer_bench: Any, screenshot: Any, tmp_path: Any
+) -> None:
+    import slicer
+
+    panel = load_module("DisentangleSeg")
+    for name, image in (("T1", "T1"), ("T1Gd", "FLAIR"), ("T2", "T2"), ("FLAIR", "FLAIR")):
+        panel.logic.recognizer.remember(study[name], looks_like(image))
+    click(panel.ui.assignButton)
+    panel.studyBox.take_seen()
+    row = panel.studyBox.rows["T1Gd"]
+    assert nodes(panel) == study, "nothing changes places by itself"
+    assert row.guess.text == "◐ looks like FLAIR"
+    sentence = "T1Gd is called T1Gd and used as such, but its image looks like FLAIR (100 %)."
+    assert panel.ui.missingLabel.text == sentence
+    assert panel.ui.applyButton.enabled
+    assert not row.use_as.isHidden()
+    screenshot("seg-study-name-against-image", slicer.modules.disentangleseg.widgetRepresentation())
+    click(row.keep)
+    assert nodes(panel) == study
+    assert row.guess.text == "● kept"
+    assert (panel.ui.missingLabel.text, row.keep.isHidden(), row.use_as.isHidden()) == ("", True, True)
+    panel.studyBox.exchange(row, panel.studyBox.rows["T2"])  # in another row it is a doubt again
+    assert panel.studyBox.rows["T2"].guess.text == "✕ looks like FLAIR"
+    assert row.guess.text == "✕ looks like T2"
+    panel.studyBox.exchange(row, panel.studyBox.rows["T2"])
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    slicer_bench.application.processEvents()
+    assert panel.studyBox.rows["T1Gd"].guess.text == "● kept"
+
+
+def test_an_image_that_fits_its_row_does_not_hide_that_its_name_says_otherwise(
+    tiny_models: Any, study: Any, load_module: Any, click: Any
+) -> None:
+    panel = load_module("DisentangleSeg")
+    rows = panel.studyBox.rows
+    with panel.studyBox.as_stored():
+        rows["T2"].combo.setCurrentNode(None)
+        rows["FLAIR"].combo.setCurrentNode(study["T2"])
+    panel.logic.recognizer.remember(study["T2"], looks_like("FLAIR"))
+    panel.studyBox.take_seen()
+    assert rows["FLAIR"].guess.text == "◐ named T2"
+    click(rows["FLAIR"].use_as)
+    assert nodes(panel)["T2"] is study["T2"]
+
+
 def test_nothing_is_looked_at_where_the_worker_lacks_something(
     seg: Any, study: Any, wait_until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,9 +138,8 @@ def test_volumes_without_names_are_proposed_by_their_images(seg: Any, study: Any
     assert seg.ui.applyButton.enabled
 
 
-@pytest.mark.filterwarnings("ignore:.*globalPos:DeprecationWarning")
 def test_a_name_dragged_onto_another_row_exchanges_the_volumes(seg: Any, study: Any, slicer_bench: Any) -> None:
-    from PySide6 import QtCore, QtTest
+    from PySide6 import QtCore, QtGui, QtTest
 
     rows = seg.studyBox.rows
     window = seg.parent._native.window()
@@ -93,9 +149,11 @@ def test_a_name_dragged_onto_another_row_exchanges_the_volumes(seg: Any, study: 
 
     def drag(first: str, second: str) -> None:
         source, target = rows[first].label._native, rows[second].combo._native
-        there = source.mapFromGlobal(target.mapToGlobal(target.rect().center()))
+        place = target.mapToGlobal(target.rect().center())
+        there = source.mapFromGlobal(place)
         left = QtCore.Qt.MouseButton.LeftButton
         QtTest.QTest.mousePress(source, left)
+        QtGui.QCursor.setPos(place)  # QtTest sends events, the cursor stays
         QtTest.QTest.mouseMove(source, there)
         QtTest.QTest.mouseRelease(source, left, pos=there)
         slicer_bench.application.processEvents()

@@ -132,6 +132,34 @@ def test_sliders_redraw_the_slice_on_screen(
     click(ran.ui.previousLayoutButton)
 
 
+def test_the_uncertainty_of_a_drawing_is_that_of_the_appearance_that_the_sliders_say(
+    ran: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    import slicer
+
+    box = ran.appearanceBox
+    open_section(box.section)
+    box.blend.value = 0.5
+    click(box.uncertaintyButton)
+    wait_idle(ran, wait_until)
+    first = slicer.util.arrayFromVolume(box.uncertainty).copy()
+    assert first.max() > 0.01
+    view = slicer_bench.layout_manager.sliceWidget("Disentangle1-2").mrmlSliceCompositeNode()
+    assert view.GetForegroundVolumeID() == box.uncertainty.GetID()
+    assert view.GetBackgroundVolumeID() == box.live.node.GetID()
+    assert ran.outputs.uncertainty is not box.uncertainty, "that of the segmentation stays"
+    screenshot("seg-live-uncertainty")
+    box.sliders[0].value = box.sliders[0].maximum
+    assert "press Uncertainty again" in box.status.text
+    click(box.uncertaintyButton)
+    wait_idle(ran, wait_until)
+    assert "of this appearance" in box.status.text
+    assert not np.array_equal(slicer.util.arrayFromVolume(box.uncertainty), first)
+    assert len(slicer.util.getNodes("Uncertainty of the drawing*")) == 1, "filled again"
+    click(ran.ui.previousLayoutButton)
+    wait_until(lambda: not box.logic._drawing and box.logic._waiting is None, 30, "the last slice")
+
+
 def test_the_factors_are_scored_and_plotted(
     ran: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any
 ) -> None:
@@ -342,6 +370,11 @@ def test_a_real_target_is_compared_with_the_synthetic_one(
     assert marks.shown_in("Disentangle1-2")
     assert not marks.shown_in("Disentangle1-1")
     screenshot("synth-difference")
+    click(panel.ui.uncertaintyViewButton)
+    wait_idle(panel, wait_until)
+    assert "FLAIR like volume 'FLAIR'" in outputs.uncertainty.GetDescription()
+    first = slicer_bench.layout_manager.sliceWidget("Disentangle1-1").mrmlSliceCompositeNode()
+    assert first.GetBackgroundVolumeID() == outputs.synthetic["FLAIR"].GetID()
     click(panel.ui.previousLayoutButton)
     panel.ui.sourceComboBox.setCurrentIndex(panel.ui.sourceComboBox.findText("T2"))
     click(panel.ui.applyButton)

@@ -71,3 +71,14 @@ def test_where_nothing_else_was_probable_there_is_background(head: np.ndarray):
     np.put_along_axis(probabilities, head[None], 1.0, 0)
     TUMOUR.suppress(probabilities, 1.0)
     assert probabilities[:, 5, 5, 12].tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_of_a_slab_only_what_is_an_island_for_certain_goes(head: np.ndarray):
+    head[5, 5, 12] = 3  # closed inside the slab
+    head[7, 5, 12] = 3  # reaches its last slice
+    probabilities = certain(head)
+    assert TUMOUR.suppress(probabilities, 1.0, slab=True) == pytest.approx(0.001)
+    labels = probabilities.argmax(axis=0)
+    assert labels[5, 5, 12] == 1
+    assert labels[7, 5, 12] == 3
+    assert TUMOUR.among(head, 1.0)[7, 5, 12], "the whole volume tells"

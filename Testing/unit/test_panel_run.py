@@ -311,10 +311,13 @@ class TestRunner:
         from disentangle.worker.codec import write
 
         classes = [ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "lesion", (255, 0, 0))]
-        monkeypatch.setattr(bundles, "find_bundle", lambda name: Some(classes=classes))
+        bundle = Some(classes=classes, card={"islands": {"classes": [1], "share": 0.05, "ml": 0.2}})
+        monkeypatch.setattr(bundles, "find_bundle", lambda name: bundle)
+        said: list[str] = []
         view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
         before = ids(scene)
         runner = make_runner(scene, worker)
+        runner.controller.listen(lambda _view: None, said.append)
         runner.start(inputs, WANTED)
         slab = write(Image(np.ones((2, 5, 6), np.uint8), np.eye(4)), tmp_path / "slab")
         worker.events = [{"event": "preview", "id": "1", "output": str(slab)}]
@@ -322,6 +325,7 @@ class TestRunner:
         shown = scene.GetNodeByID(view.GetLabelVolumeID())
         assert shown.GetName() == "Disentangle preview"
         assert not shown.GetSaveWithScene()
+        assert any("Small pieces at the edge of these slices may go" in line for line in said)
         worker.events = [{"event": "cancelled", "id": "1"}]
         runner.poll()
         assert ids(scene) == before

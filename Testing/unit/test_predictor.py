@@ -184,6 +184,7 @@ def test_an_example_image_gives_its_style(predictor: Predictor, phantom):
     styled = predictor.run(study, segment=False, synthesize=["T2"], style_images={"T2": phantom.study["T2"]})
     assert not np.allclose(styled.synthesized["T2"].array, plain)
     assert styled.report["timings_s"]["style"] > 0
+    assert set(predictor.session.run.looks) == {"T2"}, "questions about the run are about that look"
 
 
 def test_a_missing_device_falls_back_with_a_note(predictor: Predictor, phantom):

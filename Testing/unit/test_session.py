@@ -90,6 +90,26 @@ def test_disagreement_is_how_far_what_the_sequences_give_lies_apart(session, ran
     assert not working[~mask].any()
 
 
+def test_disagreement_is_about_the_appearance_that_was_asked_for(session, monkeypatch):
+    monkeypatch.setattr(type(session.prepared), "to_input", lambda self, volume, *_a, **_k: Image(volume, np.eye(4)))
+    own = session.styles()["T1"]
+    usual = session.disagreement(["T1"], QUIET).array
+    other = (own + 2.0).astype(np.float32)
+    session.run.looks = {"T1": other}  # as a run with an example leaves it
+    asked = session.disagreement(["T1"], QUIET).array
+    assert np.abs(asked - usual).max() > 1e-3
+    k = session.slice_at((0.0, 0.0, 0.0))
+    anatomy = session.factors_of(k).anatomy
+    for style, sources, found in ((other, ("T1Gd", "T2", "FLAIR"), asked), (own, tuple(anatomy), None)):
+        drawn = [session.network.array(session.network.decode(anatomy[n], [style])[0]) for n in sources]
+        expected = session._frame.back(np.std(drawn, axis=0), 0.0)[0, 1]
+        found = session.disagreement([], QUIET, style=style.tolist()).array if found is None else found
+        mask = session.prepared.mask[k]
+        assert np.allclose(found[k][mask], expected[mask], atol=1e-4)
+    with pytest.raises(InputError, match="numbers"):
+        session.disagreement([], QUIET, style=[0.0])
+
+
 def test_one_sequence_alone_does_not_tell_how_uncertain_it_is(bundle):
     predictor = Predictor(bundle, device="cpu")
     predictor.run(brain_phantom(5, spacing=5.0).study.subset(["T1"]), segment=False, synthesize=["T2"])

@@ -29,17 +29,18 @@ class Islands:
         rule = card.get("islands")
         return None if rule is None else cls(tuple(rule["classes"]), float(rule["share"]), float(rule["ml"]))
 
-    def suppress(self, probabilities: np.ndarray, voxel_mm3: float) -> float:
+    def suppress(self, probabilities: np.ndarray, voxel_mm3: float, slab: bool = False) -> float:
         """Take the islands' classes away: their voxels go to the most probable other class. In place.
 
         Args:
             probabilities: float (L, K, J, I); where the classes of the finding had all, the background gets it.
             voxel_mm3: volume of a voxel.
+            slab: these are some adjacent slices of a volume: only what is an island for certain goes.
 
         Returns:
             What was taken away, in ml.
         """
-        gone = self.among(probabilities.argmax(axis=0), voxel_mm3)
+        gone = self.among(probabilities.argmax(axis=0), voxel_mm3, slab)
         if not gone.any():
             return 0.0
         values = probabilities[:, gone]
@@ -49,12 +50,18 @@ class Islands:
         probabilities[:, gone] = values / np.where(total > 0, total, 1.0)
         return float(gone.sum()) * voxel_mm3 / 1000.0
 
-    def among(self, labels: np.ndarray, voxel_mm3: float) -> np.ndarray:
-        """(K, J, I) bool: the islands among class indices (K, J, I). Pieces are joined by faces, edges and corners."""
+    def among(self, labels: np.ndarray, voxel_mm3: float, slab: bool = False) -> np.ndarray:
+        """(K, J, I) bool: the islands among class indices (K, J, I). Pieces are joined by faces, edges and corners.
+
+        Those of a slab are islands of the volume, too: pieces that reach its first or last slice may go on beyond, and
+        the volume's largest piece is at least as large as the slab's.
+        """
         found = np.isin(labels, self.classes)
         joined = sitk.ConnectedComponent(sitk.GetImageFromArray(found.astype(np.uint8)), True)
         pieces = sitk.GetArrayViewFromImage(joined)
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
-        least = max(self.share * sizes.max(), 1000.0 * self.ml / voxel_mm3)
-        return (sizes < least)[pieces] & found
+        small = sizes < max(self.share * sizes.max(), 1000.0 * self.ml / voxel_mm3)
+        if slab:
+            small[np.unique(pieces[[0, -1]])] = False
+        return small[pieces] & found

@@ -211,6 +211,8 @@ class Run:
         self.report = RunReport(self.bundle, study)
         self.prepared: PreparedStudy | None = None
         self.network: Network | None = None
+        self.looks: dict[str, np.ndarray] = {}
+        """Target -> modality factor (Z,) of the example whose appearance it took."""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[Progress]:
@@ -292,6 +294,7 @@ class Run:
                     f"The model {self.bundle.name} has one style per sequence and cannot take that of an example "
                     f"({image.source or target}); leave the example out, or choose a model with modality factors."
                 )
+        self.looks = found
         return found
 
     def own_references(self, targets: Sequence[str]) -> dict[str, Image]:
@@ -363,14 +366,20 @@ class Run:
         self.report.batch_size = engine.batch_size
         return volumes
 
-    def suppress_islands(self, probabilities: np.ndarray) -> float:
-        """Follow the bundle's rule on small pieces, where it has one; ml that were taken away."""
+    def suppress_islands(self, probabilities: np.ndarray, slab: bool = False) -> float:
+        """Follow the bundle's rule on small pieces, where it has one; ml that were taken away.
+
+        Args:
+            probabilities: (L, K, J, I), changed in place. slab: they are of some slices only.
+        """
         rule = Islands.of_card(self.bundle.card)
-        return 0.0 if rule is None else rule.suppress(probabilities, float(np.prod(self.prepared.grid.spacing)))
+        return 0.0 if rule is None else rule.suppress(probabilities, float(np.prod(self.prepared.grid.spacing)), slab)
 
     def _preview(self, preview: Callable[[Image], None], slices: np.ndarray, volumes: Volumes) -> None:
         """Hand on the class values of adjacent slices, as a slab."""
-        labels = volumes.probabilities[:, slices].argmax(axis=0).astype(np.uint8)
+        probabilities = volumes.probabilities[:, slices]
+        self.suppress_islands(probabilities, slab=True)
+        labels = probabilities.argmax(axis=0).astype(np.uint8)
         affine = self.prepared.grid.affine.copy()
         affine[:3, 3] += affine[:3, 2] * slices[0]
         preview(Image(labels, affine, source="preview"))

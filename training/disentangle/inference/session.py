@@ -112,13 +112,16 @@ class Session:
         known = (FUSED, *self.prepared.images)
         if anatomy not in known:
             raise InputError(f"There is no anatomy {anatomy!r} in this run; there are {', '.join(known)}.")
+        self._check_style(style)
+        if not units:
+            raise InputError("Say in the intensities of which sequence to draw.")
+
+    def _check_style(self, style: Sequence[float]) -> None:
         if not self.bundle.targets:
             raise InputError(f"The model {self.bundle.name} does not draw images.")
         dimensions = self.network.capabilities.style_dim
         if len(style) != dimensions or not np.all(np.isfinite(style)):
             raise InputError(f"A modality factor of this model has {dimensions} numbers.")
-        if not units:
-            raise InputError("Say in the intensities of which sequence to draw.")
 
     def _draw(
         self, factors: Factors, slices: np.ndarray, anatomy: str, style: Sequence[float], units: Mapping[str, float]
@@ -174,12 +177,15 @@ class Session:
             self.run.suppress_islands(volumes.probabilities)
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
 
-    def disagreement(self, targets: Sequence[str], progress: Progress) -> Image:
+    def disagreement(
+        self, targets: Sequence[str], progress: Progress, style: Sequence[float] | None = None
+    ) -> Image:
         """How far the sequences disagree about synthetic ones: what each of them alone would give differs from what the
         others would by so much.
 
         Args:
-            targets: made in their default appearance; one that the study has is not made from itself.
+            targets: made in the appearance that the run gave them; one that the study has is not made from itself.
+            style: modality factor (Z,) of a drawing that is judged in place of targets, made from every sequence.
 
         Returns:
             standard deviation over the sources, mean over the targets, in normalised intensities (with the z-score of
@@ -189,17 +195,21 @@ class Session:
             InputError: fewer than two sequences can be compared.
         """
         names = list(self.prepared.images)
-        pairs = {t: [n for n in names if n != t] for t in targets}
-        pairs = {t: sources for t, sources in pairs.items() if len(sources) > 1}
-        if not pairs:
+        if style is None:
+            drawings = [(self.run.looks.get(t, t), [n for n in names if n != t]) for t in targets]
+        else:
+            self._check_style(style)
+            drawings = [(np.asarray(style, np.float32), names)]
+        drawings = [(look, sources) for look, sources in drawings if len(sources) > 1]
+        if not drawings:
             raise InputError("One sequence alone does not tell how uncertain what is made from it is; add another one.")
         volume = np.zeros(self.prepared.grid.shape, np.float32)
         for batch in self._batches(progress, "comparing what the sequences would give"):
             anatomy = self._encode(batch, names).anatomy
-            for target, sources in pairs.items():
-                drawn = [self.network.array(self.network.decode(anatomy[n], [target])[0]) for n in sources]
+            for look, sources in drawings:
+                drawn = [self.network.array(self.network.decode(anatomy[n], [look])[0]) for n in sources]
                 spread = self._frame.back(np.std(drawn, axis=0), 0.0)
-                volume[batch] += spread[:, spread.shape[1] // 2] / len(pairs)
+                volume[batch] += spread[:, spread.shape[1] // 2] / len(drawings)
         image = self.prepared.to_input(volume * self.prepared.mask, self.first, "linear", 0.0, masked=True)
         return Image(image.array, image.affine, source="disagreement")
 

@@ -79,16 +79,24 @@ def agnostic_cells(outputs: Outputs) -> list[list[Cell]]:
 
 
 def uncertainty_cells(outputs: Outputs) -> list[list[Cell]]:
-    """The first input, the same with the uncertainty over it, and the uncertainty alone."""
+    """The first synthetic volume, of runs without such the first input, the same with the uncertainty over it, and the
+    uncertainty alone."""
     if outputs.uncertainty is None:
         return [[]]
-    first = next(iter(outputs.inputs.values()), None)
-    name = next(iter(outputs.inputs), "")
+    made = {f"{target} syn": node for target, node in outputs.synthetic.items()}
+    name, image = next(iter((made or outputs.inputs).items()), ("", None))
+    return judged_cells(name, image, outputs.uncertainty)
+
+
+def judged_cells(
+    name: str, image: slicer.vtkMRMLVolumeNode | None, uncertainty: slicer.vtkMRMLVolumeNode
+) -> list[list[Cell]]:
+    """An image, the same with its uncertainty over it, and the uncertainty alone."""
     return [
         [
-            Cell(name, first, window=name),
-            Cell(f"{name} + uncertainty", first, window=name, foreground=outputs.uncertainty, foreground_opacity=0.5),
-            Cell("uncertainty", outputs.uncertainty),
+            Cell(name, image, window=name),
+            Cell(f"{name} + uncertainty", image, window=name, foreground=uncertainty, foreground_opacity=0.5),
+            Cell("uncertainty", uncertainty),
         ]
     ]
 

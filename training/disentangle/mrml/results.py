@@ -253,10 +253,24 @@ class ResultBuilder:
 
 
 def add_disagreement(
-    outputs: Outputs, image: Image, scene: slicer.vtkMRMLScene, placement: Placement
+    outputs: Outputs,
+    image: Image,
+    scene: slicer.vtkMRMLScene,
+    placement: Placement,
+    appearance: str = "",
+    drawing: bool = False,
+    node: slicer.vtkMRMLScalarVolumeNode | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The uncertainty of a run that made synthetic volumes, computed afterwards (``Session.disagreement``)."""
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("Uncertainty"))
+    """The uncertainty of a run that made synthetic volumes, computed afterwards (``Session.disagreement``).
+
+    Args:
+        appearance: whose it is about, for the description; "" is the model's own.
+        drawing: it is about what the sliders drew, and not about the run's synthetic volumes.
+        node: filled again; None makes a new one.
+    """
+    if node is None:
+        title = "Uncertainty of the drawing" if drawing else "Uncertainty"
+        node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(title))
     inside = image.array[image.array > 0]
     # It has no end of its own as an entropy has: the most uncertain hundredth is the brightest.
     reach = float(np.percentile(inside, 99)) if len(inside) else 1.0
@@ -265,9 +279,11 @@ def add_disagreement(
     show_uncertainty(node)
     node.SetDescription(
         "Standard deviation of what each sequence alone would give, in units of the spread of all intensities."
+        + (f" Appearance: {appearance}." if appearance else "")
     )
-    outputs.mark(node, "uncertainty")
-    outputs.uncertainty = node
+    outputs.mark(node, "drawn uncertainty" if drawing else "uncertainty")
+    if not drawing:
+        outputs.uncertainty = node
     return node
 
 

@@ -20,6 +20,8 @@ ROLE = "Disentangle.Role"
 """Attribute of every node that a run makes: segmentation, anatomy, argmax, reconstruction, cross, synthetic."""
 SYNTHETIC = "Disentangle.Synthetic"
 """Attribute "1" of every volume with made-up intensities."""
+CONFIRMED = "Disentangle.Confirmed"
+"""Attribute: the sequence that the user has said a volume to be, whatever its image looks like."""
 
 
 @dataclass(frozen=True, eq=False)

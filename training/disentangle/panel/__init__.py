@@ -13,6 +13,7 @@ The two module folders hold what only one of them has; everything below is used 
 | ``*_tools.py`` (but for ``edit_tools.py``) | parts of it | no |
 | ``runner.py``, ``tasks.py`` | one run at a time through the worker, from nodes to nodes | no |
 | ``worker_link.py``, ``exchange.py``, ``background.py`` | the worker and its files; threads beside the window's | no |
+| ``turns.py`` | long work in the window's thread, a moment at a time | no |
 | ``recognizer.py`` | what volumes look like to the worker, and what is known of that | no |
 | ``run_state.py`` | the state machine of a run: button text, tooltip, progress, status | no |
 | ``dependencies.py`` | the worker's interpreter; installing what Slicer's Python lacks | dialogs |

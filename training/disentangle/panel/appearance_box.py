@@ -11,7 +11,7 @@ import qt
 import slicer
 
 from ..errors import InputError
-from ..mrml.cells import Cell
+from ..mrml.cells import Cell, Grid, judged_cells
 from ..mrml.layouts import view_tag
 from ..mrml.live import LiveVolume, point_in_view
 from ..mrml.outputs import Outputs
@@ -37,6 +37,8 @@ class AppearanceBox:
         self.logic, self.grids, self._on_layout = logic, logic.grids, on_layout
         self.outputs: Outputs | None = None
         self.live: LiveVolume | None = None
+        self.uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._judged: list[float] | None = None
         self._updating = False
         self._observed: tuple[Any, int] | None = None
         self.section, inner = parts.section(layout, "appearanceCollapsibleButton", _("Appearance"))
@@ -70,7 +72,15 @@ class AppearanceBox:
         self.resetButton = parts.button(
             "resetAppearanceButton", _("Reset"), _("Back to the appearance of the blend."), self._blend, False
         )
-        parts.row(inner, self.startButton, self.volumeButton, self.resetButton)
+        self.uncertaintyButton = parts.button(
+            "drawnUncertaintyButton",
+            _("Uncertainty"),
+            _("How far the sequences disagree about what is drawn in this appearance."),
+            self.judge,
+            False,
+        )
+        parts.row(inner, self.startButton, self.volumeButton)
+        parts.row(inner, self.uncertaintyButton, self.resetButton)
         self.status = parts.text_label("appearanceLabel", _("Press Apply with 'Anatomy factors' ticked first."))
         inner.addWidget(self.status)
 
@@ -91,6 +101,7 @@ class AppearanceBox:
             self._make_sliders(styles)
         self._updating = False
         usable = bool(styles)
+        self.uncertaintyButton.enabled = usable and len(outputs.inputs) > 1
         self.startButton.enabled = self.volumeButton.enabled = self.resetButton.enabled = usable
         for widget in (self.blend, self.group, self.anatomy, self.first, self.second):
             widget.enabled = usable
@@ -104,11 +115,7 @@ class AppearanceBox:
 
     def start(self) -> None:
         """Show the live slice beside the real ones."""
-        try:
-            if self.live is None or not self.live.there:
-                self.live = self.logic.liveVolume()
-        except InputError as error:
-            tell(error)
+        if not self._ready():
             return
         cells = [
             [
@@ -117,6 +124,38 @@ class AppearanceBox:
                 Cell(self.second.currentText, self.outputs.aligned.get(self.second.currentText)),
             ]
         ]
+        self._judged = None
+        self._show(cells)
+
+    def judge(self) -> None:
+        """Have the worker say how far the sequences disagree about the drawing, and show that over it."""
+        style = self.style()
+
+        def done(job: Any) -> None:
+            if job.error is not None:
+                tell(job.error)
+                return
+            self.uncertainty, self._judged = job.answer["node"], style
+            if self._ready():
+                self._show(judged_cells(_("live (synthetic)"), self.live.node, self.uncertainty))
+
+        try:
+            self.logic.drawnUncertainty(style, self.uncertainty, False, done)
+        except InputError as error:
+            tell(error)
+
+    def _ready(self) -> bool:
+        """Whether there is a volume to draw into; made where it is not there yet."""
+        try:
+            if self.live is None or not self.live.there:
+                self.live = self.logic.liveVolume()
+        except InputError as error:
+            tell(error)
+            return False
+        return True
+
+    def _show(self, cells: Grid) -> None:
+        """Put views on screen of which the second one is followed."""
         self.logic.showCells(cells, self.outputs, in_plane=True)
         self._observe(slicer.mrmlScene.GetSingletonNode(view_tag(0, 1), "vtkMRMLSliceNode"))
         self._on_layout()
@@ -129,7 +168,7 @@ class AppearanceBox:
             node.RemoveObserver(tag)
             self._observed = None
         self.logic.stopDrawing()
-        self.live = None
+        self.live = self.uncertainty = self._judged = None
 
     def style(self) -> list[float]:
         """The modality factor that the sliders say."""
@@ -143,6 +182,12 @@ class AppearanceBox:
         """Draw the slice on screen anew."""
         if self.live is None or not self.live.there:
             return
+        if self._judged is not None:
+            self.status.text = (
+                _("The uncertainty is that of this appearance.")
+                if self._judged == self.style()
+                else _("The uncertainty is that of the appearance before; press Uncertainty again.")
+            )
         tag = view_tag(0, 1) if self.grids.active else "Red"
         try:
             point = point_in_view(slicer.mrmlScene, tag)

@@ -11,6 +11,7 @@ from ..bundles import find_bundle
 from ..errors import InputError
 from ..mrml.live import LiveVolume, point_in_view
 from ..mrml.plots import factor_plots, score_tables
+from ..mrml.results import add_disagreement
 from ..mrml.text import _
 from .tasks import Job
 
@@ -143,6 +144,40 @@ class AppearanceTools:
                 onDone(job)
 
         job = self.work(Job(request=request, title=_("Drawing the volume")), False, done)
+        return self._result(job)["node"] if wait else job
+
+    def drawnUncertainty(self, style, node=None, wait=True, onDone=None):
+        """How far the sequences of the last run disagree about what an appearance would make of each of them.
+
+        Example::
+
+            node = logic.drawnUncertainty(logic.styles()["FLAIR"])
+
+        Args:
+            style: modality factor.
+            node: volume to fill again; None makes a new one.
+
+        Returns:
+            the volume node (with ``wait=False`` the job, whose answer holds it as "node").
+
+        Raises:
+            InputError: the run had one sequence only, or its factors are no longer in memory.
+        """
+        style = [float(v) for v in style]
+        outputs, placement = self.lastOutputs(), self.runner.run.inputs.placement
+        request = {"request": "disagreement", "session": self.session(), "targets": [], "style": style}
+
+        def done(job: Job) -> None:
+            if job.error is None:
+                there = node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
+                numbers = ", ".join(f"{v:.2f}" for v in style)
+                job.answer["node"] = add_disagreement(
+                    outputs, job.answer["content"], slicer.mrmlScene, placement, f"z = ({numbers})", True, there
+                )
+            if onDone is not None:
+                onDone(job)
+
+        job = self.work(Job(request=request, title=_("Comparing the sequences")), False, done)
         return self._result(job)["node"] if wait else job
 
     def liveVolume(self) -> LiveVolume:

@@ -8,6 +8,8 @@ from typing import Any
 import qt
 import slicer
 
+from ..mrml.studies import ROLE
+
 _WAIT_MS = 300
 """So long after the last one they are told of: a study comes as several volumes, and each is added to the scene before
 it has its name, its attributes and its place in the subject hierarchy."""
@@ -59,6 +61,8 @@ class Arrivals:
             self._timer.start(_AGAIN_MS)
 
     def _volumes(self) -> set[str]:
+        """IDs of the volumes of the scene; results of runs and their previews are of no interest here."""
         nodes = self._scene.GetNodesByClass("vtkMRMLScalarVolumeNode")
         nodes.UnRegister(None)
-        return {nodes.GetItemAsObject(n).GetID() for n in range(nodes.GetNumberOfItems())}
+        volumes = (nodes.GetItemAsObject(n) for n in range(nodes.GetNumberOfItems()))
+        return {node.GetID() for node in volumes if not (node.GetAttribute(ROLE) or node.GetHideFromEditors())}

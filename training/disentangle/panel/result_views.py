@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import qt
@@ -11,6 +10,7 @@ import qt
 from ..errors import InputError
 from ..mrml.outputs import Outputs
 from .statistics_box import tell
+from .turns import Turns
 from .view_tools import GRIDS
 
 STEP_SECONDS = 0.03
@@ -31,7 +31,7 @@ class ResultViews:
         self.buttons = list(buttons.items())
         self.back = back
         self.outputs: Outputs | None = None
-        self._steps: Iterator[None] = iter(())
+        self._turns = Turns(iter(()), STEP_SECONDS)
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.connect("timeout()", self._go_on)
@@ -50,7 +50,7 @@ class ResultViews:
     def show(self, name: str) -> None:
         """Put a grid on screen: at once where its views are there already, else when they have been made."""
         if self.outputs is not None:
-            self._steps = self.logic.showingGrid(name, self.outputs)
+            self._turns = Turns(self.logic.showingGrid(name, self.outputs), STEP_SECONDS)
             self._go_on()
 
     @property
@@ -60,12 +60,10 @@ class ResultViews:
 
     def _go_on(self) -> None:
         """Make views for a moment; then Slicer gets its turn."""
-        end = time.monotonic() + STEP_SECONDS
         try:
-            for _step in self._steps:
-                if time.monotonic() > end:
-                    self._timer.start(0)
-                    return
+            if self._turns.take():
+                self._timer.start(0)
+                return
         except InputError as error:  # its nodes were deleted
             tell(error)
         self.update()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from . import exchange
 from .background import Background
 from .run_state import RunController
 from .tasks import Job, Run, Task, Wanted
+from .turns import Turns
 from .worker_link import Event, WorkerLink
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Runner:
         self._on_done: Callable[[Any], None] | None = None
         self._background = Background()
         self._builder: ResultBuilder | None = None
-        self._building: Iterator[None] | None = None
+        self._building: Turns | None = None
         self._finishing: Iterator[None] | None = None
         self._preview: Preview | None = None
         self.task: Task | None = None
@@ -198,9 +198,11 @@ class Runner:
             return
         try:
             self._drop_preview()
-            classes = find_bundle(self.run.wanted.bundle).classes
-            self._preview = Preview(self.scene, read(folder), classes, self.run.inputs.placement)
+            bundle = find_bundle(self.run.wanted.bundle)
+            self._preview = Preview(self.scene, read(folder), bundle.classes, self.run.inputs.placement)
             self.controller.log(_("The slices on screen are done; the volume follows."))
+            if bundle.card.get("islands"):
+                self.controller.log(_("Small pieces at the edge of these slices may go when the volume is known."))
         except Exception:
             logging.exception("Disentangle could not show its preview")
 
@@ -232,17 +234,15 @@ class Runner:
             run.session, run.styles = event.get("session", ""), event.get("styles", {})
             run.learns = bool(event.get("learns"))
             self._builder = ResultBuilder(self.scene, run.inputs, result)
-            self._building = self._builder.steps(_title(run.wanted))
+            self._building = Turns(self._builder.steps(_title(run.wanted)), STEP_SECONDS)
 
         self._background.start(exchange.receiving_run(run, event), build, self._failed)
 
     def _build(self) -> None:
         """Make nodes for a moment; after the last one the run is over."""
-        end = time.monotonic() + STEP_SECONDS
         try:
-            for _step in self._building:
-                if time.monotonic() > end:
-                    return
+            if self._building.take():
+                return
         except BaseException:
             self._stop_building()
             raise

@@ -75,7 +75,7 @@ class StudyBox:
             row.remove()
         names = tuple(sequences)
         self.rows = {
-            name: StudyRow(name, self.grid, number, names, self._changed, self.use_as)
+            name: StudyRow(name, self.grid, number, names, self._changed, self.use_as, self.refresh)
             for number, name in enumerate(names)
         }
         for row in self.rows.values():
@@ -134,8 +134,22 @@ class StudyBox:
         missing = [name for name in self.rows if name not in given]
         lines = [*self._meaning(self.card, missing), other_times(given)] if given else []
         empty = _("No brain was found in {name}; check what it shows.")
-        lines += [empty.format(name=given[name].GetName()) for name in blank]
-        lines += doubts(found)
+        lines += [empty.format(name=given[name].GetName()) for name in blank if not self.rows[name].confirmed]
+        wrong = {name for name in found if contradicts(name, found)}
+        told = {name for name in wrong if self.rows[name].named == name}
+        settled = told | {name for name in found if self.rows[name].confirmed}
+        lines += doubts({name: looks for name, looks in found.items() if name not in settled})
+        named = _("{volume} is called {sequence} and used as such, but its image looks like {other} ({percent} %).")
+        lines += [
+            named.format(
+                volume=given[name].GetName(),
+                sequence=name,
+                other=found[name].sequence,
+                percent=round(100 * found[name].probabilities[found[name].sequence]),
+            )
+            for name in found
+            if name in told and not self.rows[name].confirmed
+        ]
         self.missing.text = "\n".join(line for line in lines if line)
         self.missing.visible = bool(self.missing.text)
 

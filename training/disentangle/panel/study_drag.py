@@ -1,7 +1,8 @@
 """Dragging the name of a row of the Study box onto another row, whose volume then comes in exchange.
 
 A filter of mouse events, which PythonQt lets Python classes be (the script repository of Slicer filters the main
-window's events so); views with drag and drop of their own cannot hold the combo boxes of nodes.
+window's events so); views with drag and drop of their own cannot hold the combo boxes of nodes. Of an event only the
+type is read: ``QMouseEvent`` has lost ``globalPos()`` with Qt 6, and Slicer is built on 5 and on 6.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ class RowDrag(qt.QObject):
     def eventFilter(self, watched: qt.QObject, event: qt.QEvent) -> bool:
         """Called by Qt for every event of the names; True keeps it from them."""
         kind = event.type()
-        if kind == qt.QEvent.MouseButtonPress and event.button() == qt.Qt.LeftButton:
+        if kind == qt.QEvent.MouseButtonPress:
             self._dragged = next((row for row in self._rows() if row.label == watched), None)
             self._show(qt.Qt.ClosedHandCursor)
             return True
         if self._dragged is None:
             return False
         if kind == qt.QEvent.MouseMove:
-            self._tell(event.globalPos())
+            self._tell(qt.QCursor.pos())
             return True
-        if kind == qt.QEvent.MouseButtonRelease and event.button() == qt.Qt.LeftButton:
-            target = self._at(event.globalPos())
+        if kind == qt.QEvent.MouseButtonRelease:
+            target = self._at(qt.QCursor.pos())
             self._show(qt.Qt.OpenHandCursor)
             dragged, self._dragged = self._dragged, None
             qt.QToolTip.hideText()

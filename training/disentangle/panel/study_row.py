@@ -9,7 +9,7 @@ import slicer
 
 from ..inference.confidence import STRANGE, SURE_LOOK
 from ..inference.recognition import Recognition
-from ..mrml.studies import guess_node
+from ..mrml.studies import CONFIRMED, guess_node
 from ..mrml.text import _
 from ..sequences import SEQUENCES
 from . import parts
@@ -28,6 +28,7 @@ class StudyRow:
         sequences: all that the model knows.
         on_change: called when another volume was chosen.
         on_use_as: called when the volume shall be used as the sequence that it looks like.
+        on_keep: called when the user has said that the volume is what it is used as.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class StudyRow:
         sequences: Collection[str],
         on_change: Callable[[StudyRow], None],
         on_use_as: Callable[[StudyRow, str], None],
+        on_keep: Callable[[], None],
     ) -> None:
         self.sequence = sequence
         description = SEQUENCES[sequence].description
@@ -67,12 +69,21 @@ class StudyRow:
             _("Move the volume to the row of the sequence that it looks like."),
             self._use_as,
         )
+        self.keep = parts.button(
+            f"{input_parameter(sequence)}Keep",
+            _("Keep {sequence}").format(sequence=sequence),
+            _("The volume is {sequence}, whatever its image looks like: do not mention it again.").format(
+                sequence=sequence
+            ),
+            self._keep,
+        )
         self.before: slicer.vtkMRMLNode | None = None
-        self._better, self._sequences = "", sequences
-        self._on_change, self._on_use_as = on_change, on_use_as
+        self._better, self._doubted, self._sequences = "", False, sequences
+        self._on_change, self._on_use_as, self._on_keep = on_change, on_use_as, on_keep
         for column, widget in enumerate((self.label, self.combo, self.guess)):
             grid.addWidget(widget, 2 * row, column)
-        grid.addWidget(self.use_as, 2 * row + 1, 1, 1, 2)
+        grid.addWidget(self.use_as, 2 * row + 1, 1)
+        grid.addWidget(self.keep, 2 * row + 1, 2)
         self.combo.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
         self.show()
 
@@ -83,8 +94,28 @@ class StudyRow:
         if self._better:
             self._on_use_as(self, self._better)
 
+    def _keep(self) -> None:
+        node = self.combo.currentNode()
+        if node is not None:
+            node.SetAttribute(CONFIRMED, self.sequence)
+            self._on_keep()
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the user has said that the chosen volume is this sequence."""
+        node = self.combo.currentNode()
+        return node is not None and node.GetAttribute(CONFIRMED) == self.sequence
+
+    @property
+    def named(self) -> str:
+        """The sequence that name or header of the chosen volume surely tell; "" where they do not."""
+        node = self.combo.currentNode()
+        guess = guess_node(node) if node is not None else None
+        return guess.sequence if guess is not None and guess.sequence and guess.sure else ""
+
     def show(self, looks: Recognition | None = None, contradicted: bool = False, no_brain: bool = False) -> None:
-        """Say what the chosen volume looks like; the image itself counts for more than names.
+        """Say what the chosen volume looks like. What name and header surely tell is not overruled by the image: it is
+        a doubt that the user can put aside.
 
         Args:
             looks: what the image itself looks like; None where that is not known.
@@ -92,8 +123,13 @@ class StudyRow:
             no_brain: whether it does not look like a brain.
         """
         node = self.combo.currentNode()
-        self._better = ""
-        if node is None:
+        self._better, self._doubted = "", False
+        if self.confirmed:
+            self.guess.text = _("{mark} kept").format(mark=SURE_MARK)
+            self.guess.toolTip = _("You have said that {name} is {sequence}.").format(
+                name=node.GetName(), sequence=self.sequence
+            )
+        elif node is None:
             self.guess.text = _("{mark} not given").format(mark=NO_MARK)
             self.guess.toolTip = _("The model works without it, less accurately.")
         elif no_brain:
@@ -106,6 +142,7 @@ class StudyRow:
         else:
             self._show_looks(node, looks, contradicted)
         self.use_as.visible = bool(self._better)
+        self.keep.visible = self._doubted
         self.use_as.text = _("Use as {sequence}").format(sequence=self._better)
 
     def _show_guess(self, node: slicer.vtkMRMLNode) -> None:
@@ -126,8 +163,12 @@ class StudyRow:
             percent=round(100 * looks.confidence), **told
         )
         if contradicted:
-            self.guess.text = _("{mark} looks like {sequence}").format(mark=WRONG_MARK, sequence=looks.sequence)
+            mark = UNSURE_MARK if self.named == self.sequence else WRONG_MARK
+            self.guess.text = _("{mark} looks like {sequence}").format(mark=mark, sequence=looks.sequence)
             self._offer(looks.sequence)
+        elif self.named not in ("", self.sequence):
+            self.guess.text = _("{mark} named {sequence}").format(mark=UNSURE_MARK, sequence=self.named)
+            self._offer(self.named)
         elif looks.orientation != "upright":
             self.guess.text = _("{mark} {orientation}").format(mark=WRONG_MARK, orientation=looks.orientation)
         elif looks.distance > STRANGE:
@@ -141,9 +182,9 @@ class StudyRow:
             self.guess.text = _("{mark} seen, {percent} % sure").format(mark=mark, percent=round(100 * share))
 
     def _offer(self, sequence: str) -> None:
-        self._better = sequence if sequence in self._sequences else ""
+        self._better, self._doubted = sequence if sequence in self._sequences else "", True
         self.use_as.toolTip = _(
-            "The volume looks like {better}, not {sequence}: move it to the row of {better}; a volume that is there "
+            "The volume may be {better}, not {sequence}: move it to the row of {better}; a volume that is there "
             "comes here."
         ).format(better=sequence, sequence=self.sequence)
 
@@ -151,6 +192,6 @@ class StudyRow:
         """Take the widgets away."""
         self.combo.disconnect("currentNodeChanged(vtkMRMLNode*)", self._changed)
         self.combo.setMRMLScene(None)
-        for widget in (self.label, self.combo, self.guess, self.use_as):
+        for widget in (self.label, self.combo, self.guess, self.use_as, self.keep):
             widget.hide()
             widget.deleteLater()

@@ -27,20 +27,29 @@ class SyntheticMarks:
         self._scene = slicer.mrmlScene
         self._tags = [
             self._scene.AddObserver(event, lambda *_args: self.update())
-            for event in (self._scene.NodeAddedEvent, self._scene.EndImportEvent, self._scene.EndCloseEvent)
+            for event in (self._scene.EndImportEvent, self._scene.EndCloseEvent)
         ]
+        self._tags.append(self._scene.AddObserver(self._scene.NodeAddedEvent, self._added))
         self.update()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _added(self, _scene: slicer.vtkMRMLScene, _event: str, node: slicer.vtkMRMLNode) -> None:
+        """A grid of views brings five nodes per view: only its composite node is looked at."""
+        if node is not None and node.IsA("vtkMRMLSliceCompositeNode") and not self._scene.IsBatchProcessing():
+            self._watch(node)
 
     def update(self) -> None:
         """Look at every slice view; new ones are observed from now on."""
         if self._scene.IsBatchProcessing():
             return
         for n in range(self._scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-            node = self._scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-            if node.GetID() not in self._observed or self._observed[node.GetID()][0] is not node:
-                tag = node.AddObserver("ModifiedEvent", lambda caller, _event: self._show(caller))
-                self._observed[node.GetID()] = (node, tag)
-            self._show(node)
+            self._watch(self._scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode"))
+
+    def _watch(self, node: slicer.vtkMRMLSliceCompositeNode) -> None:
+        if node.GetID() not in self._observed or self._observed[node.GetID()][0] is not node:
+            tag = node.AddObserver("ModifiedEvent", lambda caller, _event: self._show(caller))
+            self._observed[node.GetID()] = (node, tag)
+        self._show(node)
 
     def shown_in(self, layout_name: str) -> bool:
         """Whether a view is marked."""

@@ -23,7 +23,8 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "redraw", "id", ...}``           the same of every slice; ``output`` is a folder
 ``{"request": "subset", "id", ...}``           segmentations from some sequences: ``session``, ``subsets`` (lists of
                                                sequences), ``output``
-``{"request": "disagreement", "id", ...}``     how far the sequences disagree about ``targets``: ``session``, ``output``
+``{"request": "disagreement", "id", ...}``     how far the sequences disagree about ``targets``, or about a drawing in
+                                               ``style`` (numbers): ``session``, ``output``
 ``{"request": "scores", "id", ...}``           figures of disentanglement: ``session``, ``output``
 ``{"request": "adapt", "id", ...}``            learn from ``study`` (images ``corrected`` and ``original``):
                                                ``session``, ``output``

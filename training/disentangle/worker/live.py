@@ -71,7 +71,8 @@ class Live:
         return self._written(images, request)
 
     def _disagreement(self, request: Mapping[str, Any], progress: Progress) -> Answer:
-        return self._written(self._session.disagreement(request["targets"], progress), request)
+        image = self._session.disagreement(request["targets"], progress, request.get("style"))
+        return self._written(image, request)
 
     def _scores(self, request: Mapping[str, Any], progress: Progress) -> Answer:
         return self._written(self._session.scores(progress), request)
