@@ -9,6 +9,7 @@ False in Slicer too).
 from __future__ import annotations
 
 import enum
+import traceback
 import types
 import weakref
 from functools import cache
@@ -147,7 +148,13 @@ def _native_class_for(cls: PythonQtType) -> type:
 def _virtual(name: str) -> Any:
     def call(native: Any, *args: Any) -> Any:
         wrapper = _alive.get(_pointer(native))
-        return unwrap(getattr(wrapper, name)(*[wrap(value) for value in args])) if wrapper is not None else None
+        if wrapper is None:
+            return None
+        try:
+            return unwrap(getattr(wrapper, name)(*[wrap(value) for value in args]))
+        except Exception:  # Qt only prints it, as Slicer does
+            signals.uncaught.append(traceback.format_exc())
+            raise
 
     return call
 

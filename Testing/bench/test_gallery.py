@@ -105,6 +105,9 @@ def test_segmentation_of_a_glioma(
     panel.editSection.collapsed = False
     screenshot("DisentangleSeg-edit", panel.editSection)
 
+    panel.studyBox.rows["T1Gd"].combo.setCurrentNode(None)
+    assert "T1Gd is missing; Dice: enhancing tumour" in panel.ui.missingLabel.text, "what the card measured without it"
+
 
 def jump_to_the_tumour(study: Any) -> None:
     """Move all slice views to its middle."""

@@ -101,6 +101,17 @@ def test_what_is_no_input_is_refused_in_a_sentence(seg: Any, study: Any, slicer_
     assert "is synthetic" in seg.ui.applyButton.toolTip
     study["T2"].RemoveAttribute("Disentangle.Synthetic")
     tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    tree.SetItemAttribute(tree.GetItemByDataNode(study["T2"]), "DICOM.Modality", "CT")
+    seg.updateReadiness()
+    assert not seg.ui.applyButton.enabled
+    assert "'T2' is CT, not MR; choose an MR volume as T2" in seg.ui.applyButton.toolTip
+    tree.SetItemAttribute(tree.GetItemByDataNode(study["T2"]), "DICOM.Modality", "MR")
+    with seg.studyBox.as_stored():
+        seg.studyBox.rows["T1Gd"].combo.setCurrentNode(study["T1"])
+    seg.updateReadiness()
+    assert "T1 is chosen both as T1 and as T1Gd" in seg.ui.applyButton.toolTip
+    with seg.studyBox.as_stored():
+        seg.studyBox.rows["T1Gd"].combo.setCurrentNode(study["T1Gd"])
     for name, sequences in (("Anna", ("T1", "T1Gd")), ("Bert", ("T2",))):
         patient = tree.CreateSubjectItem(tree.GetSceneItemID(), name)
         for sequence in sequences:
@@ -120,8 +131,11 @@ def test_segmentation_factors_and_cross_reconstructions(
 
     before = slicer_bench.layout_manager.read_layout()
     click(seg.ui.crossCheckBox)
+    seg.ui.deviceComboBox.setCurrentText("cpu")
     run(seg, click, wait_until)
     assert dialogs.shown == []
+    assert seg.logic.runner.run.wanted.device == "cpu"
+    assert "The slices on screen are done" in seg.ui.logTextEdit.plainText
     outputs = seg.outputs
     names = [segment_name(outputs.segmentation, number) for number in range(4)]
     assert names == ["cerebrospinal fluid", "grey matter", "white matter", "white-matter lesion"]
@@ -146,9 +160,17 @@ def test_segmentation_factors_and_cross_reconstructions(
     assert [len(row) for row in rows] == [4] * 4
     assert rows[1][2] == outputs.cross["T1Gd", "T2"].GetName()
     screenshot("seg-cross-reconstructions")
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    assert crosshair.GetCrosshairMode() == slicer.vtkMRMLCrosshairNode.ShowSmallBasic
+    outputs.cross["T1Gd", "T2"].GetDisplayNode().SetWindowLevelMinMax(10.0, 20.0)
+    changed = outputs.cross["T1", "T2"].GetDisplayNode()
+    assert changed.GetWindowLevelMax() < 1.5 * 20.0, "window and level are shared in a column"
+    click(seg.ui.uncertaintyViewButton)
+    assert shown_volumes(slicer_bench) == [["T1", "T1", outputs.uncertainty.GetName()]]
     screenshot("seg-panel", slicer.modules.disentangleseg.widgetRepresentation())
 
     click(seg.ui.previousLayoutButton)
+    assert crosshair.GetCrosshairMode() == slicer.vtkMRMLCrosshairNode.NoCrosshair
     assert slicer_bench.layout_manager.read_layout() == before
     assert all(display.IsDisplayableInView(node.GetID()) for node in grid_nodes(slicer_bench))
 

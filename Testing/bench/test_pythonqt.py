@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -138,6 +139,22 @@ def test_python_classes_may_derive_and_get_virtual_calls(qt: Any, slicer_bench: 
     widget.show()
     slicer_bench.application.processEvents()
     assert counter.seen > 0
+
+
+def test_what_qt_6_gives_up_and_errors_in_virtual_functions_are_recorded(qt: Any, slicer_bench: Any) -> None:
+    from PySide6 import QtCore, QtTest
+
+    class Filter(qt.QObject):
+        def eventFilter(self, watched: Any, event: Any) -> bool:
+            if event.type() == qt.QEvent.MouseButtonPress:
+                event.globalPos()
+            return False
+
+    widget, own = qt.QWidget(), Filter()
+    widget.installEventFilter(own)
+    with contextlib.suppress(DeprecationWarning):
+        QtTest.QTest.mousePress(widget._native, QtCore.Qt.MouseButton.LeftButton)
+    assert "globalPos() const' is marked as deprecated" in signals.uncaught.pop()
 
 
 def test_timers_run_in_the_event_loop(qt: Any, wait_until: Any) -> None:

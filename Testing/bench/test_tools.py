@@ -76,6 +76,9 @@ def test_volumes_are_listed_updated_compared_and_shown_as_a_table(
     assert 0.5 < float(compared["white matter"][1]) < 1.0
     assert float(compared["white matter"][2]) >= 0.0
     screenshot("seg-statistics", box.section)
+    click(box.show3DButton)
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    assert segmentation.GetSegmentation().ContainsRepresentation(surface)
     click(box.tableButton)
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
     assert box.node.GetTable().GetNumberOfColumns() == 7
@@ -173,6 +176,7 @@ def test_the_factors_are_scored_and_plotted(
     assert rows(page.matrix)["T1"][0] == "1.00 / 1.00"
     screenshot("seg-disentanglement", page.section)
     click(page.plotButton)
+    assert set(page.page["plots"]) == {"components", "t-SNE of z", "t-SNE of s"}
     chart = page.page["plots"]["components"]
     assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
     assert chart.GetNumberOfPlotSeriesNodes() == 4
@@ -255,6 +259,8 @@ def test_edits_are_learnt_undone_and_kept_by_the_next_run(
     again = slicer.util.arrayFromSegmentBinaryLabelmap(ran.outputs.segmentation, lesion, volume)
     assert np.array_equal(again, drawn)
     assert "Kept as you edited it" in ran.ui.resultsLabel.text
+    click(ran.ui.keepEditedCheckBox)
+    assert ran.extras() == {"change": None}, "unticked, the next run answers anew"
 
 
 def test_a_folder_of_studies_with_a_broken_one_then_resumed(
@@ -291,7 +297,7 @@ def test_a_folder_of_studies_with_a_broken_one_then_resumed(
 
 
 def test_patients_of_the_scene_are_run_one_after_the_other(
-    tiny_models: Any, study: Any, study_folder: Path, slicer_bench: Any, load_module: Any
+    tiny_models: Any, study: Any, study_folder: Path, slicer_bench: Any, load_module: Any, click: Any, wait_until: Any
 ) -> None:
     import slicer
 
@@ -302,8 +308,13 @@ def test_patients_of_the_scene_are_run_one_after_the_other(
         patient = tree.CreateSubjectItem(tree.GetSceneItemID(), name)
         for node in nodes:
             tree.SetItemParent(tree.GetItemByDataNode(node), patient)
-    batch = panel.logic.batch(None, model="tiny", segment=True)
-    assert [(entry.name, entry.status) for entry in batch.entries] == [("Anna", "done"), ("Bert", "done")]
+    box = panel.batchBox
+    open_section(box.section)
+    box.source.setCurrentIndex(1)
+    assert not box.input.enabled
+    click(box.runButton)
+    wait_until(lambda: box.batch.done, RUN_SECONDS, "the end of the batch")
+    assert [row[:2] for row in box.table.texts()] == [["Anna", "done"], ["Bert", "done"]]
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
 
 
@@ -311,6 +322,8 @@ def test_models_are_added_verified_and_removed(
     tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any, tmp_path: Path, monkeypatch: Any,
     worker: Any, slicer_bench: Any, screenshot: Any,
 ) -> None:  # fmt: skip
+    import shutil
+
     import qt
 
     from tiny_bundle import tiny_bundle
@@ -346,6 +359,12 @@ def test_models_are_added_verified_and_removed(
     dialogs.answer(qt.QMessageBox.Yes)
     click(panel.ui.removeModelButton)
     assert "mine" not in panel.modelBox.bundles
+    dialogs.shown.clear()
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path, "mine")
+    dialogs.answer(archive)
+    click(panel.ui.addModelButton)
+    wait_idle(panel, wait_until)
+    assert panel.modelBox.bundle.name == "mine"
     worker.end()
     worker._client = None
 

@@ -11,6 +11,7 @@ from vtk.util import numpy_support
 
 from ..errors import InputError
 from ..study import Image
+from .text import _
 
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Flips the first two world axes: RAS to LPS, and back."""
@@ -68,17 +69,17 @@ def check_node(node: slicer.vtkMRMLVolumeNode | None) -> None:
         InputError: with the sentence for the user.
     """
     if node is None:
-        raise InputError("No volume is chosen; choose a volume of the scene.")
+        raise InputError(_("No volume is chosen; choose a volume of the scene."))
     name = node.GetName()
     if node.IsA("vtkMRMLLabelMapVolumeNode") or not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise InputError(f"{name!r} is not an image but a {node.GetNodeTagName()} node; choose a scalar volume.")
+        sentence = _("{name!r} is not an image but a {kind} node; choose a scalar volume.")
+        raise InputError(sentence.format(name=name, kind=node.GetNodeTagName()))
     data = node.GetImageData()
     if data is None or data.GetNumberOfPoints() == 0:
-        raise InputError(f"{name!r} has no voxels; load the volume again or choose another one.")
+        raise InputError(_("{name!r} has no voxels; load the volume again or choose another one.").format(name=name))
     if data.GetNumberOfScalarComponents() != 1:
-        raise InputError(
-            f"{name!r} has {data.GetNumberOfScalarComponents()} values per voxel; choose a volume with one value."
-        )
+        sentence = _("{name!r} has {count} values per voxel; choose a volume with one value.")
+        raise InputError(sentence.format(name=name, count=data.GetNumberOfScalarComponents()))
 
 
 def placement_of(node: slicer.vtkMRMLVolumeNode) -> Placement:
