@@ -2,7 +2,7 @@
 
 A filter of mouse events, which PythonQt lets Python classes be (the script repository of Slicer filters the main
 window's events so); views with drag and drop of their own cannot hold the combo boxes of nodes. Of an event only the
-type is read: ``QMouseEvent`` has lost ``globalPos()`` with Qt 6, and Slicer is built on 5 and on 6.
+type is read: Qt 6 gives up ``QMouseEvent.globalPos()``, and Slicer is built on 5 and on 6.
 """
 
 from __future__ import annotations
