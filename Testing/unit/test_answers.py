@@ -22,8 +22,8 @@ def predictor(tmp_path):
     found.calls = []
     load = found.networks.load
 
-    def counted(report):
-        network = load(report)
+    def counted(*asked):
+        network = load(*asked)
         if not hasattr(network, "plain"):
             network.plain = network.encode
             network.encode = lambda *args, **named: found.calls.append(1) or network.plain(*args, **named)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import pytest
 from converted import needs_openvino, pretend_converted
 
 from disentangle.bundles import Bundle
-from disentangle.errors import InputError
-from disentangle.inference import Predictor, plan
+from disentangle.errors import Cancelled, InputError
+from disentangle.inference import Predictor, networks, plan
 from disentangle.inference.backends import store
 from disentangle.inference.plan import check_backend, choose_plan
+from disentangle.inference.report import RunReport
 from disentangle.phantoms import create_phantom
 from disentangle.study import Image
 from tiny_bundle import tiny_bundle, tiny_translation_bundle
@@ -96,6 +99,64 @@ def test_a_session_draws_the_same_slice(results, anatomy):
     moved = [s.draw(k, anatomy, style + 0.5, {"FLAIR": 1.0}) for s in sessions]  # with the maps of the first drawing
     assert relative_difference(moved[1], moved[0]) < 1e-3
     assert relative_difference(moved[1], found) > 1e-3
+
+
+@needs_openvino
+def test_what_the_first_slices_need_is_compiled_before_they_come(bundle, study, converted):
+    store.keep_size(converted.folder, (96, 32))
+    Predictor(bundle, device="cpu", backend="openvino").run(study)
+    size = store.last_size(converted.folder)
+    assert size and size != (96, 32)  # the guess was wrong, and is right the next time
+    predictor = Predictor(bundle, device="cpu", backend="openvino")
+    predictor.networks.begin(("T1", "T2"), segment=True)
+    network = predictor.networks.load(RunReport(bundle, study))
+    until = time.monotonic() + 60
+    while len(network._compiled) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert {program for program, _ in network._compiled} == {"anatomy-T1", "anatomy-T2", "segment"}
+    predictor.run(study.subset(["T1", "T2"]))
+    assert len(network._compiled) == 3  # nothing else was needed
+
+
+def test_a_study_is_prepared_while_the_network_is_loaded_if_what_it_can_do_is_known(bundle, study, card, monkeypatch):
+    card(torch=10.0, openvino=12.0)
+    prepared, load = threading.Event(), networks.Networks._torch
+
+    def late(self):
+        assert prepared.wait(60)
+        return load(self)
+
+    predictor = Predictor(bundle, device="cpu")
+    prepare = predictor.prepared
+    monkeypatch.setattr(networks.Networks, "_torch", late)
+    monkeypatch.setattr(predictor, "prepared", lambda *asked: (prepare(*asked), prepared.set())[0])
+    assert predictor.run(study).segmentation is not None
+
+
+def test_who_waits_for_the_network_can_stop_and_comes_back_to_it(bundle, study, monkeypatch):
+    go, load = threading.Event(), networks.Networks._torch
+    monkeypatch.setattr(networks.Networks, "_torch", lambda self: go.wait(60) and load(self))
+    predictor = Predictor(bundle, device="cpu", backend="torch")
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        predictor.run(study, cancelled=lambda: time.monotonic() > began + 0.1)
+    assert time.monotonic() - began < 5
+    go.set()
+    assert predictor.run(study).segmentation is not None
+
+
+def test_a_network_that_could_not_be_loaded_is_tried_again(bundle, study, monkeypatch):
+    load = networks.Networks._torch
+
+    def broken(self):
+        raise InputError("There is no room for it.")
+
+    monkeypatch.setattr(networks.Networks, "_torch", broken)
+    predictor = Predictor(bundle, device="cpu", backend="torch")
+    with pytest.raises(InputError, match="no room"):
+        predictor.run(study)
+    monkeypatch.setattr(networks.Networks, "_torch", load)
+    assert predictor.run(study).segmentation is not None
 
 
 @needs_openvino
@@ -209,8 +270,6 @@ def test_the_command_line_compiles_a_model_and_says_what_it_measured(bundle, con
 
 @needs_openvino
 def test_an_idle_worker_converts_the_bundle_in_a_process_of_its_own(tmp_path, monkeypatch):
-    import time
-
     from disentangle.worker.tuning import SWITCH, Tuner
 
     monkeypatch.setenv(SWITCH, "1")

@@ -10,10 +10,12 @@ from disentangle import parallel
 from disentangle.errors import Cancelled, InputError
 from disentangle.parallel import in_parallel
 from disentangle.preprocessing import PreprocessingConfig, prepare
+from disentangle.preprocessing.masks import largest_filled
 from disentangle.preprocessing.memory import Memory, content_key
+from disentangle.preprocessing.resampling import resample, resample_part
 from disentangle.preprocessing.smoothing import smooth
 from disentangle.progress import Progress
-from disentangle.study import Image, Study
+from disentangle.study import Grid, Image, Study
 
 
 @pytest.mark.parametrize("variance", [(0.23, 0.23, 0.23), (0.0, 0.9, 0.9), (0.02, 4.0, 10.0)])
@@ -30,6 +32,32 @@ def test_smoothing_of_nothing_is_the_array_itself():
 
 def test_a_wide_kernel_keeps_the_mean():
     assert smooth(np.full((5, 6, 7), 3.0, np.float32), (400.0, 0, 2000.0)) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_holes_are_filled_as_itk_fills_them():
+    mask = np.random.default_rng(1).random((24, 26, 28)) > 0.45
+    mask[:2] = mask[:, -1] = False
+    labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(np.pad(mask, 1).astype(np.uint8))))
+    expected = sitk.GetArrayFromImage(sitk.BinaryFillhole(labels == 1))[1:-1, 1:-1, 1:-1] > 0
+    assert expected.sum() > (mask & expected).sum()
+    np.testing.assert_array_equal(largest_filled(mask), expected)
+
+
+def test_what_is_resampled_of_a_masked_image_does_not_depend_on_how_much_is_cut_out():
+    generator = np.random.default_rng(2)
+    array = generator.random((40, 44, 48), dtype=np.float32)
+    mask = np.zeros(array.shape, bool)
+    mask[12:25, 15:31, 10:30] = True
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])  # on coarser voxels, turned
+    c, s = np.cos(0.3), np.sin(0.3)
+    affine[:3, :3] = affine[:3, :3] @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    affine[:3, 3] = 5.0, -4.0, 1.0
+    grid, image = Grid((22, 24, 26), affine), Image(array, np.eye(4))
+    whole = resample(image.with_array(np.where(mask, array, 0)).to_sitk(), grid)
+    assert (whole > 0).any()
+    np.testing.assert_allclose(resample_part(image, grid, np.eye(4), mask), whole, atol=1e-6)
+    nothing = np.zeros_like(mask)
+    assert not resample_part(image, grid, np.eye(4), nothing).any()
 
 
 @pytest.fixture(params=[1, 3])

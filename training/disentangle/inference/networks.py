@@ -1,17 +1,25 @@
-"""What computes for a predictor: loaded on the first run, kept for the next ones."""
+"""What computes for a predictor: loaded on the first run, beside its preparation, kept for the next ones."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..bundles import Bundle
+from ..progress import Progress
 from .devices import choose_device, release_memory
-from .plan import choose_plan
+from .plan import Plan, choose_plan
 
 if TYPE_CHECKING:
     from ..systems.base import System
+    from ..systems.factors import Capabilities
     from .backends import Network
     from .report import RunReport
+
+_PATIENCE_S = 0.05
+"""How often somebody who waits for the networks looks whether to go on waiting."""
 
 
 class Networks:
@@ -30,28 +38,65 @@ class Networks:
         self.bundle, self.device, self.backend, self.threads, self.fast = bundle, device, backend, threads, fast
         self._network: Network | None = None
         self._system: System | None = None
+        self._plan: Plan | None = None
         self._reason = self._warning = ""
+        self._loading: Future[tuple[Network, str | None]] | None = None
         self.adapted = False
         self._resting: Any = None
 
-    def load(self, report: RunReport) -> Network:
-        """What computes. A plan that has become a better one since the last run, because the bundle was converted
-        meanwhile, is followed."""
-        if self._network is None or (self._network.name == "torch" and not self.adapted):
-            plan = choose_plan(self.bundle, self.device, self.backend, self.fast)
-            if plan.converted is not None:
-                from .backends.compiled import CompiledNetwork
+    def begin(self, sequences: Sequence[str] = (), segment: bool = False) -> None:
+        """Load in a thread what :meth:`load` will ask for: importing a library takes seconds, and a study can be
+        prepared meanwhile. A plan that has become a better one since the last run, because the bundle was converted
+        meanwhile, is followed.
 
-                self.bundle.check_ready()
-                made = plan.converted
-                self._network = CompiledNetwork(
-                    made.folder, made.capabilities, made.styles, self.threads, plan.fast
-                )
-                self._system = None
-            elif self._network is None:
-                self._network = self._torch(report)
-            self._reason, self._warning = plan.reason, plan.warning
+        Args:
+            sequences, segment: what will be asked of the network first; its programs are compiled meanwhile.
+
+        Raises:
+            InputError: the plan cannot be had, or the bundle may not run.
+        """
+        if self._loading is not None and self._loading.done() and self._loading.exception() is not None:
+            self._loading = None
+        if self._loading is not None or self.adapted or self.compiled:
+            return
+        plan = choose_plan(self.bundle, self.device, self.backend, self.fast)
+        self._reason, self._warning = plan.reason, plan.warning
+        if plan.converted is None and self._network is not None:
+            return
+        self.bundle.check_ready()
+        self._plan = plan
+        make = self._torch if plan.converted is None else partial(self._compiled, plan, sequences, segment)
+        self._loading = _in_a_thread(make)
+
+    def load(self, report: RunReport, progress: Progress | None = None) -> Network:
+        """What computes, when it is there.
+
+        Raises:
+            InputError: the bundle is damaged, or of no use.
+            Cancelled: asked to stop while it was not there yet.
+        """
+        self.begin()
+        if self._loading is not None:
+            while not wait([self._loading], _PATIENCE_S).done:
+                if progress is not None:
+                    progress("load", 0.0, f"loading the model {self.bundle.name}")
+            self._take(self._loading, report)
         return self._told(report)
+
+    def _take(self, loading: Future[tuple[Network, str | None]], report: RunReport) -> None:
+        self._loading = None
+        self._network, note = loading.result()
+        if note:
+            report.warn(note)
+        if self._network.name == "torch":
+            self._use_threads()  # torch counts them by thread
+
+    @property
+    def abilities(self) -> Capabilities | None:
+        """What the network can do; None where that is not known before it is there."""
+        if self._loading is None:
+            return None if self._network is None else self._network.capabilities
+        return None if self._plan.known is None else self._plan.known
 
     def rest(self) -> bool:
         """Leave the GPU to others until :meth:`wake`, the weights being kept on the CPU; True where there was a GPU to
@@ -72,13 +117,15 @@ class Networks:
 
     @property
     def compiled(self) -> bool:
-        """Whether compiled programs compute; not before something was loaded."""
+        """Whether compiled programs compute, or will as soon as they are there."""
+        if self._loading is not None:
+            return self._plan.converted is not None
         return self._network is not None and self._network.name != "torch"
 
     def use_torch(self, report: RunReport) -> Network:
         """PyTorch from now on: the model is to learn."""
         if self._network.name != "torch":
-            self._network = self._torch(report)
+            self._take(_in_a_thread(self._torch), report)
         self._network.replays.forget()
         self.adapted, self._reason, self._warning = True, "the model was adapted", ""
         return self._told(report)
@@ -95,14 +142,33 @@ class Networks:
         report.device, report.backend = self._network.device, {"name": self._network.name, "reason": self._reason}
         return self._network
 
-    def _torch(self, report: RunReport) -> Network:
-        import torch
+    def _compiled(self, plan: Plan, sequences: Sequence[str], segment: bool) -> tuple[Network, None]:
+        from .backends.compiled import CompiledNetwork
 
+        made = plan.converted
+        network = CompiledNetwork(made.folder, made.capabilities, made.styles, self.threads, plan.fast)
+        _in_a_thread(partial(network.compile_ahead, sequences, segment))
+        self._system = None
+        return network, None
+
+    def _torch(self) -> tuple[Network, str | None]:
+        """PyTorch's network, and a note when its device is not the one asked for."""
         from .backends.eager import EagerNetwork
 
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        self._use_threads()
         device, note = choose_device(self.device)
-        if note:
-            report.warn(note)
-        return EagerNetwork(self.system(device))
+        return EagerNetwork(self.system(device)), note
+
+    def _use_threads(self) -> None:
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
+
+
+def _in_a_thread(make: Callable[[], Any]) -> Future[Any]:
+    """The outcome of a computation that goes on in a thread of its own."""
+    with_one = ThreadPoolExecutor(1, "loading")
+    future = with_one.submit(make)
+    with_one.shutdown(wait=False)
+    return future

@@ -15,6 +15,7 @@ from ..errors import InputError
 from .backends import store
 
 if TYPE_CHECKING:
+    from ..systems.factors import Capabilities
     from .backends.store import Converted
 
 BACKENDS = ("auto", "torch", "openvino")
@@ -29,12 +30,14 @@ class Plan:
         reason: one clause, for the report.
         fast: the programs in 8-bit integers that take the place of some; None runs exactly.
         warning: a sentence where what was asked for cannot be had; "" where it can.
+        known: what the bundle's system can do, where its conversion has told; else None.
     """
 
     converted: Converted | None
     reason: str
     fast: Path | None = None
     warning: str = ""
+    known: Capabilities | None = None
 
 
 def check_backend(name: str) -> str:
@@ -49,7 +52,7 @@ def check_backend(name: str) -> str:
 
 
 def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto", fast: bool = False) -> Plan:
-    """The backend for a bundle, found out without importing torch.
+    """The backend for a bundle, found out without importing torch, and what is known of the bundle's system.
 
     ``fast`` is a wish: where the bundle, the device or the machine has no fast mode, the plan is the exact one with a
     warning. The fast mode needs the converted bundle too, and converts it.
@@ -60,9 +63,14 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto", fas
     Raises:
         InputError: "openvino" where it is not installed, or cannot run the bundle.
     """
-    if fast:
-        return _fast_plan(bundle, device, check_backend(backend))
-    if check_backend(backend) == "torch":
+    check_backend(backend)
+    plan = _fast_plan(bundle, device, backend) if fast else _exact_plan(bundle, device, backend)
+    made = plan.converted or store.read(bundle)
+    return replace(plan, known=None if made is None else made.capabilities)
+
+
+def _exact_plan(bundle: Bundle, device: str, backend: str) -> Plan:
+    if backend == "torch":
         return Plan(None, "asked for")
     if backend == "openvino":
         made = _converted(bundle)
@@ -99,7 +107,7 @@ def _fast_plan(bundle: Bundle, device: str, backend: str) -> Plan:
             reason = f"fast mode, {fast_ms:.0f} ms a slice, exact {exact_ms:.0f} ms"
             return Plan(made, reason, bundle.fast_programs())
         why = made.note or "the exact programs are as fast on this machine"
-    return replace(choose_plan(bundle, device, backend), warning=f"There is no fast mode here: {why}.")
+    return replace(_exact_plan(bundle, device, backend), warning=f"There is no fast mode here: {why}.")
 
 
 def _converted(bundle: Bundle) -> Converted:

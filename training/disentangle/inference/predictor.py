@@ -79,7 +79,8 @@ class Predictor:
         self.batch_size = batch_size
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
         self.memory = Memory.of_user() if memory is None else memory
-        self._prepared: tuple[str, PreparedStudy, dict[str, Recognition]] | None = None
+        self._prepared: tuple[str, PreparedStudy] | None = None
+        self._recognised: dict[str, Recognition] | None = None
         self._answers: Answers | None = None
         self.last: tuple[Run, Image | None] | None = None
 
@@ -137,8 +138,9 @@ class Predictor:
         references = _by_target("A reference", reference_images, targets)
         examples = _by_target("An example", style_images, targets)
         run.select()
-        run.load()
+        run.begin(segment)
         prepared = run.prepare()
+        run.load()
         from .engine import Wanted
 
         wanted = Wanted(segment, targets, run.styles(examples), factors, cross_reconstructions)
@@ -164,17 +166,19 @@ class Predictor:
                 raise InputError(f"The model {self.bundle.name} cannot synthesise {target}; it can synthesise {known}.")
         return targets
 
-    def prepared(
-        self, study: Study, reference: str | None, progress: Progress
-    ) -> tuple[PreparedStudy, dict[str, Recognition]]:
-        """The study as the model reads it, and what its sequences look like. One with the content of the last one is
-        the last one."""
+    def prepared(self, study: Study, reference: str | None, progress: Progress) -> PreparedStudy:
+        """The study as the model reads it. One with the content of the last one is the last one."""
         key = f"{reference} {study_key(study)}"
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = self._answers = None  # frees the study before
-            made = prepare(study, self.config, reference, progress, self.memory, self.find_brain)
-            self._prepared = key, made, recognise_study(made)
-        return replace(self._prepared[1], study=study), self._prepared[2]
+            self._prepared = self._answers = self._recognised = None  # frees the study before
+            self._prepared = key, prepare(study, self.config, reference, progress, self.memory, self.find_brain)
+        return replace(self._prepared[1], study=study)
+
+    def recognised(self, prepared: PreparedStudy) -> dict[str, Recognition]:
+        """What the sequences look like of what the last call of :meth:`prepared` gave."""
+        if self._recognised is None:
+            self._recognised = recognise_study(prepared)
+        return self._recognised
 
     def find_brain(self, image: Image) -> np.ndarray | None:
         """See :func:`.brain.find_brain`; PyTorch and compiled programs do not mix."""
@@ -215,10 +219,10 @@ class Run:
         """Target -> modality factor (Z,) of the example whose appearance it took."""
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[Progress]:
-        """Measure a stage and give the share of the progress that is its own."""
+    def timed(self, stage: str, share: str | None = None) -> Iterator[Progress]:
+        """Measure a stage and give the share of the progress that is its own, or another stage's."""
         start = time.perf_counter()
-        yield self.progress.part(*_SHARES[stage])
+        yield self.progress.part(*_SHARES[share or stage])
         self.report.timings[stage] = self.report.timings.get(stage, 0.0) + time.perf_counter() - start
 
     def select(self) -> None:
@@ -244,13 +248,25 @@ class Run:
                 self.report.warn(f"{name} was left out: the model {self.bundle.name} does not know it.")
         self.study = self.whole.subset(usable)
 
-    def load(self) -> None:
-        """Load what computes."""
+    def begin(self, segment: bool) -> None:
+        """Begin to load what computes."""
         with self.timed("load") as progress:
             progress("load", 0.0, f"loading the model {self.bundle.name}")
-            self.network = self.predictor.networks.load(self.report)
-            backend = self.report.backend
-            progress("load", 1.0, f"on {self.report.device}, {backend['name']}: {backend['reason']}")
+            self.predictor.networks.begin(self.study.available, segment)
+        if self.predictor.networks.abilities is None:
+            self.load("load")
+
+    def load(self, share: str = "style") -> None:
+        """Wait for what computes.
+
+        Args:
+            share: of the progress, whose end will be reached; one of the stages.
+        """
+        if self.network is None:
+            with self.timed("load", share) as progress:
+                self.network = self.predictor.networks.load(self.report, progress)
+                backend = self.report.backend
+                progress("load", 1.0, f"on {self.report.device}, {backend['name']}: {backend['reason']}")
 
     def use_torch(self) -> None:
         """PyTorch from now on, see :meth:`Networks.use_torch`."""
@@ -260,12 +276,20 @@ class Run:
         """Register, resample, mask and normalise."""
         with self.timed("prepare") as progress:
             # Slices that are not registered to each other are read, and answered, where those of the first input lie.
-            first = None if self.network.capabilities.needs_registered_input else self.study.available[0]
-            self.prepared, self.report.recognised = self.predictor.prepared(self.study, first, progress)
+            abilities = self.predictor.networks.abilities
+            first = None if abilities.needs_registered_input else self.study.available[0]
+            self.prepared = self.predictor.prepared(self.study, first, progress)
         self.report.prepared = self.prepared
-        for warning in (*self.prepared.warnings, *doubts(self.report.recognised)):
+        for warning in self.prepared.warnings:
             self.report.warn(warning)
         return self.prepared
+
+    def recognise(self) -> None:
+        """Tell what the sequences look like. No slice has to wait for that."""
+        with self.timed("prepare"):
+            self.report.recognised = self.predictor.recognised(self.prepared)
+        for warning in doubts(self.report.recognised):
+            self.report.warn(warning)
 
     def styles(self, images: Mapping[str, Image]) -> dict[str, np.ndarray]:
         """Modality factors of example images.
@@ -355,6 +379,7 @@ class Run:
                 alone = Wanted(segment=False, targets=(target,), styles=wanted.styles)
                 made = engine.run(others, self.prepared.mask, alone, progress.part(n / parts, (n + 1) / parts))
                 volumes.synthesized[target] = made.synthesized[target]
+        self.recognise()
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
         if volumes.probabilities is not None:

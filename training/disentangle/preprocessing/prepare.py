@@ -98,16 +98,18 @@ class _Preparation:
         self.warnings: list[str] = list(study.warnings)
         self.matrices: dict[str, np.ndarray] = {self.reference: np.eye(4)}
         self._foreground: dict[str, np.ndarray] = {}
-        self._lock = threading.Lock()
         names = list(study.images)
+        self._locks = {name: threading.Lock() for name in names}
         self.stripped = dict(zip(names, in_parallel(self._stripped, names), strict=True))
         self.what = "the brain" if self.config.mask == "auto" else "the part"
         """What the mask covers, for messages."""
         self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
 
     def run(self) -> PreparedStudy:
-        self.register(self.progress.part(0.0, 0.6))
-        mask, space, turn = self.find_mask(self.progress.part(0.6, 0.8))
+        # Neither needs the other, and the search for the pose keeps one core busy only.
+        _, (mask, space, turn) = in_parallel(
+            lambda step, progress: step(progress), (self.register, self.find_mask), self.progress.part(0.0, 0.8)
+        )
         stack = self.study[self.reference].grid
         if self.config.own_slices:
             axes = slice_axes(stack.direction, stack.spacing)
@@ -137,20 +139,18 @@ class _Preparation:
         """Lay every other sequence over the reference."""
         others = sorted(set(self.study.available) - {self.reference})
         overlay = Overlay(self.study, self.reference, self.config, self.foreground, self.memory)
-        for sequence, laid in zip(others, in_parallel(overlay.lay, others, progress), strict=True):
-            self.matrices[sequence] = laid.matrix
-            self.steps.append(laid.step)
-            if laid.warning:
-                self.warnings.append(laid.warning)
+        found = in_parallel(overlay.lay, others, progress)
+        self.matrices.update({sequence: laid.matrix for sequence, laid in zip(others, found, strict=True)})
+        self.steps[:0] = [laid.step for laid in found]  # what is told of the mask comes behind, whichever ended first
+        self.warnings += [laid.warning for laid in found if laid.warning]
 
     def foreground(self, sequence: str) -> np.ndarray:
         """What a sequence shows against background, made once: bool (K, J, I)."""
-        if sequence not in self._foreground:
-            stripped = self.stripped[sequence]
-            mask = head_mask(self.study[sequence]) if stripped is None else stripped
-            with self._lock:
-                self._foreground[sequence] = mask
-        return self._foreground[sequence]
+        with self._locks[sequence]:
+            if sequence not in self._foreground:
+                stripped = self.stripped[sequence]
+                self._foreground[sequence] = head_mask(self.study[sequence]) if stripped is None else stripped
+            return self._foreground[sequence]
 
     def find_mask(self, progress: Progress) -> tuple[Image, str, np.ndarray | None]:
         """The mask, the sequence in whose space it lies, and the axes of the head there (None: not asked for)."""
@@ -258,7 +258,7 @@ class _Preparation:
         affine[:3, :3] = axes * spacing
         affine[:3, 3] = axes @ origin
         grid = Grid(tuple(int(n) for n in size[::-1]), affine)
-        on_grid = resample(mask.with_array(mask.array.astype(np.uint8)).to_sitk(), grid, matrix) >= 0.5
+        on_grid = resample_part(mask, grid, matrix, mask.array) >= 0.5
         if not on_grid.any():
             raise InputError("The brain is thinner than the working grid; check that the image shows a whole brain.")
         return grid, on_grid
@@ -308,8 +308,8 @@ class _Preparation:
 
         def one(sequence: str, progress: Progress) -> np.ndarray:
             progress("resample", 0.0, sequence)
-            weight = self.study[sequence].with_array(self.stripped[sequence].astype(np.float32))
-            return resample_part(weight, grid, self.matrices[sequence])
+            brain = self.stripped[sequence]
+            return resample_part(self.study[sequence].with_array(brain), grid, self.matrices[sequence], brain)
 
         found = dict(zip(distinct, in_parallel(one, distinct, progress), strict=True)) if distinct else {}
         return {name: found[owner] for name, owner in owners.items()}

@@ -9,6 +9,8 @@ from ..study import Grid, Image
 from ..study.geometry import affine_of
 from .smoothing import smooth
 
+_MARGIN = 4
+"""Voxels around what is cut out, enough for interpolation and smoothing."""
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
@@ -139,9 +141,11 @@ def resample(
 def resample_part(image: Image, grid: Grid, matrix: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """An image linearly on a grid, float32, 0 outside it and, where there is a mask on its own grid, outside that.
 
-    The part that the grid covers is cut out before anything is copied.
+    The part that the grid covers, and the mask reaches, is cut out before anything is copied.
     """
     box = crop_to(image.grid, grid, matrix)
+    if box is not None and mask is not None:
+        box = _around(mask, box)
     if box is None:
         return np.zeros(grid.shape, np.float32)
     part = image.cropped(box)
@@ -150,8 +154,19 @@ def resample_part(image: Image, grid: Grid, matrix: np.ndarray, mask: np.ndarray
     return resample(part.to_sitk(), grid, matrix)
 
 
+def _around(mask: np.ndarray, box: tuple[slice, ...], margin: int = _MARGIN) -> tuple[slice, ...] | None:
+    """What a mask reaches of a box, and a margin around it inside the box; None where it does not reach it."""
+    found = []
+    for axis, whole in enumerate(box):
+        along = np.flatnonzero(mask[box].any(axis=tuple({0, 1, 2} - {axis}))) + whole.start
+        if not len(along):
+            return None
+        found.append(slice(max(whole.start, int(along[0]) - margin), min(whole.stop, int(along[-1]) + 1 + margin)))
+    return tuple(found)
+
+
 def crop_to(
-    source: Grid, grid: Grid, matrix: np.ndarray | None = None, margin: int = 4
+    source: Grid, grid: Grid, matrix: np.ndarray | None = None, margin: int = _MARGIN
 ) -> tuple[slice, slice, slice] | None:
     """The part (k, j, i) of ``source`` that ``grid`` covers, None where they do not meet.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from ...errors import InputError
 from ...parallel import cores
 from ...systems.factors import Capabilities, Factors
 from ..devices import threads_in_words
+from .store import keep_size, last_size
 
 _KEPT = 40
 """Compiled programs in memory, each of one size of slices: two sizes of a bundle of four sequences."""
@@ -51,6 +53,8 @@ class CompiledNetwork:
         self._openvino = openvino
         self._core = openvino.Core()
         self._compiled: dict[tuple[str, tuple[tuple[int, ...], ...]], list[Any]] = {}
+        self._compiling = threading.Lock()
+        self._foreseen: tuple[int, ...] | None = None  # the size of slices that was, or will be, compiled ahead
         self._modulated: tuple[np.ndarray, list[list[np.ndarray]]] | None = None
 
     @property
@@ -62,6 +66,9 @@ class CompiledNetwork:
 
     def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
         names, count = list(images), len(mask)
+        if self._foreseen is not None and self._foreseen != mask.shape[-2:]:
+            self._foreseen = mask.shape[-2:]
+            keep_size(self._folder, self._foreseen)
         cuts = [slice(b, b + 1) for b in range(count)]
         found = self._run([(f"anatomy-{name}", (images[name][c], mask[c])) for name in names for c in cuts])
         vectors = self._run([(f"style-{name}", (images[name][c],)) for name in names for c in cuts]) if styles else []
@@ -142,6 +149,25 @@ class CompiledNetwork:
                 request.wait()
         return results
 
+    def compile_ahead(self, sequences: Sequence[str], segment: bool) -> None:
+        """Compile what will be asked for first, for slices of the size that was the last one on this machine.
+
+        For a thread, while a study is prepared: that takes a second, most of which something else would wait for.
+
+        Args:
+            sequences: whose encoders will be used.
+            segment: so will the segmentation head.
+        """
+        self._foreseen = last_size(self._folder)
+        if not self._foreseen or self._fast:
+            return
+        abilities = self.capabilities
+        image, mask = (1, abilities.slices, *self._foreseen), (1, 1, *self._foreseen)
+        for name in sequences:
+            self._requests(f"anatomy-{name}", (image, mask))
+        if segment:
+            self._requests("segment", ((len(sequences), 1, abilities.anatomy_channels, *self._foreseen),))
+
     def model(self, program: str) -> Any:
         """A program as it was read."""
         if program in self._fast:
@@ -150,19 +176,23 @@ class CompiledNetwork:
 
     def _requests(self, program: str, shapes: tuple[tuple[int, ...], ...]) -> list[Any]:
         """One request per thread of a program, compiled for inputs of these shapes."""
-        if (program, shapes) not in self._compiled:
-            if len(self._compiled) >= _KEPT:
-                self._compiled.clear()
-            model = self.model(program)
-            model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
-            settings = {
-                "NUM_STREAMS": str(self.threads),
-                "INFERENCE_NUM_THREADS": str(self.threads),
-                "INFERENCE_PRECISION_HINT": "f32",
-            }
-            compiled = self._core.compile_model(model, "CPU", settings)
-            self._compiled[program, shapes] = [compiled.create_infer_request() for _ in range(self.threads)]
-        return self._compiled[program, shapes]
+        with self._compiling:
+            if (program, shapes) not in self._compiled:
+                if len(self._compiled) >= _KEPT:
+                    self._compiled.clear()
+                self._compiled[program, shapes] = self._new_requests(program, shapes)
+            return self._compiled[program, shapes]
+
+    def _new_requests(self, program: str, shapes: tuple[tuple[int, ...], ...]) -> list[Any]:
+        model = self.model(program)
+        model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+        settings = {
+            "NUM_STREAMS": str(self.threads),
+            "INFERENCE_NUM_THREADS": str(self.threads),
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        compiled = self._core.compile_model(model, "CPU", settings)
+        return [compiled.create_infer_request() for _ in range(self.threads)]
 
 
 def _unpacked(archive: Path) -> dict[str, tuple[bytes, bytes]]:

@@ -1,15 +1,18 @@
 """Converted bundles in the user's cache folder, and what was measured when they were converted.
 
 ``<cache>/compiled/<start of the weights' SHA-256>-<versions>/`` holds one ``.xml`` and ``.bin`` per program and
-``network.json``: the system's capabilities, its default styles, and the milliseconds per slice of the backends.
+``network.json``: the system's capabilities, its default styles, and the milliseconds per slice of the backends; and,
+once they have been used, ``size.json``: the (H, W) of the slices of the last study.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,15 @@ import numpy as np
 
 from ... import __version__
 from ...bundles import Bundle
+from ...errors import InputError
 from ...resources import cache_folder, resource_path
+from ...study import write_atomically
 from ...systems.factors import Capabilities
 
 FORMAT = 2
 """Raised whenever the programs of a system, or what runs them, change."""
 _CARD = "network.json"
+_SIZE = "size.json"
 
 
 def openvino_version() -> str | None:
@@ -108,3 +114,18 @@ def write_card(converted: Converted, folder: Path) -> None:
     del card["folder"]
     card["styles"] = {name: style.tolist() for name, style in converted.styles.items()}
     (folder / _CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+
+
+def last_size(folder: Path) -> tuple[int, ...]:
+    """(H, W) of the slices that programs were used for last; () where that is not known."""
+    try:
+        height, width = json.loads((folder / _SIZE).read_text(encoding="utf-8"))
+        return int(height), int(width)
+    except (OSError, ValueError, TypeError):
+        return ()
+
+
+def keep_size(folder: Path, size: Sequence[int]) -> None:
+    """Remember (H, W) for :func:`last_size`, as far as the disk lets."""
+    with contextlib.suppress(OSError, InputError), write_atomically(folder / _SIZE) as temporary:
+        temporary.write_text(json.dumps(list(size)), encoding="utf-8")
