@@ -1,6 +1,6 @@
 """Quality of a bundle: ``python training/benchmarks/quality.py [--config CONFIG] [--bundle NAME] [key=value ...]``.
 
-Prints tables, writes JSON and draws figures, in a folder of its name, of three measurements, each beside its peer in the
+Prints tables, writes JSON and draws figures, in a folder, of three measurements, each beside its peer in the
 same run (the nearest real input after histogram matching, for images):
 
 - leave one person out over the real studies of the configuration: a model that never saw the person is scored on the
