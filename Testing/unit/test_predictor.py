@@ -215,6 +215,19 @@ def test_progress_runs_once_from_0_to_1(predictor: Predictor, phantom):
     ]
 
 
+@pytest.mark.parametrize("until", ["looking at T1", "looking at T2", "grey matter in the geometry of the first input"])
+def test_cancel_is_noticed_between_the_sequences_and_classes_that_are_looked_at(predictor: Predictor, phantom, until):
+    messages: list[str] = []
+    predictor._prepared = None
+    with pytest.raises(Cancelled):
+        predictor.run(
+            phantom.study.subset(["T1", "T2"]),
+            progress=lambda stage, fraction, message: messages.append(message),
+            cancelled=lambda: until in messages,
+        )
+    assert messages.index(until) >= len(messages) - 2  # the other core may have begun something
+
+
 def test_cancel_is_noticed_within_a_batch(predictor: Predictor, phantom):
     messages: list[str] = []
 

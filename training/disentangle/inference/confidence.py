@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..parallel import in_parallel
 from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
 from ..progress import Progress
 from ..study import Image, Study
@@ -29,19 +31,27 @@ def recognisable(preprocessing: PreprocessingConfig) -> bool:
     return preprocessing.mask == "auto" and not preprocessing.own_slices
 
 
-def recognise_study(prepared: PreparedStudy) -> dict[str, Recognition]:
-    """What every sequence of a prepared brain looks like; empty for studies that are no brains on one grid."""
-    if not recognisable(prepared.config):
+def recognise_study(prepared: PreparedStudy, progress: Progress | None = None) -> dict[str, Recognition]:
+    """What every sequence of a prepared brain looks like; empty for studies that are no brains on one grid.
+
+    Raises:
+        Cancelled: the user asked to stop.
+    """
+    names = [name for name in prepared.images if name in discriminant().sequences]
+    if not names or not recognisable(prepared.config):
         return {}
     spacing = tuple(float(v) for v in prepared.grid.spacing)
-    found: dict[str, Recognition] = {}
-    ways = tuple(FLIPS)
-    for name, image in prepared.images.items():
-        if name in discriminant().sequences:
-            found[name] = recognise(image, prepared.mask, spacing, ways)
-            # All lie as the first does.
-            ways = tuple(dict.fromkeys(("upright", found[name].orientation)))
-    return found
+
+    def look(name: str, progress: Progress, ways: Sequence[str] = tuple(FLIPS)) -> Recognition:
+        progress("recognize", 0.0, f"looking at {name}")
+        return recognise(prepared.images[name], prepared.mask, spacing, ways)
+
+    progress = progress or Progress()
+    first = look(names[0], progress.part(0.0, 0.5))
+    # All lie as the first does.
+    ways = tuple(dict.fromkeys(("upright", first.orientation)))
+    others = in_parallel(partial(look, ways=ways), names[1:], progress.part(0.5, 1.0))
+    return dict(zip(names, (first, *others), strict=True))
 
 
 def recognise_images(images: Mapping[str, Image], progress: Progress | None = None) -> dict[str, Recognition]:

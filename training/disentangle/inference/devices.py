@@ -10,8 +10,8 @@ from ..errors import InputError
 if TYPE_CHECKING:
     import torch
 
-MAX_BATCH = 8
-"""Slices at once on a CPU: more bring nothing on two cores."""
+MAX_BATCH = 4
+"""Slices at once on a CPU: more bring nothing on two cores, and who cancels waits for as many."""
 GPU_BATCH = 32
 """Slices at once on a CUDA device, whose thousands of cores a few slices leave idle."""
 _ALLOWED = re.compile(r"auto|cpu|mps|cuda(:\d+)?")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..bundles import ClassInfo
+from ..parallel import cores, in_parallel
 from ..preprocessing import PreparedStudy
 from ..progress import Progress
 from ..study import Image
@@ -36,7 +38,7 @@ class Output:
             progress("results", 0.0, "returning to the geometry of the first input")
             if self.wanted.segment:
                 result.classes = run.bundle.classes
-                result.segmentation, result.probabilities = self.segmentation(probabilities)
+                result.segmentation, result.probabilities = self.segmentation(probabilities, progress.part(0.0, 0.4))
                 if uncertainty:
                     result.uncertainty = self._uncertainty()
             progress("results", 0.4, "intensities of the synthesised images")
@@ -55,21 +57,30 @@ class Output:
         result.report = run.report.to_dict(result)
         return result
 
-    def segmentation(self, keep: bool) -> tuple[Image, dict[str, Image]]:
-        """Probabilities interpolated linearly, then the most probable class; class by class, to spare memory."""
+    def segmentation(self, keep: bool, progress: Progress | None = None) -> tuple[Image, dict[str, Image]]:
+        """Probabilities interpolated linearly, then the most probable class; few classes at once, to spare memory."""
         probabilities, kept = self.volumes.probabilities, {}
         target = self.prepared.study[self.first]
         best, labels = np.zeros(target.array.shape, np.float32), np.zeros(target.array.shape, np.uint8)
-        for info, volume in zip(self.run.bundle.classes, probabilities, strict=True):
-            # One class of every voxel has at least the mean probability: what stays below it everywhere is never best.
-            if not keep and float(volume.max()) < 1.0 / len(probabilities):
-                continue
+        # One class of every voxel has at least the mean probability: what stays below it everywhere is never best.
+        least = 0.0 if keep else 1.0 / len(probabilities)
+        classes = [c for c, p in zip(self.run.bundle.classes, probabilities, strict=True) if float(p.max()) >= least]
+
+        def on_input(info: ClassInfo, progress: Progress) -> Image:
+            progress("results", 0.0, f"{info.name} in the geometry of the first input")
             outside = 1.0 if info.value == 0 else 0.0
-            image = self.prepared.to_input(volume, self.first, "linear", outside, masked=True)
-            np.copyto(labels, info.value, where=image.array > best)
-            np.maximum(best, image.array, out=best)
-            if keep:
-                kept[info.name] = image
+            volume = probabilities[info.value]
+            return self.prepared.to_input(volume, self.first, "linear", outside, masked=True)
+
+        progress, at_once = progress or Progress(), cores()
+        for start in range(0, len(classes), at_once):
+            some = classes[start : start + at_once]
+            part = progress.part(start / len(classes), (start + len(some)) / len(classes))
+            for info, image in zip(some, in_parallel(on_input, some, part), strict=True):
+                np.copyto(labels, info.value, where=image.array > best)
+                np.maximum(best, image.array, out=best)
+                if keep:
+                    kept[info.name] = image
         return Image(labels, target.affine, source="segmentation"), kept
 
     def _uncertainty(self) -> Image:

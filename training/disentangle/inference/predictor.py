@@ -39,7 +39,8 @@ _SHARES = {
     "load": (0.0, 0.04),
     "prepare": (0.04, 0.55),
     "style": (0.55, 0.6),
-    "network": (0.6, 0.95),
+    "network": (0.6, 0.94),
+    "recognize": (0.94, 0.95),
     "results": (0.95, 1.0),
 }
 """What part of the progress each stage takes, so that one bar runs from 0 to 1."""
@@ -114,7 +115,7 @@ class Predictor:
             style_images: images, of any subject, whose appearance a synthesised sequence takes.
             progress: a ``Progress``, or a callback ``(stage, fraction, message)`` whose fraction runs from 0 to 1 over
                 the whole run; the stages are "load", those of the preprocessing ("register", "mask", "resample",
-                "normalize"), "network" and "results".
+                "normalize"), "network", "recognize" and "results".
             cancelled: polled often; True stops with ``Cancelled``.
             uncertainty: also the entropy of the class probabilities.
             leave_out_target: a target that is there is made from the other sequences, and the real one is its
@@ -174,10 +175,10 @@ class Predictor:
             self._prepared = key, prepare(study, self.config, reference, progress, self.memory, self.find_brain)
         return replace(self._prepared[1], study=study)
 
-    def recognised(self, prepared: PreparedStudy) -> dict[str, Recognition]:
+    def recognised(self, prepared: PreparedStudy, progress: Progress) -> dict[str, Recognition]:
         """What the sequences look like of what the last call of :meth:`prepared` gave."""
         if self._recognised is None:
-            self._recognised = recognise_study(prepared)
+            self._recognised = recognise_study(prepared, progress)
         return self._recognised
 
     def find_brain(self, image: Image) -> np.ndarray | None:
@@ -286,8 +287,8 @@ class Run:
 
     def recognise(self) -> None:
         """Tell what the sequences look like. No slice has to wait for that."""
-        with self.timed("prepare"):
-            self.report.recognised = self.predictor.recognised(self.prepared)
+        with self.timed("prepare", "recognize") as progress:
+            self.report.recognised = self.predictor.recognised(self.prepared, progress)
         for warning in doubts(self.report.recognised):
             self.report.warn(warning)
 

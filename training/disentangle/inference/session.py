@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..progress import Progress
 from ..study import Image
 from ..systems.factors import Factors
+from .devices import MAX_BATCH
 from .engine import STAGE, Wanted, neighbours
 from .framing import Frame
 from .images import Output
@@ -149,7 +150,7 @@ class Session:
         }
         return self.network.align(self.network.encode(blocks, inside), names[0])
 
-    def _batches(self, progress: Progress, what: str, size: int = 8):
+    def _batches(self, progress: Progress, what: str, size: int = MAX_BATCH):
         slices = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
         for start in range(0, len(slices), size):
             progress(STAGE, start / len(slices), f"{what}, slice {slices[start] + 1} of {len(self.prepared.mask)}")

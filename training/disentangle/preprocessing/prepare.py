@@ -100,7 +100,7 @@ class _Preparation:
         self._foreground: dict[str, np.ndarray] = {}
         names = list(study.images)
         self._locks = {name: threading.Lock() for name in names}
-        self.stripped = dict(zip(names, in_parallel(self._stripped, names), strict=True))
+        self.stripped = dict(zip(names, in_parallel(self._stripped, names, progress.part(0.0, 0.0)), strict=True))
         self.what = "the brain" if self.config.mask == "auto" else "the part"
         """What the mask covers, for messages."""
         self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
@@ -131,6 +131,7 @@ class _Preparation:
 
     def _stripped(self, sequence: str, progress: Progress) -> np.ndarray | None:
         """The brain of a skull-stripped sequence, None of others: bool (K, J, I)."""
+        progress("mask", 0.0, f"looking at {sequence}")
         image = self.study[sequence]
         # Stacks of slices are no brains, however black their background is.
         return stripped_mask(image) if not self.config.own_slices and is_skull_stripped(image) else None
