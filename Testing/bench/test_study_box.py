@@ -84,6 +84,12 @@ def test_an_image_does_not_overrule_a_name_and_its_doubt_is_put_aside_by_a_click
     assert panel.ui.applyButton.enabled
     assert not row.use_as.isHidden()
     screenshot("seg-study-name-against-image", slicer.modules.disentangleseg.widgetRepresentation())
+    unsure = looks_like("T1") | {"probabilities": {"T1": 0.64, "T1Gd": 0.36, "T2": 0.0, "FLAIR": 0.0}}
+    panel.logic.recognizer.remember(study["T1Gd"], unsure)
+    panel.studyBox.refresh()
+    assert (row.guess.text, panel.ui.missingLabel.text) == ("● by its name", "")
+    panel.logic.recognizer.remember(study["T1Gd"], looks_like("FLAIR"))
+    panel.studyBox.refresh()
     click(row.keep)
     assert nodes(panel) == study
     assert row.guess.text == "● kept"

@@ -173,6 +173,8 @@ class StudyRow:
             self.guess.text = _("{mark} {orientation}").format(mark=WRONG_MARK, orientation=looks.orientation)
         elif looks.distance > STRANGE:
             self.guess.text = _("{mark} looks unusual").format(mark=UNSURE_MARK)
+        elif self.named and looks.probability_of(self.sequence) < SURE_LOOK:
+            self.guess.text = _("{mark} by its name").format(mark=SURE_MARK)
         elif looks.sequence != self.sequence and looks.confidence >= SURE_LOOK:
             # T1Gd without enhancement looks like T1.
             self.guess.text = _("{mark} looks like {sequence}").format(mark=UNSURE_MARK, sequence=looks.sequence)
