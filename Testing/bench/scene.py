@@ -67,6 +67,10 @@ class ApplicationScene:
             self.logics[name] = logic
         self.application_logic.SetColorLogic(self.logics["Colors"])
         self.hierarchy = SubjectHierarchyPlugins(self.scene)
+        crosshair = self.scene.CreateNodeByClass("vtkMRMLCrosshairNode")
+        crosshair.UnRegister(None)
+        crosshair.SetCrosshairName("default")  # a singleton, which the application always has
+        self.scene.AddNode(crosshair)
         vtk_errors.clear()  # the terminologies and colour files that the application ships are not in the wheel
 
 

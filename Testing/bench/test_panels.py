@@ -189,14 +189,24 @@ def test_grid_views_scroll_together(seg: Any, click: Any, wait_until: Any, slice
     import slicer
 
     run(seg, click, wait_until)
+    red = slicer_bench.layout_manager.sliceWidget("Red").sliceLogic()
+    red.SetSliceOffset(31.0)
     click(seg.ui.factorsViewButton)
     places = layout_places(slicer_bench.layout_manager.layoutLogic().GetLayoutNode())
     logics = [slicer_bench.layout_manager.sliceWidget(name).sliceLogic() for name, *_ in places]
+    assert [logic.GetSliceOffset() for logic in logics] == pytest.approx([31.0] * len(logics)), "where the user looked"
     offset = logics[0].GetSliceOffset() + 12.0
     logics[0].StartSliceNodeInteraction(slicer.vtkMRMLSliceNode.SliceToRASFlag)
     logics[0].SetSliceOffset(offset)
     logics[0].EndSliceNodeInteraction()
     assert [logic.GetSliceOffset() for logic in logics] == pytest.approx([offset] * len(logics))
+    click(seg.ui.uncertaintyViewButton)  # another grid stays there
+    view = slicer_bench.layout_manager.sliceWidget("Disentangle1-1").sliceLogic()
+    assert view.GetSliceOffset() == pytest.approx(offset)
+    click(seg.ui.previousLayoutButton)
+    red.SetSliceOffset(900.0)  # outside: the middle
+    click(seg.ui.factorsViewButton)
+    assert abs(view.GetSliceOffset()) < 100.0
 
 
 def test_the_segmentation_lies_in_the_geometry_of_the_first_input(

@@ -196,8 +196,6 @@ def test_drawing_inside_a_factor(ran: Any, study: Any, click: Any, slicer_bench:
     ran.outputs.argmax["T1"].GetIJKToRASMatrix(matrix)
     ras = matrix.MultiplyPoint([float(i), float(j), float(k), 1.0])[:3]
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    if crosshair is None:
-        crosshair = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
     crosshair.SetCursorPositionRAS(list(ras))
     click(tools.pick)
     slicer.app.layoutManager().sliceWidget("Red").sliceView().interactor().InvokeEvent("LeftButtonPressEvent")

@@ -9,6 +9,7 @@ import slicer
 
 from .cells import Cell, Grid
 from .linked import SharedLooks
+from .live import point_in_view
 
 VIEW_GROUP = 74
 """View group of the grids: linked among themselves, not with Slicer's own views."""
@@ -105,6 +106,7 @@ class GridLayouts:
         self.application_logic = application_logic
         self._layout_node = layout_node
         self._previous: int | None = None
+        self._place: tuple[float, float, float] | None = None
         self._looks = SharedLooks(scene)
 
     @property
@@ -143,6 +145,7 @@ class GridLayouts:
         node = self.layout_node
         number = layout_id(rows, columns)
         _describe(node, rows, columns)
+        self._place = point_in_view(self.scene, view_tag(0, 0) if self.active else "Red")
         if not self.active:
             self._previous = node.GetViewArrangement()
         if node.GetViewArrangement() != number:
@@ -156,7 +159,8 @@ class GridLayouts:
     def fit(self, cells: Grid, in_plane: bool = False) -> None:
         """Show each view's volume in full, all of them at the same height, and link the views.
 
-        Stacks of thick slices are shown slice by slice, as they were acquired, however they lie; all else axially.
+        The slice is the one that the user looked at, where the volume has it, else the middle one. Stacks of thick
+        slices are shown slice by slice, as they were acquired, however they lie; all else axially.
 
         Args:
             in_plane: turn every view to the slices of the first volume.
@@ -171,14 +175,25 @@ class GridLayouts:
             stack = _is_stack(cells[row][column].volume)
             _turn(logic.GetSliceNode(), plane or (cells[row][column].volume if stack else None))
             logic.FitSliceToBackground()
-            if (stack or in_plane) and offset is None:
-                logic.SnapSliceOffsetToIJK()
-            offset = logic.GetSliceOffset() if offset is None else offset
+            if offset is None:
+                self._go_to_place(logic.GetSliceNode(), cells[row][column].volume)
+                if stack or in_plane:
+                    logic.SnapSliceOffsetToIJK()
+                offset = logic.GetSliceOffset()
             logic.SetSliceOffset(offset)
         for row, column in places:
             composite = self._composite_node(self._slice_node(view_tag(row, column)))
             composite.SetLinkedControl(True)
             composite.SetHotLinkedControl(True)
+
+    def _go_to_place(self, view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode) -> None:
+        """Move a view to the slice that the user looked at before the grid came up, if the volume reaches so far."""
+        bounds = [0.0] * 6
+        volume.GetRASBounds(bounds)
+        if self._place is not None:
+            x, y, z = self._place
+            if all(low <= v <= high for v, low, high in zip((-x, -y, z), bounds[::2], bounds[1::2], strict=True)):
+                view.JumpSliceByOffsetting(-x, -y, z)
 
     def restore(self) -> None:
         """Back to the layout that was there before the first grid."""
