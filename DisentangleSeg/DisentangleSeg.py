@@ -14,6 +14,7 @@ if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an 
 
 from disentangle.mrml.factor_mask import shared_editor_node  # noqa: E402
 from disentangle.panel import parts  # noqa: E402
+from disentangle.panel.citations import acknowledgement  # noqa: E402
 from disentangle.panel.edit_tools import EditTools  # noqa: E402
 from disentangle.panel.factor_page import FactorPage  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
@@ -41,10 +42,7 @@ class DisentangleSeg(ScriptedLoadableModule):
             "Choose the volumes, choose a model, press Apply; the computation runs in a process of its own. "
             "For research; not for clinical use."
         )
-        parent.acknowledgementText = _(
-            "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
-            "Multi-modal Brain MRI Analysis, IPMI 2021."
-        )
+        parent.acknowledgementText = acknowledgement()
         icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "DisentangleSeg.png"
         slicer.app.connect("startupCompleted()", lambda: on_startup(icon))
 

@@ -16,6 +16,7 @@ if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an 
 from disentangle.errors import Cancelled, InputError  # noqa: E402
 from disentangle.mrml.results import add_disagreement  # noqa: E402
 from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
+from disentangle.panel.citations import acknowledgement  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.model_facts import quality_of_made  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
@@ -39,10 +40,7 @@ class DisentangleSynth(ScriptedLoadableModule):
             "Choose the volumes, choose a model, tick the targets, press Apply; the computation runs in a process of "
             "its own. Synthetic volumes are named and marked as such. For research; not for clinical use."
         )
-        parent.acknowledgementText = _(
-            "Method: J. Ouyang, E. Adeli, K. M. Pohl, Q. Zhao, G. Zaharchuk, Representation Disentanglement for "
-            "Multi-modal Brain MRI Analysis, IPMI 2021."
-        )
+        parent.acknowledgementText = acknowledgement()
         icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "DisentangleSynth.png"
         slicer.app.connect("startupCompleted()", lambda: on_startup(icon))
 

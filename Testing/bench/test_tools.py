@@ -151,6 +151,9 @@ def test_the_uncertainty_of_a_drawing_is_that_of_the_appearance_that_the_sliders
     assert view.GetForegroundVolumeID() == box.uncertainty.GetID()
     assert view.GetBackgroundVolumeID() == box.live.node.GetID()
     assert ran.outputs.uncertainty is not box.uncertainty, "that of the segmentation stays"
+    views = [slicer_bench.layout_manager.sliceWidget(f"Disentangle1-{n}").mrmlSliceNode() for n in (1, 2, 3)]
+    assert len({round(view.GetFieldOfView()[1], 3) for view in views}) == 1, "at one scale, though the grids differ"
+    assert np.allclose(*(slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS()) for view in views[1:]))
     screenshot("seg-live-uncertainty")
     box.sliders[0].value = box.sliders[0].maximum
     assert "press Uncertainty again" in box.status.text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
+import numpy as np
 import slicer
 
 from .cells import Cell, Grid
@@ -157,7 +158,7 @@ class GridLayouts:
         return views
 
     def fit(self, cells: Grid, in_plane: bool = False) -> None:
-        """Show each view's volume in full, all of them at the same height, and link the views.
+        """Show each view's volume in full, all of them at the same height and scale, and link the views.
 
         The slice is the one that the user looked at, where the volume has it, else the middle one. Stacks of thick
         slices are shown slice by slice, as they were acquired, however they lie; all else axially.
@@ -166,7 +167,7 @@ class GridLayouts:
             in_plane: turn every view to the slices of the first volume.
         """
         plane = next((c.volume for row in cells for c in row if c.volume is not None), None) if in_plane else None
-        offset = None
+        offset, shown = None, []
         places = [(row, column) for row in range(len(cells)) for column in range(len(cells[row]))]
         for row, column in places:
             logic = self._slice_logic(self._slice_node(view_tag(row, column)))
@@ -181,6 +182,8 @@ class GridLayouts:
                     logic.SnapSliceOffsetToIJK()
                 offset = logic.GetSliceOffset()
             logic.SetSliceOffset(offset)
+            shown.append(logic.GetSliceNode())
+        _share_field(shown)
         for row, column in places:
             composite = self._composite_node(self._slice_node(view_tag(row, column)))
             composite.SetLinkedControl(True)
@@ -301,6 +304,24 @@ def _turn(view: slicer.vtkMRMLSliceNode, volume: slicer.vtkMRMLVolumeNode | None
     elif view.GetAttribute(TURNED):
         view.SetOrientationToAxial()
         view.RemoveAttribute(TURNED)
+
+
+def _share_field(views: Sequence[slicer.vtkMRMLSliceNode]) -> None:
+    """Show in all views of one plane what is shown in the one that shows most: volumes differ in extent, and linked
+    views are compared point by point."""
+    widest = max(views, key=lambda view: view.GetFieldOfView()[1], default=None)
+    for view in views:
+        matrix = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())
+        wanted = slicer.util.arrayFromVTKMatrix(widest.GetSliceToRAS())
+        if view is widest or not np.allclose(matrix[:3, :3], wanted[:3, :3], atol=1e-6):
+            continue
+        width, height, _ = view.GetDimensions()
+        field = widest.GetFieldOfView()[1]
+        modifying = view.StartModify()
+        view.SetFieldOfView(field * width / max(height, 1), field, view.GetFieldOfView()[2])
+        view.GetSliceToRAS().DeepCopy(widest.GetSliceToRAS())
+        view.UpdateMatrices()
+        view.EndModify(modifying)
 
 
 def _id(node: slicer.vtkMRMLNode | None) -> str | None:

@@ -21,6 +21,7 @@ The two module folders hold what only one of them has; everything below is used 
 | ``parameters.py`` | the part of the parameter nodes that both modules have | no |
 | ``synthetic_marks.py`` | the word "synthetic" in slice views | views |
 | ``startup.py``, ``sample_data.py``, ``testing.py`` | start-up of Slicer, samples, self-tests | no |
+| ``citations.py`` | the systems' papers | no |
 
 Nothing here is imported outside Slicer but ``run_state.py`` and ``runner.py``.
 """
