@@ -143,10 +143,10 @@ class Networks:
         return self._network
 
     def _compiled(self, plan: Plan, sequences: Sequence[str], segment: bool) -> tuple[Network, None]:
-        from .backends.compiled import CompiledNetwork
+        from .backends.choose import compiled_network
 
         made = plan.converted
-        network = CompiledNetwork(made.folder, made.capabilities, made.styles, self.threads, plan.fast)
+        network = compiled_network(made.folder, made.capabilities, made.styles, self.threads, plan.fast)
         _in_a_thread(partial(network.compile_ahead, sequences, segment))
         self._system = None
         return network, None

@@ -26,8 +26,9 @@ from ..networks.stn import SpatialTransformer
 from ..networks.style import AnatomyStyleEncoder
 from ..networks.unet import UNetDecoder, UNetEncoder
 from .adversaries import Adversaries
-from .base import Batch, Capabilities, Factors, TrainingStep
+from .base import Batch, Capabilities, Factors, Program, TrainingStep
 from .dafnet_objective import Objective
+from .dafnet_programs import programs_of
 from .settings import arguments, check_choice, check_sequences, loss_weights
 from .views import View
 
@@ -228,6 +229,9 @@ class DAFNet(Objective):
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
         """The fused anatomy: the only one that all sequences contribute to."""
         return self.fuse(factors)
+
+    def programs(self) -> dict[str, Program]:
+        return programs_of(self)
 
     def training_steps(self) -> Sequence[TrainingStep]:
         adam, judges = {"lr": self.config["learning_rate"]}, list(self.adversaries.parameters())

@@ -92,8 +92,7 @@ class CompiledNetwork:
 
     def decode(self, anatomy: np.ndarray, styles: Sequence[np.ndarray | str]) -> list[np.ndarray]:
         count = len(anatomy)
-        vectors = [self._styles[z] if isinstance(z, str) else z for z in styles]
-        vectors = [np.broadcast_to(np.asarray(z, np.float32), (count, z.shape[-1])) for z in vectors]
+        vectors = self._vectors(styles, count)
         # The maps that an anatomy imposes cost ten times what showing it in one more style does: a slider's next
         # position, which brings the same anatomy again, finds them here.
         if self._modulated is None or self._modulated[0] is not anatomy:
@@ -103,6 +102,11 @@ class CompiledNetwork:
         shown = self._run([("render", (z[b : b + 1], *maps[b])) for z in vectors for b in range(count)])
         images = [image for (image,) in shown]
         return [np.concatenate(images[n : n + count]) * inside for n in range(0, len(images), count)]
+
+    def _vectors(self, styles: Sequence[np.ndarray | str], count: int) -> list[np.ndarray]:
+        """Modality factors (count, Z) of styles."""
+        vectors = [self._styles[z] if isinstance(z, str) else z for z in styles]
+        return [np.broadcast_to(np.asarray(z, np.float32), (count, z.shape[-1])) for z in vectors]
 
     def anatomy_maps(self, anatomy: np.ndarray, size: Sequence[int]) -> np.ndarray:
         return anatomy
@@ -158,15 +162,25 @@ class CompiledNetwork:
             sequences: whose encoders will be used.
             segment: so will the segmentation head.
         """
-        self._foreseen = last_size(self._folder)
+        self._foreseen = self.capabilities.size or last_size(self._folder)
         if not self._foreseen or self._fast:
             return
+        for program, shapes in self._first_programs(sequences, segment, self._foreseen):
+            self._requests(program, shapes)
+
+    def _first_programs(
+        self, sequences: Sequence[str], segment: bool, size: Sequence[int]
+    ) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
+        """What will be asked for first, in that order: programs and the shapes of their inputs."""
         abilities = self.capabilities
-        image, mask = (1, abilities.slices, *self._foreseen), (1, 1, *self._foreseen)
-        for name in sequences:
-            self._requests(f"anatomy-{name}", (image, mask))
-        if segment:
-            self._requests("segment", ((len(sequences), 1, abilities.anatomy_channels, *self._foreseen),))
+        image, mask = (1, abilities.slices, *size), (1, 1, *size)
+        first = [(f"anatomy-{name}", (image, mask)) for name in sequences]
+        anatomies = (len(sequences), 1, abilities.anatomy_channels, *size)
+        return [*first, ("segment", (anatomies,))] if segment else first
+
+    def has(self, program: str) -> bool:
+        """Whether there is such a program."""
+        return (self._folder / f"{program}.xml").is_file()
 
     def model(self, program: str) -> Any:
         """A program as it was read."""

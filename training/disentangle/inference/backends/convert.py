@@ -26,6 +26,7 @@ from ...errors import InputError
 from ...study import write_atomically
 from ...systems.base import Program, System
 from .. import brain
+from .choose import compiled_network
 from .compiled import CompiledNetwork
 from .eager import EagerNetwork
 from .store import Converted, brain_program, folder_of, openvino_version, read, write_card
@@ -59,13 +60,13 @@ def convert(bundle: Bundle) -> Converted:
         made = Converted(folder, (), system.capabilities, styles, {}, note=f"{system.name} runs as it is only")
         if programs:
             _save_programs(programs, temporary)
-            compiled = CompiledNetwork(temporary, system.capabilities, styles)
+            compiled = compiled_network(temporary, system.capabilities, styles)
             difference = _difference(EagerNetwork(system), compiled)
             if difference <= TOLERANCE:
                 networks = {"torch": EagerNetwork(system), "openvino": compiled}
                 if bundle.fast is not None:
                     fast = bundle.fast_programs()
-                    networks["fast"] = CompiledNetwork(temporary, system.capabilities, styles, fast=fast)
+                    networks["fast"] = compiled_network(temporary, system.capabilities, styles, fast=fast)
                 milliseconds = _timings(system, networks)
                 made = Converted(folder, tuple(programs), system.capabilities, styles, milliseconds, difference)
             else:
@@ -114,11 +115,12 @@ def _inputs(system: System, count: int) -> tuple[dict[str, np.ndarray], np.ndarr
     """Smooth random images and a mask, as normalised slices of a head have them."""
     generator = np.random.default_rng(0)
     abilities = system.capabilities
-    y, x = np.mgrid[-1 : 1 : _SIZE[0] * 1j, -1 : 1 : _SIZE[1] * 1j]
+    height, width = abilities.size or _SIZE
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     mask = np.repeat((x**2 + y**2 < 0.8).astype(np.float32)[None, None], count, axis=0)
     images = {}
     for name in abilities.sequences:
-        shape = (count, abilities.slices, _SIZE[0] // 8, _SIZE[1] // 8)
+        shape = (count, abilities.slices, height // 8, width // 8)
         coarse = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
         fine = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear").numpy()
         images[name] = (fine + 0.1 * generator.standard_normal(fine.shape, dtype=np.float32)) * mask
@@ -131,11 +133,12 @@ def _difference(reference: EagerNetwork, compiled: CompiledNetwork) -> float:
 
     def outputs(network: Any) -> list[np.ndarray]:
         factors = network.encode(images, mask)
-        found = [*factors.anatomy.values(), *factors.modality.values()]
+        there = network.align(factors, next(iter(images)))
+        found = [*factors.anatomy.values(), *factors.modality.values(), *there.anatomy.values()]
         if network.capabilities.classes:
-            found.append(network.probabilities(factors))
+            found.append(network.probabilities(there))
         if network.capabilities.targets:
-            found += network.decode(network.synthesis_anatomy(factors), list(network.capabilities.targets))
+            found += network.decode(network.synthesis_anatomy(there), list(network.capabilities.targets))
         return [network.array(handle) for handle in found]
 
     pairs = zip(outputs(reference), outputs(compiled), strict=True)
@@ -148,7 +151,7 @@ def _timings(system: System, networks: dict[str, EagerNetwork | CompiledNetwork]
 
     def run(network: Any) -> Callable[[], Any]:
         def job() -> Tensor | np.ndarray:
-            factors = network.encode(images, mask, styles=False)
+            factors = network.align(network.encode(images, mask, styles=False), next(iter(images)))
             if network.capabilities.classes:
                 return network.probabilities(factors)
             return network.decode(network.synthesis_anatomy(factors), [network.capabilities.targets[0]])
