@@ -67,8 +67,9 @@ def looks_like(sequence: str) -> dict[str, Any]:
 
 
 def test_an_image_does_not_overrule_a_name_and_its_doubt_is_put_aside_by_a_click(
-    tiny_models: Any, study: Any, load_module: Any, click: Any, slicer_bench: Any, screenshot: Any, tmp_path: Any
-) -> None:
+    tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any,
+    tmp_path: Any,
+) -> None:  # fmt: skip
     import slicer
 
     panel = load_module("DisentangleSeg")
@@ -103,6 +104,10 @@ def test_an_image_does_not_overrule_a_name_and_its_doubt_is_put_aside_by_a_click
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     slicer_bench.application.processEvents()
     assert panel.studyBox.rows["T1Gd"].guess.text == "● kept"
+    click(panel.ui.applyButton)
+    assert panel.logic.runner.run.wanted.confirmed == ("T1Gd",), "no note of the run doubts it"
+    click(panel.ui.applyButton)
+    wait_until(lambda: not panel.logic.runner.busy, LOOK_SECONDS, "the end of the cancelled run")
 
 
 def test_an_image_that_fits_its_row_does_not_hide_that_its_name_says_otherwise(

@@ -22,6 +22,7 @@ from disentangle.inference.framing import Frame
 from disentangle.inference.overview import best_slice, compose
 from disentangle.inference.png import draw_text, write_png
 from disentangle.inference.quality import fit_scale, segmentation_quality, synthesis_quality
+from disentangle.inference.recognition import Recognition
 from disentangle.metrics.image import match_histogram
 from disentangle.phantoms import brain_phantom
 from disentangle.progress import Progress
@@ -185,6 +186,21 @@ def test_an_example_image_gives_its_style(predictor: Predictor, phantom):
     assert not np.allclose(styled.synthesized["T2"].array, plain)
     assert styled.report["timings_s"]["style"] > 0
     assert set(predictor.session.run.looks) == {"T2"}, "questions about the run are about that look"
+
+
+def test_a_sequence_that_somebody_has_confirmed_is_not_doubted(predictor: Predictor, phantom, monkeypatch):
+    shares = {"T1": 0.0, "T1Gd": 0.0, "T2": 0.0, "FLAIR": 1.0}
+    seen = {"T1": Recognition("FLAIR", shares, 0.5, "upright", 0.2)}
+    monkeypatch.setattr(Predictor, "recognised", lambda self, prepared, progress: seen)
+    study = phantom.study.subset(["T1"])
+    doubted = predictor.run(study).report
+    assert any("given as T1 looks like FLAIR" in warning for warning in doubted["warnings"])
+    assert doubted["confidence"]["study"] == 0.0
+    kept = predictor.run(study, confirmed=["T1"]).report
+    assert not any("looks like" in warning for warning in kept["warnings"])
+    assert "input" not in kept["confidence"]
+    assert kept["confidence"]["study"] > 0.0
+    assert kept["inputs"]["T1"]["looks_like"]["sequence"] == "FLAIR", "it is reported all the same"
 
 
 def test_a_missing_device_falls_back_with_a_note(predictor: Predictor, phantom):

@@ -101,6 +101,7 @@ class Predictor:
         leave_out_target: bool = False,
         point: Sequence[float] | None = None,
         preview: Callable[[Image], None] | None = None,
+        confirmed: Sequence[str] = (),
     ) -> Result:
         """Run on one study. Afterwards :attr:`session` answers further questions about it.
 
@@ -123,6 +124,7 @@ class Predictor:
             point: LPS mm in the space of the first input; the slices around it come first.
             preview: receives the class values of the first slices (a slab of the working grid) as soon as they are
                 there, where ``segment`` is asked for.
+            confirmed: sequences that somebody has looked at: whatever their images look like, they are not doubted.
 
         Raises:
             InputError: nothing in the study can be used, the model cannot do what was asked, or the input is bad.
@@ -131,7 +133,7 @@ class Predictor:
         if not isinstance(progress, Progress):
             progress = Progress(progress, cancelled)
         self.last = None  # frees the study before
-        run = Run(self, study, progress)
+        run = Run(self, study, progress, frozenset(canonical(name) for name in confirmed))
         targets = self._targets(synthesize)
         segment = bool(self.bundle.classes) if segment is None else segment
         if segment and not self.bundle.classes:
@@ -207,12 +209,15 @@ def _by_target(what: str, images: Mapping[str, Image] | None, targets: Sequence[
 class Run:
     """One run: the study as the model sees it, times and warnings."""
 
-    def __init__(self, predictor: Predictor, study: Study, progress: Progress) -> None:
+    def __init__(
+        self, predictor: Predictor, study: Study, progress: Progress, confirmed: frozenset[str] = frozenset()
+    ) -> None:
         self.predictor = predictor
         self.bundle = predictor.bundle
         self.whole = study
         self.study = study
         self.progress = progress
+        self.confirmed = confirmed
         self.report = RunReport(self.bundle, study)
         self.prepared: PreparedStudy | None = None
         self.network: Network | None = None
@@ -289,8 +294,12 @@ class Run:
         """Tell what the sequences look like. No slice has to wait for that."""
         with self.timed("prepare", "recognize") as progress:
             self.report.recognised = self.predictor.recognised(self.prepared, progress)
-        for warning in doubts(self.report.recognised):
+        for warning in doubts(self._unconfirmed()):
             self.report.warn(warning)
+
+    def _unconfirmed(self) -> dict[str, Recognition]:
+        """What those sequences look like whose assignment nobody has confirmed."""
+        return {name: looks for name, looks in self.report.recognised.items() if name not in self.confirmed}
 
     def styles(self, images: Mapping[str, Image]) -> dict[str, np.ndarray]:
         """Modality factors of example images.
@@ -387,7 +396,7 @@ class Run:
             self.report.islands_ml = self.suppress_islands(volumes.probabilities)
         self.report.features = volumes.features
         self.report.confidence = confidence(
-            self.report.recognised, volumes.probabilities, self.prepared.mask, abilities.classes
+            self._unconfirmed(), volumes.probabilities, self.prepared.mask, abilities.classes
         )
         self.report.batch_size = engine.batch_size
         return volumes

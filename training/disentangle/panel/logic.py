@@ -15,7 +15,7 @@ from ..bundles import find_bundle
 from ..errors import InputError
 from ..mrml.live import point_in_view
 from ..mrml.outputs import Outputs
-from ..mrml.studies import guess_node, modality_conflict, study_from_nodes
+from ..mrml.studies import CONFIRMED, guess_node, modality_conflict, study_from_nodes
 from ..mrml.text import _
 from ..mrml.volumes import image_from_node
 from . import dependencies
@@ -93,7 +93,8 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
             self.controller.fail(str(error))
             raise
         self.recognizer.stop()
-        wanted = replace(wanted, point=wanted.point or point_in_view(slicer.mrmlScene))
+        kept = tuple(name for name, node in inputs.nodes.items() if node.GetAttribute(CONFIRMED) == name)
+        wanted = replace(wanted, point=wanted.point or point_in_view(slicer.mrmlScene), confirmed=kept)
         run = self.runner.start(inputs, wanted, onDone, looks, change)
         self._timer.start()
         return run

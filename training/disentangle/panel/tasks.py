@@ -26,6 +26,7 @@ class Wanted:
         synthesize: target sequences.
         leave_out_target: a target that is there is made from the others and compared with the real one.
         point: LPS mm; the slices around it are shown first.
+        confirmed: sequences whose images the user has looked at; what they look like is no doubt.
     """
 
     bundle: str
@@ -38,6 +39,7 @@ class Wanted:
     leave_out_target: bool = False
     point: tuple[float, float, float] | None = None
     fast: bool = False
+    confirmed: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)

@@ -12,8 +12,9 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "predict", "id", ...}``          run a bundle on a study: ``bundle`` (name or folder), ``study`` and
                                                ``output`` (folders of ``codec.py``), and where wanted ``segment``,
                                                ``synthesize``, ``factors``, ``cross_reconstructions``,
-                                               ``probabilities``, ``uncertainty``, ``leave_out_target``, ``device``,
-                                               ``backend`` ("auto", "torch", "openvino"), ``fast``;
+                                               ``probabilities``, ``uncertainty``, ``leave_out_target``,
+                                               ``confirmed``, ``device``, ``backend`` ("auto", "torch", "openvino"),
+                                               ``fast``;
                                                ``examples`` (a folder of ``codec.py``: images whose appearance the
                                                targets take); ``point`` (LPS mm: these slices come first) and
                                                ``preview`` (folder for them)

@@ -34,6 +34,7 @@ _WANTED = (
     "uncertainty",
     "leave_out_target",
     "point",
+    "confirmed",
 )
 """Fields of a request that are arguments of :meth:`disentangle.inference.Predictor.run`."""
 
