@@ -255,7 +255,7 @@ def test_a_damaged_conversion_counts_as_none(bundle, card, tmp_path, damage):
 
 
 def test_an_unknown_backend_is_refused_in_one_sentence():
-    with pytest.raises(InputError, match="There is no backend 'onnx'; use auto, torch, openvino"):
+    with pytest.raises(InputError, match="There is no backend 'onnx'; use auto, torch, openvino, compile"):
         check_backend("onnx")
 
 

@@ -67,8 +67,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_device(group)
     group.add_argument(
         "--backend", choices=BACKENDS, default="auto",
-        help="what runs the networks: torch, openvino (CPU, same results, compiled on first use), or the faster one "
-        "that is ready (default: auto)",
+        help="what runs the networks: torch, openvino (CPU, same results, compiled on first use), the faster one of "
+        "these that is ready (default: auto), or compile (torch.compile)",
     )  # fmt: skip
     group.add_argument(
         "--fast", action="store_true",

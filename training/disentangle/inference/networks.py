@@ -157,7 +157,7 @@ class Networks:
 
         self._use_threads()
         device, note = choose_device(self.device)
-        return EagerNetwork(self.system(device)), note
+        return EagerNetwork(self.system(device), compiled=self.backend == "compile"), note
 
     def _use_threads(self) -> None:
         if self.threads:

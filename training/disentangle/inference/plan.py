@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..systems.factors import Capabilities
     from .backends.store import Converted
 
-BACKENDS = ("auto", "torch", "openvino")
+BACKENDS = ("auto", "torch", "openvino", "compile")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto", fas
     warning. The fast mode needs the converted bundle too, and converts it.
 
     "auto" takes the compiled programs on a CPU, where they are there and were the faster ones when they were timed on
-    this machine. "openvino" converts the bundle first where that was not done yet, which takes some 20 s.
+    this machine. "openvino" converts the bundle first where that was not done yet, which takes some 20 s. "compile" is
+    PyTorch through torch.compile.
 
     Raises:
         InputError: "openvino" where it is not installed, or cannot run the bundle.
@@ -72,6 +73,8 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto", fas
 def _exact_plan(bundle: Bundle, device: str, backend: str) -> Plan:
     if backend == "torch":
         return Plan(None, "asked for")
+    if backend == "compile":
+        return Plan(None, "torch.compile, asked for")
     if backend == "openvino":
         made = _converted(bundle)
         if not made.programs:
@@ -94,8 +97,8 @@ def _fast_plan(bundle: Bundle, device: str, backend: str) -> Plan:
     why = ""
     if bundle.fast is None:
         why = f"the model {bundle.name} has none"
-    elif backend == "torch":
-        why = "it needs OpenVINO, and the backend torch was asked for"
+    elif backend in ("torch", "compile"):
+        why = f"it needs OpenVINO, and the backend {backend} was asked for"
     elif not _on_cpu(device):
         why = "it is for the CPU"
     elif store.openvino_version() is None:

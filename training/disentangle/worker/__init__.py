@@ -13,8 +13,8 @@ Requests (``id`` is any string that the client chooses):
                                                ``output`` (folders of ``codec.py``), and where wanted ``segment``,
                                                ``synthesize``, ``factors``, ``cross_reconstructions``,
                                                ``probabilities``, ``uncertainty``, ``leave_out_target``,
-                                               ``confirmed``, ``device``, ``backend`` ("auto", "torch", "openvino"),
-                                               ``fast``;
+                                               ``confirmed``, ``device``, ``backend`` ("auto", "torch", "openvino",
+                                               "compile"), ``fast``;
                                                ``examples`` (a folder of ``codec.py``: images whose appearance the
                                                targets take); ``point`` (LPS mm: these slices come first) and
                                                ``preview`` (folder for them)

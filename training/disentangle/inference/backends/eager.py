@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...systems.base import Factors, System
 from ..devices import describe_device
 from .graphs import replays_on
+from .inductor import Compilations
 
 
 class EagerNetwork:
@@ -19,12 +20,14 @@ class EagerNetwork:
 
     Args:
         system: in evaluation mode, on the device to use.
+        compiled: through ``torch.compile``, see ``inductor.py``.
     """
 
     name = "torch"
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, compiled: bool = False) -> None:
         self.system = system
+        self._compilations = Compilations() if compiled else None
         self.capabilities = system.capabilities
         self.place(next(system.parameters()).device)
 
@@ -45,7 +48,8 @@ class EagerNetwork:
             # cuDNN's fastest convolutions read this layout; it changes no number beyond rounding.
             self.system.to(memory_format=torch.channels_last)
         # A system that can be cut into programs decides nothing by values on the device, so that it can be recorded.
-        self.replays = replays_on(self.torch_device, static=type(self.system).programs is not System.programs)
+        static = type(self.system).programs is not System.programs
+        self.replays = self._compilations or replays_on(self.torch_device, static)
         self.device = describe_device(self.torch_device)
 
     @torch.no_grad()
