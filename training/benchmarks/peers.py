@@ -11,6 +11,7 @@ import torch
 from monai.networks.nets import DynUNet, SegResNet
 
 from disentangle.networks.unet128 import UNet128
+from disentangle.systems import create
 
 TILE = 128
 """Edge of the patches of nnU-Net's 3d_fullres configuration for BraTS."""
@@ -35,6 +36,23 @@ def segresnet() -> torch.nn.Module:
     ).eval()
 
 
+DAFNET_WIDTHS = {"published width": 1.0, "slim, a quarter of it": 0.25}
+
+
+def dafnet(width: float, slices: int) -> Callable[[], Any]:
+    """Encoding four sequences of slices of 128 x 128, fusing and segmenting them by DAFNet."""
+    names = ("T1", "T1Gd", "T2", "FLAIR")
+    classes = [f"class {n}" for n in range(8)]
+    system = create("dafnet", sequences=names, classes=classes, size=(128, 128), width=width).fold()
+    images = {name: torch.randn(slices, 1, 128, 128) for name in names}
+
+    def job() -> None:
+        with torch.inference_mode():
+            system.segment(system.fuse(system.anatomies(images)))
+
+    return job
+
+
 def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callable[[], Any], float, str]]:
     """Name -> (what is timed, by what its seconds are multiplied for a whole study, how that was found).
 
@@ -56,7 +74,12 @@ def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callabl
         return job
 
     shape = "x".join(map(str, whole.shape[2:]))
+    widths = {
+        f"DAFNet, {name}": (dafnet(width, 1), float(slices), f"one slice of 128x128 of {slices}, eager")
+        for name, width in DAFNET_WIDTHS.items()
+    }
     return {
+        **widths,
         "nnU-Net v2 3d_fullres": (quietly(first, patch), tiles, f"one patch of {tiles}, step 0.5, no mirroring"),
         "MONAI SegResNet, 8 filters": (quietly(second, whole), 1.0, f"the brain's box, {shape}, at once"),
         "pix2pix (U-Net128), one target": (quietly(third, stack), slices / 8, f"8 slices of 128x128 of {slices}"),
