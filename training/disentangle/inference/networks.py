@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..bundles import Bundle
 from ..progress import Progress
 from .devices import choose_device, release_memory
-from .plan import Plan, choose_plan
+from .plan import Plan, choose_plan, in_half
 
 if TYPE_CHECKING:
     from ..systems.base import System
@@ -30,12 +30,20 @@ class Networks:
         device, backend: names, see :class:`Predictor`.
         threads: CPU threads; None leaves them as they are.
         fast: the fast mode is wished for.
+        precision: of PyTorch on a GPU, see :func:`.plan.in_half`.
     """
 
     def __init__(
-        self, bundle: Bundle, device: str, backend: str, threads: int | None = None, fast: bool = False
+        self,
+        bundle: Bundle,
+        device: str,
+        backend: str,
+        threads: int | None = None,
+        fast: bool = False,
+        precision: str = "fp32",
     ) -> None:
         self.bundle, self.device, self.backend, self.threads, self.fast = bundle, device, backend, threads, fast
+        self.precision = precision
         self._network: Network | None = None
         self._system: System | None = None
         self._plan: Plan | None = None
@@ -157,7 +165,8 @@ class Networks:
 
         self._use_threads()
         device, note = choose_device(self.device)
-        return EagerNetwork(self.system(device), compiled=self.backend == "compile"), note
+        half = in_half(self.precision, device.type)
+        return EagerNetwork(self.system(device), compiled=self.backend == "compile", half=half), note
 
     def _use_threads(self) -> None:
         if self.threads:

@@ -24,7 +24,7 @@ from .devices import check_device_name
 from .images import Output
 from .islands import Islands
 from .networks import Networks
-from .plan import check_backend
+from .plan import check_backend, in_half
 from .report import RunReport
 from .result import Result
 
@@ -61,9 +61,10 @@ class Predictor:
             takes tens of seconds in every new process; PyTorch as it is where that fails).
         fast: the fast mode, where the model has one and the CPU computes: anatomies and labels in 8-bit integers, with
             the loss that the model's card states. Elsewhere the exact mode, with a warning in the report.
+        precision: "fp32", or "bf16": PyTorch on a GPU computes in bfloat16 where that does little harm (autocast).
 
     Raises:
-        InputError: no such bundle, device or backend.
+        InputError: no such bundle, device, backend or precision.
     """
 
     def __init__(
@@ -75,9 +76,13 @@ class Predictor:
         memory: Memory | None = None,
         backend: str = "auto",
         fast: bool = False,
+        precision: str = "fp32",
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else find_bundle(bundle)
-        self.networks = Networks(self.bundle, check_device_name(device), check_backend(backend), threads, fast)
+        in_half(precision, "cpu")  # is there such a precision?
+        self.networks = Networks(
+            self.bundle, check_device_name(device), check_backend(backend), threads, fast, precision
+        )
         self.batch_size = batch_size
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
         self.memory = Memory.of_user() if memory is None else memory

@@ -21,12 +21,14 @@ class EagerNetwork:
     Args:
         system: in evaluation mode, on the device to use.
         compiled: through ``torch.compile``, see ``inductor.py``.
+        half: convolutions and matrix products in bfloat16, by autocast; what is summed and compared stays in float32.
     """
 
     name = "torch"
 
-    def __init__(self, system: System, compiled: bool = False) -> None:
+    def __init__(self, system: System, compiled: bool = False, half: bool = False) -> None:
         self.system = system
+        self._half = half
         self._compilations = Compilations() if compiled else None
         self.capabilities = system.capabilities
         self.place(next(system.parameters()).device)
@@ -56,19 +58,22 @@ class EagerNetwork:
     def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
         encode = self.system.encode if styles else self.system.anatomies
         inside = self._tensor(mask)
-        parts = [
-            self.replays((encode.__name__, name), encode, {name: self._tensor(image)}, inside)
-            for name, image in images.items()
-        ]
+        with self._precision():
+            parts = [
+                self.replays((encode.__name__, name), encode, {name: self._tensor(image)}, inside)
+                for name, image in images.items()
+            ]
         return Factors.joined(parts)
 
     @torch.no_grad()
     def align(self, factors: Factors, reference: str) -> Factors:
-        return self.system.align(factors, reference)
+        with self._precision():
+            return self.system.align(factors, reference)
 
     @torch.no_grad()
     def probabilities(self, factors: Factors) -> Tensor:
-        return self.replays("probabilities", self._probabilities, factors)
+        with self._precision():
+            return self.replays("probabilities", self._probabilities, factors)
 
     @torch.no_grad()
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
@@ -77,7 +82,8 @@ class EagerNetwork:
     @torch.no_grad()
     def decode(self, anatomy: Tensor, styles: Sequence[Tensor | np.ndarray | str]) -> list[Tensor]:
         vectors = [self._style(style, len(anatomy)) for style in styles]
-        return self.replays("decode", self.system.decode_styles, anatomy, vectors)
+        with self._precision():
+            return self.replays("decode", self.system.decode_styles, anatomy, vectors)
 
     @torch.no_grad()
     def anatomy_maps(self, anatomy: Tensor, size: Sequence[int]) -> Tensor:
@@ -92,6 +98,10 @@ class EagerNetwork:
 
     def array(self, handle: Tensor) -> np.ndarray:
         return handle.detach().float().cpu().numpy()
+
+    def _precision(self) -> torch.autocast:
+        """The region of the networks; what was cast of the weights is forgotten at its end, so that they may change."""
+        return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self._half)
 
     def _probabilities(self, factors: Factors) -> Tensor:
         return self.system.segment(self.system.fuse(factors)).softmax(dim=1)
