@@ -52,12 +52,15 @@ class Assignment:
     guess: Guess
 
 
-def study_from_nodes(nodes: Mapping[str, slicer.vtkMRMLScalarVolumeNode | None]) -> StudyNodes:
+def study_from_nodes(
+    nodes: Mapping[str, slicer.vtkMRMLScalarVolumeNode | None], check: bool = True
+) -> StudyNodes:
     """Read volume nodes into a study; RAS becomes LPS, parent transforms are applied, the scene is left alone.
 
     Args:
         nodes: sequence (any known name of it) -> scalar volume; None entries are left out. The first is the
             first input.
+        check: look at every voxel, too; where that would hold up the window, a thread has to do it (``check_image``).
 
     Raises:
         InputError: no volume, one volume or one sequence twice, a node that is not an image, an unknown sequence.
@@ -80,7 +83,8 @@ def study_from_nodes(nodes: Mapping[str, slicer.vtkMRMLScalarVolumeNode | None])
         raise InputError(_("No volume is chosen; choose the volume of at least one sequence."))
     first = next(iter(chosen.values()))
     images = {sequence: image_from_node(node, sequence) for sequence, node in chosen.items()}
-    study = Study.from_images(images, name=subject_name(first))
+    name = subject_name(first)
+    study = Study.from_images(images, name) if check else Study(images, name)
     for sequence, node in chosen.items():
         if node.GetAttribute(SYNTHETIC) == "1":
             note = _("The volume {name!r}, used as {sequence}, is synthetic.")

@@ -19,6 +19,8 @@ from ..worker.client import WorkerClient, worker_python
 SETTING = "Disentangle/WorkerPython"
 _OWN_PACKAGES = ("numpy", "SimpleITK")
 """Slicer's own builds: pip must never replace them."""
+_found_complete: set[str] = set()
+"""Interpreters that had everything earlier in this session: looking again would hold up every Apply by 15 ms."""
 
 
 def interpreter() -> str:
@@ -65,10 +67,11 @@ def ensure(python: str) -> None:
         InputError: it cannot be installed; the sentence says what to do.
         Cancelled: the user declined.
     """
-    if not is_own(python):
+    if python in _found_complete or not is_own(python):
         return
     report = check_interpreter(devices=False)
     if report["ok"]:
+        _found_complete.add(python)
         return
     missing = {entry.split(">=")[0]: entry.split(" ")[0] for entry in report["missing"]}
     own = [missing[name] for name in _OWN_PACKAGES if name in missing]

@@ -30,9 +30,11 @@ def sending_run(run: Run, folder: Callable[[], Path]) -> Callable[[], dict[str, 
         fields["examples"] = folder() / "examples"
 
     def write() -> dict[str, Any]:
-        from ..study import Study
+        from ..study import Study, check_image
         from ..worker.codec import write_study  # here: the first import takes a moment, which the thread has
 
+        for image in run.inputs.study.images.values():
+            check_image(image)
         write_study(run.inputs.study, study)
         if run.examples:
             write_study(Study(dict(run.examples)), fields["examples"])

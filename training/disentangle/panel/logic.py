@@ -82,7 +82,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
             raise InputError(_("A computation is under way; wait for it or cancel it."))
         self.controller.begin_check()
         try:
-            inputs = study_from_nodes(self.bySequence(nodes))
+            inputs = study_from_nodes(self.bySequence(nodes), check=False)
             looks = {name: image_from_node(node, name) for name, node in dict(examples or {}).items()}
             for sequence, node in inputs.nodes.items():
                 conflict = modality_conflict(node, sequence)
