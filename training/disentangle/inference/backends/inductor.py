@@ -1,4 +1,4 @@
-"""``torch.compile`` for the reference: opt-in, since compiling takes tens of seconds in every new process."""
+"""``torch.compile`` for the reference: opt-in, since every new process compiles, for minutes on two cores."""
 
 from __future__ import annotations
 
