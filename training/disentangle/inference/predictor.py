@@ -58,7 +58,7 @@ class Predictor:
         memory: of what registration and masks found in images before; None takes the one in the user's cache folder.
         backend: "torch"; "openvino" (the CPU, exact; converts the bundle on first use); "auto" takes the faster one of
             those that are ready, see :func:`~disentangle.inference.plan.choose_plan`; "compile" (torch.compile, which
-            takes minutes in every new process; PyTorch as it is where that fails).
+            takes over a minute in every new process; PyTorch as it is where that fails).
         fast: the fast mode, where the model has one and the CPU computes: anatomies and labels in 8-bit integers, with
             the loss that the model's card states. Elsewhere the exact mode, with a warning in the report.
         precision: "fp32", or "bf16": PyTorch on a GPU computes in bfloat16 where that does little harm (autocast).

@@ -1,4 +1,4 @@
-"""``torch.compile`` for the reference: opt-in, since every new process compiles, for minutes on two cores."""
+"""``torch.compile`` for the reference: opt-in, since every new process compiles, more than a minute."""
 
 from __future__ import annotations
 
