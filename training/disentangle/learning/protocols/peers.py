@@ -43,8 +43,9 @@ class Peers(Protocol):
                   note="Dice with all sequences minus the mean over those with one missing."),
         TableSpec("hd95", "95th percentile Hausdorff distance in mm, with all sequences", 1, quantity="HD95"),
     )  # fmt: skip
-    options: ClassVar[dict[str, Any]] = {"structures": ["whole tumour", "any lesion"]}
-    """structures: classes, or "whole tumour" and "any lesion", that are scored where a study's labels tell them."""
+    options: ClassVar[dict[str, Any]] = {"structures": ["whole tumour", "any lesion"], "picture": True}
+    """structures: classes, or "whole tumour" and "any lesion", that are scored where a study's labels tell them.
+    picture: draw a slice of the first subject; not for a report that goes where the study must not go."""
 
     def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)
@@ -68,6 +69,8 @@ class Peers(Protocol):
         self, models: Mapping[tuple[str, str], Models], subjects: Sequence[Subject], folder: Path
     ) -> list[Picture]:
         """Every target of the first subject, real and as each method makes it from the others."""
+        if not self.chosen["picture"]:
+            return []
         subject = max(subjects, key=lambda s: len(s.images))
         names = [s for s in self._sequences() if s in subject.images]
         made = {
