@@ -88,6 +88,15 @@ def test_any_entry_of_the_card_may_be_anything(original: Bundle, tmp_path_factor
     ends_well(folder)
 
 
+@pytest.mark.parametrize("number", [10**9, 1e300, float("inf"), float("nan")])
+def test_a_number_that_would_take_all_memory_is_refused(original: Bundle, tmp_path: Path, number: float):
+    card = json.loads(json.dumps(original.card))
+    card["system"]["config"]["experts"] = number
+    shutil.copyfile(original.path / "model.safetensors", tmp_path / "model.safetensors")
+    (tmp_path / "bundle.json").write_text(json.dumps(card), encoding="utf-8")
+    assert ends_well(tmp_path)
+
+
 @QUICK
 @given(card=VALUES)
 def test_a_card_that_is_no_card_has_defects(card):

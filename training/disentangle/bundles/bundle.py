@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..systems.base import System
 
 
+_LARGEST_SETTING = 65536
+"""Shapes need no memory on the meta device, but a list of parts does: a billion experts of a convolution took 21 GB."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A learned model on disk. Loading reads the card only; :meth:`system` checks and loads the weights.
@@ -197,6 +201,11 @@ class Bundle:
         from ..registry import create
 
         name, config = self.card["system"]["name"], self.card["system"]["config"]
+        if _exceeds(config, _LARGEST_SETTING):
+            raise InputError(
+                f"The model {self.name} cannot be used: its configuration has a number above {_LARGEST_SETTING}, which "
+                "no network needs; get the model again."
+            )
         try:
             return create(name, **config)
         except Exception as error:  # whatever a wrong configuration raises in a constructor
@@ -204,6 +213,15 @@ class Bundle:
                 f"The model {self.name} cannot be used: the system '{name}' does not accept its configuration "
                 f"({error}); get the model again or update Disentangle."
             ) from error
+
+
+def _exceeds(value: Any, limit: float) -> bool:
+    """Whether a number anywhere in a configuration is larger than that, in magnitude, or is none (NaN)."""
+    if isinstance(value, dict):
+        return any(_exceeds(v, limit) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_exceeds(v, limit) for v in value)
+    return isinstance(value, (int, float)) and not abs(value) <= limit
 
 
 def _sha256(path: Path) -> str:
