@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..study import Grid, Image
-from ..study.geometry import affine_of
+from ..study.geometry import affine_of, cleaned
 from .smoothing import smooth
 
 _MARGIN = 4
@@ -34,7 +34,7 @@ def matrix_of(transform: sitk.Transform) -> np.ndarray:
 def transform_of(matrix: np.ndarray) -> sitk.AffineTransform:
     """SimpleITK transform of a (4, 4) matrix."""
     transform = sitk.AffineTransform(3)
-    transform.SetMatrix([float(v) for v in matrix[:3, :3].ravel()])
+    transform.SetMatrix([float(v) for v in cleaned(matrix[:3, :3]).ravel()])
     transform.SetTranslation([float(v) for v in matrix[:3, 3]])
     return transform
 

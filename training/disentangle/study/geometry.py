@@ -7,6 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+_DUST = 1e-12
+"""Entries of a matrix below this mean 0 (a picometre over a millimetre). Denormal ones, which rotations by next to
+nothing leave behind, make the singular values fail that ITK inverts directions and transforms with."""
+
+
+def cleaned(matrix: np.ndarray) -> np.ndarray:
+    """A copy of a matrix, float64, with 0 for entries that mean 0."""
+    matrix = np.array(matrix, dtype=np.float64)
+    matrix[np.abs(matrix) < _DUST] = 0.0
+    return matrix
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -21,7 +32,7 @@ class Grid:
     affine: np.ndarray
 
     def __post_init__(self) -> None:
-        affine = np.array(self.affine, dtype=np.float64)
+        affine = cleaned(self.affine)
         if affine.shape != (4, 4):
             raise ValueError(f"affine must be 4x4, not {affine.shape}")
         affine.setflags(write=False)
@@ -75,7 +86,7 @@ def set_geometry(image: sitk.Image, affine: np.ndarray) -> None:
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing([float(v) for v in spacing])
     image.SetOrigin([float(v) for v in affine[:3, 3]])
-    image.SetDirection([float(v) for v in (affine[:3, :3] / spacing).ravel()])
+    image.SetDirection([float(v) for v in cleaned(affine[:3, :3] / spacing).ravel()])
 
 
 def affine_of(image: sitk.Image) -> np.ndarray:
