@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 _DUST = 1e-12
-"""Entries of a matrix below this mean 0 (a picometre over a millimetre). Denormal ones, which rotations by next to
+"""Entries of a matrix below this mean 0 (a picometre over a metre). Denormal ones, which rotations by next to
 nothing leave behind, make the singular values fail that ITK inverts directions and transforms with."""
 
 

@@ -67,7 +67,7 @@ class CrossReconstruction(Protocol):
         for target, image in imputations(system, subject).items():
             quality = image_quality(image, subject.images[target].astype(np.float32), subject.mask)
             scores["imputation"] |= {f"{target} PSNR": quality.psnr, f"{target} SSIM": quality.ssim}
-        return {table: {**columns, **_means(columns)} for table, columns in scores.items()}
+        return {table: {**columns, **means_by_quantity(columns)} for table, columns in scores.items()}
 
     def draw(
         self, models: Mapping[tuple[str, str], Models], subjects: Sequence[Subject], folder: Path
@@ -194,7 +194,7 @@ def lesion_dice(labels: np.ndarray, subject: Subject, system: System) -> tuple[f
     return float(np.mean(single)) if single else float("nan"), regions
 
 
-def _means(columns: Mapping[str, float]) -> dict[str, float]:
+def means_by_quantity(columns: Mapping[str, float]) -> dict[str, float]:
     """Means over the targets, as columns "mean PSNR" and "mean SSIM"."""
     found: dict[str, list[float]] = {}
     for column, value in columns.items():

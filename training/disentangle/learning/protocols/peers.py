@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,10 +12,10 @@ import numpy as np
 from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...metrics.image import image_quality, match_histogram
-from ...metrics.overlap import dice, hd95
-from ..evaluation import class_scores
+from ..evaluation import evaluate_subject
+from .e000 import means_by_quantity
 from .figures import image_grid
-from .predictions import subset_segmentations, subset_syntheses, usable
+from .predictions import imputations
 from .protocol import Picture, Protocol, Scores, TableSpec
 from .runs import Models
 from .settings import ProtocolSettings
@@ -56,13 +55,14 @@ class Peers(Protocol):
     def score(self, models: Models, subject: Subject) -> Scores:
         scores: Scores = {spec.key: {} for spec in self.tables}
         if not models.paths:
-            self._score_images(models, subject, [s for s in self._sequences() if s in subject.images], scores)
+            truth = {s: subject.images[s].astype(np.float32) for s in self._shown(subject)}
+            images = self._copies(models, subject).items()
+            _fill_images(scores, {k: image_quality(i, truth[k[1]], subject.mask).to_dict() for k, i in images})
             return scores
-        system = models.system()
-        if system.capabilities.targets:
-            self._score_images(models, subject, usable(system, subject), scores)
-        if system.capabilities.segments:
-            self._score_findings(models, subject, scores)
+        found = evaluate_subject(models.system(), subject, "all")
+        made = {(tuple(names.split("+")), t): q for t, by in found["from"].items() for names, q in by.items()}
+        _fill_images(scores, made)
+        self._fill_findings(scores, found)
         return scores
 
     def draw(
@@ -72,12 +72,15 @@ class Peers(Protocol):
         if not self.chosen["picture"]:
             return []
         subject = max(subjects, key=lambda s: len(s.images))
-        names = [s for s in self._sequences() if s in subject.images]
-        made = {
-            label: {t: image for (_, t), image in self._images(m, subject, names, len(names) - 1).items()}
-            for (label, _), m in models.items()
-            if not m.paths or m.system().capabilities.targets
-        }
+        names = self._shown(subject)
+        others = {t: tuple(s for s in names if s != t) for t in names}
+        made: dict[str, dict[str, np.ndarray]] = {}
+        for (label, _), m in models.items():
+            if not m.paths:
+                copies = self._copies(m, subject)
+                made[label] = {t: copies[inputs, t] for t, inputs in others.items()}
+            elif m.system().capabilities.targets:
+                made[label] = imputations(m.system(), subject)
         k = int(np.isin(subject.labels, range(4, 250)).sum(axis=(1, 2)).argmax())
         k = k or int(subject.mask.sum(axis=(1, 2)).argmax())
         rows = [[subject.images[t][k].astype(np.float32), *[made[m][t][k] for m in made]] for t in names]
@@ -85,65 +88,46 @@ class Peers(Protocol):
         image_grid(folder / "synthesis.png", rows, names, ["real", *made], title)
         return [Picture("synthesis.png", title + ".")]
 
-    def _sequences(self) -> list[str]:
-        return list(self.settings.common["system"]["sequences"])
+    def _shown(self, subject: Subject) -> list[str]:
+        """The sequences of the protocol that a subject has."""
+        return [s for s in self.settings.common["system"]["sequences"] if s in subject.images]
 
-    def _score_images(self, models: Models, subject: Subject, names: Sequence[str], scores: Scores) -> None:
-        by_size: dict[int, list[float]] = {}
-        for (inputs, target), image in self._images(models, subject, names).items():
-            quality = image_quality(image, subject.images[target].astype(np.float32), subject.mask)
-            by_size.setdefault(len(inputs), []).append(quality.psnr)
-            if len(inputs) == len(names) - 1:
-                found = (("PSNR", quality.psnr), ("SSIM", quality.ssim), ("MAE", quality.mae))
-                scores["synthesis"] |= {f"{target} {name}": value for name, value in found}
-        for name in ("PSNR", "SSIM", "MAE"):
-            values = [v for column, v in scores["synthesis"].items() if column.endswith(name)]
-            if values:
-                scores["synthesis"][f"mean {name}"] = float(np.mean(values))
-        scores["subsets"] = {f"from {size}": float(np.mean(values)) for size, values in sorted(by_size.items())}
+    def _copies(self, models: Models, subject: Subject) -> dict[tuple[tuple[str, ...], str], np.ndarray]:
+        """(inputs, target) -> volume (K, J, I): the input that comes nearest."""
+        shown = {s: subject.images[s].astype(np.float32) for s in self._shown(subject)}
+        found = {}
+        for target, truth in shown.items():
+            others = {s: image for s, image in shown.items() if s != target}
+            if models.method.mode != "copy":
+                others = {s: match_histogram(image, truth, subject.mask) for s, image in others.items()}
+            score = {s: image_quality(image, truth, subject.mask).psnr for s, image in others.items()}
+            for size in range(1, len(others) + 1):
+                found |= {(i, target): others[max(i, key=score.__getitem__)] for i in combinations(others, size)}
+        return found
 
-    def _images(
-        self, models: Models, subject: Subject, names: Sequence[str], smallest: int = 1
-    ) -> dict[tuple[tuple[str, ...], str], np.ndarray]:
-        """(inputs, target) -> volume (K, J, I), as the method makes each target from the subsets of the others."""
-        wanted: dict[tuple[str, ...], list[str]] = {}
-        for target in names:
-            for inputs in _subsets([s for s in names if s != target], smallest):
-                wanted.setdefault(inputs, []).append(target)
-        if models.paths:
-            return subset_syntheses(models.system(), subject, wanted)
-        shown = {s: subject.images[s].astype(np.float32) for s in names}
-        matched = models.method.mode != "copy"
-        single = {
-            (s, t): match_histogram(shown[s], shown[t], subject.mask) if matched else shown[s]
-            for s in names
-            for t in names
-            if s != t
-        }
-        score = {(s, t): image_quality(i, shown[t], subject.mask).psnr for (s, t), i in single.items()}
-        pairs = [(inputs, target) for inputs, targets in wanted.items() for target in targets]
-        return {(i, t): single[max(i, key=lambda s, t=t: score[s, t]), t] for i, t in pairs}
-
-    def _score_findings(self, models: Models, subject: Subject, scores: Scores) -> None:
-        system = models.system()
-        present = usable(system, subject)
+    def _fill_findings(self, scores: Scores, found: Mapping[str, Any]) -> None:
+        """Dice by the number of sequences, what is lost with one missing, and distances with all."""
+        count = len(found["sequences"])
         by_size: dict[str, dict[int, list[float]]] = {}
-        for inputs, labels in subset_segmentations(system, subject, _subsets(present)).items():
-            found = class_scores(dice, labels, subject, system.capabilities)
-            for structure in self.chosen["structures"]:
-                if structure in found:
-                    by_size.setdefault(structure, {}).setdefault(len(inputs), []).append(found[structure])
-            if len(inputs) == len(present):
-                score = partial(hd95, spacing=subject.spacing)
-                distances = class_scores(score, labels, subject, system.capabilities)
-                scores["hd95"] = {s: distances[s] for s in self.chosen["structures"] if s in distances}
+        for names, values in found["dice"].items():
+            for structure in (s for s in self.chosen["structures"] if s in values):
+                by_size.setdefault(structure, {}).setdefault(names.count("+") + 1, []).append(values[structure])
         for structure, values in by_size.items():
-            means = {size: float(np.mean(v)) for size, v in values.items()}
-            scores["dice"] |= {f"{structure}, {size} of {len(present)}": v for size, v in sorted(means.items())}
-            if len(present) - 1 in means:
-                scores["loss"][structure] = means[len(present)] - means[len(present) - 1]
+            means = {size: float(np.mean(v)) for size, v in sorted(values.items())}
+            scores["dice"] |= {f"{structure}, {size} of {count}": mean for size, mean in means.items()}
+            if count - 1 in means:
+                scores["loss"][structure] = means[count] - means[count - 1]
+        distances = found["hd95"].get("+".join(found["sequences"]), {})
+        scores["hd95"] = {s: distances[s] for s in self.chosen["structures"] if s in distances}
 
 
-def _subsets(names: Sequence[str], smallest: int = 1) -> list[tuple[str, ...]]:
-    """All subsets of at least ``smallest`` names, the smaller ones first."""
-    return [subset for size in range(smallest, len(names) + 1) for subset in combinations(names, size)]
+def _fill_images(scores: Scores, made: Mapping[tuple[tuple[str, ...], str], Mapping[str, float]]) -> None:
+    """``made`` ((inputs, target) -> figures): each target from all the others, and by the number of inputs."""
+    by_size: dict[int, list[float]] = {}
+    most = max((len(inputs) for inputs, _ in made), default=0)
+    for (inputs, target), quality in made.items():
+        by_size.setdefault(len(inputs), []).append(quality["psnr"])
+        if len(inputs) == most:
+            scores["synthesis"] |= {f"{target} {name.upper()}": quality[name] for name in ("psnr", "ssim", "mae")}
+    scores["synthesis"] |= means_by_quantity(scores["synthesis"])
+    scores["subsets"] = {f"from {size}": float(np.mean(values)) for size, values in sorted(by_size.items())}

@@ -73,19 +73,6 @@ def subset_syntheses(
     return volumes
 
 
-def subset_segmentations(
-    system: System, subject: Subject, subsets: Sequence[tuple[str, ...]]
-) -> dict[tuple[str, ...], np.ndarray]:
-    """Inputs -> labels (K, J, I) of registered sequences; every sequence is encoded once."""
-    labels = {inputs: np.zeros(subject.mask.shape, np.uint8) for inputs in subsets}
-    for part, _, _, factors in chunks(system, subject, list(dict.fromkeys(s for inputs in subsets for s in inputs))):
-        with torch.no_grad():
-            for inputs, volume in labels.items():
-                found = system.segment(system.fuse(factors.subset(inputs))).argmax(1)
-                volume[part] = unpadded(found.to(torch.uint8).cpu().numpy(), subject.mask.shape[1:])
-    return labels
-
-
 def segmentation(
     system: System,
     subject: Subject,
