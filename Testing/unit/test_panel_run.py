@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from disentangle.inference import Result  # noqa: E402
 from disentangle.mrml.studies import study_from_nodes  # noqa: E402
 from disentangle.panel import recognizer as recognizer_module  # noqa: E402
 from disentangle.panel import runner as runner_module  # noqa: E402
+from disentangle.panel.collector import FullCollections  # noqa: E402
 from disentangle.panel.run_state import RunController, RunState  # noqa: E402
 from disentangle.panel.runner import Runner  # noqa: E402
 from disentangle.panel.tasks import Job, Wanted  # noqa: E402
@@ -93,6 +95,48 @@ class TestController:
         controller.log("a line")
         assert views[-1].busy
         assert lines[-1] == "a line"
+
+
+class TestFullCollections:
+    @pytest.fixture(autouse=True)
+    def threshold(self):
+        before = gc.get_threshold()
+        gc.set_threshold(700, 10, 10)
+        yield
+        gc.set_threshold(*before)
+
+    def test_they_wait_for_the_last_of_two_runs(self):
+        collections, one, two = FullCollections(), object(), object()
+        collections.hold(one, True)
+        collections.hold(two, True)
+        collections.hold(one, False)
+        assert gc.get_threshold()[:2] == (700, 10)
+        assert gc.get_threshold()[2] > 10_000
+        collections.hold(two, False)
+        assert gc.get_threshold() == (700, 10, 10)
+
+    def test_nothing_changes_for_who_holds_nothing(self):
+        FullCollections().hold(object(), False)
+        assert gc.get_threshold() == (700, 10, 10)
+
+    def test_what_somebody_else_sets_meanwhile_stays(self):
+        collections = FullCollections()
+        collections.hold(self, True)
+        gc.set_threshold(500, 5, 5)
+        collections.hold(self, False)
+        assert gc.get_threshold() == (500, 5, 5)
+
+    def test_objects_of_a_run_that_die_young_are_collected(self):
+        collections = FullCollections()
+        collections.hold(self, True)
+        before = gc.get_stats()
+        for _ in range(30_000):
+            ring: list = []
+            ring.append(ring)
+        after = gc.get_stats()
+        collections.hold(self, False)
+        assert after[0]["collected"] > before[0]["collected"]
+        assert after[2]["collections"] == before[2]["collections"]
 
 
 class PlayedWorker:

@@ -21,6 +21,7 @@ from ..mrml.volumes import image_from_node
 from . import dependencies
 from .appearance_tools import AppearanceTools
 from .batch_tools import Batch, studies_in, studies_of_scene
+from .collector import full_collections
 from .model_tools import ModelTools
 from .recognizer import Looks, Recognizer
 from .run_state import RunController
@@ -48,6 +49,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         AppearanceTools.__init__(self)
         ViewTools.__init__(self)
         self.controller = RunController()
+        self.controller.listen(lambda view: full_collections.hold(self.controller, view.busy))
         link = WorkerLink(dependencies.make_client, dependencies.interpreter, dependencies.is_own)
         self.runner = Runner(slicer.mrmlScene, self.controller, link)
         self.recognizer = Recognizer(link, self.runner.connect, dependencies.complete)
