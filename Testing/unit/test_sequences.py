@@ -157,6 +157,15 @@ def test_contradicting_evidence_is_not_sure() -> None:
     assert not guess_sequence("T1.nii.gz", dicom={**MR, "SeriesDescription": "T1 POST"}).sure
 
 
+def test_what_a_word_often_means_yields_to_what_the_scanner_did() -> None:
+    flair = {"Modality": "MR", "SeriesDescription": "AX TSE IR", "ScanningSequence": "SE\\IR"}
+    flair |= {"EchoTime": "120", "RepetitionTime": "9000", "InversionTime": "2500"}
+    guess = guess_sequence(name="5: AX TSE IR", dicom=flair)
+    assert (guess.sequence, guess.confidence) == ("FLAIR", 0.85)
+    assert guess_sequence(name="AX TSE", dicom={"EchoTime": "12", "RepetitionTime": "550"}).sequence == "T1"
+    assert guess_sequence(name="AX TSE").sequence == "T2"
+
+
 def test_agreeing_evidence_is_stronger_than_either() -> None:
     dicom = {**MR, "SeriesDescription": "AX T2", "EchoTime": 100, "RepetitionTime": 4500}
     assert guess_from_dicom(dicom).confidence > guess_from_name("AX T2").confidence

@@ -410,9 +410,9 @@ def _agree(first: Guess, second: Guess) -> Guess:
     if family in (None, _FAMILY.get(second.sequence, second.sequence)):
         # The parameters know "T1", the name "T1Gd": the name is more specific, not in conflict.
         return first
-    if weak.confidence < 0.5:
+    if weak.confidence <= 0.5:  # "TSE" is often T2, but one with an inversion time of 2500 ms is FLAIR
         return strong
-    reason = f"{first.reason} means {first.sequence}, but {second.reason} means {second.sequence}"
+    reason = f"{first.reason}: {first.sequence}; but {second.reason}: {second.sequence}"
     return Guess(strong.sequence, 0.5, reason)
 
 
