@@ -209,6 +209,7 @@ def test_a_manifest_with_a_mistake_is_one_sentence(tmp_path: Path, capsys, conte
         (["segment"], "-o/--output"),
         (["segment", "-o", "x.nii.gz", "--device", "gpu"], "no device 'gpu'"),
         (["segment", "-o", "x.nii.gz", "--threads", "0"], "'0' is not a whole number from 1"),
+        (["segment", "-o", "x.nii.gz", "--precision", "int8"], "choose from 'fp32', 'bf16'"),
         (["segment", "-o", "x.nii.gz", "--nonsense"], "--nonsense"),
         (["segment", "-o", "x.nii.gz", "-q", "-v"], "not allowed with"),
         (["phantom", "spine", "-o", "x"], "no phantoms of kind 'spine'"),

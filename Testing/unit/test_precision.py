@@ -26,12 +26,14 @@ def test_an_unknown_precision_is_refused_in_one_sentence(tmp_path):
 
 def test_a_cpu_computes_in_float32_whatever_was_asked(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(EagerNetwork, "_precision", lambda self: made.append(self._half) or torch.autocast("cpu"))
+    monkeypatch.setattr(EagerNetwork, "_precision", lambda self: made.append(self.half) or torch.autocast("cpu"))
     from disentangle.phantoms import create_phantom
 
     study = create_phantom("brain", 3, spacing=10.0).study.subset(["T1"])
-    Predictor(tiny_bundle(tmp_path / "tiny"), device="cpu", backend="torch", precision="bf16").run(study)
+    bundle = tiny_bundle(tmp_path / "tiny")
+    result = Predictor(bundle, device="cpu", backend="torch", precision="bf16").run(study)
     assert made and not any(made)
+    assert "bf16 is for PyTorch on a GPU; the networks computed in fp32." in result.report["warnings"]
 
 
 def test_labels_in_bfloat16_are_nearly_those_of_float32_and_the_weights_stay():

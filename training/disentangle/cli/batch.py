@@ -147,7 +147,8 @@ def _one(
         return "skipped", "done before", 0
     request = {"request": "batch", **row.to_dict(), "time_point": options.time_point, "output": str(folder.resolve())}
     request.update(bundle=str(bundle.path), device=options.device, backend=options.backend, fast=options.fast)
-    request.update(threads=options.threads, segment=bool(bundle.classes) and not options.no_segment)
+    request.update(threads=options.threads, precision=options.precision)
+    request.update(segment=bool(bundle.classes) and not options.no_segment)
     request.update(synthesize=[name for group in options.target for name in group])
     request.update(factors=options.factors, cross_reconstructions=options.factors)
 

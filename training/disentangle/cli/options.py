@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..inference.devices import check_device_name
-from ..inference.plan import BACKENDS
+from ..inference.plan import BACKENDS, PRECISIONS
 from .running import Console
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fast", action="store_true",
         help="8-bit integers where the model has them (CPU, openvino); its card states what that costs",
+    )  # fmt: skip
+    group.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32",
+        help="of PyTorch on a GPU: bf16 computes in bfloat16 where that does little harm (default: fp32)",
     )  # fmt: skip
 
 
@@ -169,6 +173,5 @@ def make_predictor(options: argparse.Namespace) -> Predictor:
     """
     from ..inference import Predictor
 
-    return Predictor(
-        choose_bundle(options), options.device, options.threads, backend=options.backend, fast=options.fast
-    )
+    where = {name: getattr(options, name) for name in ("device", "threads", "backend", "fast", "precision")}
+    return Predictor(choose_bundle(options), **where)

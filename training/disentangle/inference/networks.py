@@ -147,6 +147,8 @@ class Networks:
     def _told(self, report: RunReport) -> Network:
         if self._warning:
             report.warn(self._warning)
+        if self.precision == "bf16" and not getattr(self._network, "half", False):
+            report.warn("bf16 is for PyTorch on a GPU; the networks computed in fp32.")
         report.device, report.backend = self._network.device, {"name": self._network.name, "reason": self._reason}
         return self._network
 

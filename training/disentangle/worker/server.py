@@ -230,6 +230,7 @@ class Server:
         bundle = find_bundle(request["bundle"])
         where = {"device": request.get("device", "auto"), "backend": request.get("backend", "auto")}
         where.update(fast=bool(request.get("fast", False)), threads=request.get("threads"))
+        where.update(precision=request.get("precision", "fp32"))
         key = (str(bundle.path), bundle.checksum, bundle.fast, *where.values())
         if self._predictor is None or self._predictor[0] != key:
             self._predictor = None  # frees the previous model before the next one is loaded

@@ -28,7 +28,7 @@ class EagerNetwork:
 
     def __init__(self, system: System, compiled: bool = False, half: bool = False) -> None:
         self.system = system
-        self._half = half
+        self.half = half
         self._compilations = Compilations() if compiled else None
         self.capabilities = system.capabilities
         self.place(next(system.parameters()).device)
@@ -101,7 +101,7 @@ class EagerNetwork:
 
     def _precision(self) -> torch.autocast:
         """The region of the networks; what was cast of the weights is forgotten at its end, so that they may change."""
-        return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self._half)
+        return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.half)
 
     def _probabilities(self, factors: Factors) -> Tensor:
         return self.system.segment(self.system.fuse(factors)).softmax(dim=1)
