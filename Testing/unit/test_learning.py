@@ -146,6 +146,7 @@ def test_weights_of_another_run_or_a_bundle_are_a_start_when_the_architecture_is
         ("training.steps", "write key=value"),
         ("training.steps=[1", "not valid YAML"),
         ("sampling.bach=3", "section sampling"),
+        ("sampling.sizes=[[32,48]]", "has 32 x 48 pixels; the system takes multiples of 32 only"),
         ("system.wdith=3", "wdith"),
         ("training.device=tpu", "Unknown device"),
     ],

@@ -174,12 +174,11 @@ SAMPLERS: dict[str, tuple[type, type]] = {
 """``sampling.kind`` -> (sampler, its settings)."""
 
 
-def samplers(config: Mapping[str, Any], data: Data, capabilities: Capabilities) -> tuple[Sampler, Sampler]:
-    """The sampler of training, and that of validation: held-out phantoms (training subjects where there are none)
-    without augmentation.
+def sampling_of(config: Mapping[str, Any], capabilities: Capabilities) -> tuple[type, Any]:
+    """The kind of sampler that a configuration wants, and its settings.
 
     Raises:
-        InputError: an unknown kind or a wrong setting.
+        InputError: an unknown kind, a wrong setting, or slices of a size that the system cannot take.
     """
     settings = dict(config["sampling"])
     kind = settings.pop("kind", "registered")
@@ -190,6 +189,25 @@ def samplers(config: Mapping[str, Any], data: Data, capabilities: Capabilities) 
         sampling = settings_of(slices=capabilities.slices, **settings)
     except TypeError as error:
         raise InputError(f"A setting of the section sampling is wrong: {error}.") from error
+    only, multiple = capabilities.size, capabilities.size_multiple
+    for height, width in sampling.sizes:
+        if only is not None and (height, width) != tuple(only):
+            raise InputError(f"sampling.sizes has {height} x {width} pixels; the system takes {only[0]} x {only[1]}.")
+        if height % multiple or width % multiple:
+            raise InputError(
+                f"sampling.sizes has {height} x {width} pixels; the system takes multiples of {multiple} only."
+            )
+    return make, sampling
+
+
+def samplers(config: Mapping[str, Any], data: Data, capabilities: Capabilities) -> tuple[Sampler, Sampler]:
+    """The sampler of training, and that of validation: held-out phantoms (training subjects where there are none)
+    without augmentation.
+
+    Raises:
+        InputError: see :func:`sampling_of`.
+    """
+    make, sampling = sampling_of(config, capabilities)
     lesions = lesion_values(capabilities)
     training = make(data.training, capabilities.known, lesions, sampling, config["seed"])
     subjects = data.validation or data.training

@@ -28,7 +28,7 @@ from ..systems.base import System
 from .callbacks import FINAL, LAST, Housekeeping
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config, save_config
-from .data import Data, batches, load_data, loader, samplers
+from .data import Data, batches, load_data, loader, samplers, sampling_of
 from .factors import mean_styles
 from .lineage import trained_on_before
 from .module import Learner
@@ -68,6 +68,7 @@ def train(
     system, note = _system(config)
     if note and not quiet:
         print(note, flush=True)
+    sampling_of(config, system.capabilities)  # a mistake is told before minutes of preparation
     data = load_data(config, progress.part(0.0, 0.1))
     training, validation = samplers(config, data, system.capabilities)
 

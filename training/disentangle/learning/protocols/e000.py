@@ -149,6 +149,7 @@ class MissingInput(Protocol):
         present = usable(system, subject)
         smallest = 0 if self.chosen["subsets"] == "all" else max(len(present) - 2, 0)
         subsets = [c for size in range(len(present), smallest, -1) for c in combinations(present, size)]
+        made = [t for t in system.capabilities.targets if t in subject.images and t not in present]
         found: Scores = {"dice": {}, "regions": {}, "synthesis": {}}
         for subset in subsets:
             missing = [s for s in present if s not in subset]
@@ -160,10 +161,9 @@ class MissingInput(Protocol):
                 found["dice"][f"{label} Dice"], regions = lesion_dice(labels, subject, system)
                 found["regions"] |= {f"{label} {name}": value for name, value in regions.items()}
                 continue
-            for target, image in synthesis(system, shown, inputs).items():
-                if target in subject.images:
-                    quality = image_quality(image, subject.images[target].astype(np.float32), subject.mask)
-                    found["synthesis"] |= {f"{label} PSNR": quality.psnr, f"{label} SSIM": quality.ssim}
+            for target, image in synthesis(system, shown, inputs, made).items() if made else ():
+                quality = image_quality(image, subject.images[target].astype(np.float32), subject.mask)
+                found["synthesis"] |= {f"{label} PSNR": quality.psnr, f"{label} SSIM": quality.ssim}
         if self.chosen["subsets"] == "all" and found["dice"]:
             found["dice"]["mean of all subsets Dice"] = float(np.nanmean(list(found["dice"].values())))
         return found
