@@ -150,6 +150,9 @@ def test_a_configuration_of_absurd_size_does_not_exhaust_memory(bundle: Bundle):
         ({"islands": {"classes": [99], "share": 0.1, "ml": 0}}, "'islands.classes'"),
         ({"islands": {"classes": [1], "share": 1.5, "ml": 0}}, "'islands.share'"),
         ({"islands": {"classes": [1], "share": 0.1}}, "'islands.ml'"),
+        ({"coherence": [4]}, "'coherence' in .* must be an object"),
+        ({"coherence": {"classes": [0], "sigma_mm": 1.5}}, "'coherence.classes'"),
+        ({"coherence": {"classes": [1], "sigma_mm": 0}}, "'coherence.sigma_mm'"),
     ],
 )
 def test_each_defect_of_a_card_has_its_sentence(bundle: Bundle, change: dict, sentence: str):

@@ -17,6 +17,7 @@ from torch import nn
 from disentangle.datasets.labels import HEALTHY, UNLABELLED
 from disentangle.errors import Cancelled, InputError
 from disentangle.inference.islands import Islands
+from disentangle.inference.rules import Rules
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.config import load_config
@@ -261,7 +262,8 @@ def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_tar
     best = max(result["dice"]["T1"], key=lambda name: result["dice"]["T1"][name])
     rule = Islands((system.capabilities.classes.index(best),), share=0.0, ml=1e6)
     assert result["dice"]["T1"][best] > 0
-    assert evaluate_subject(system, one, islands=rule)["dice"]["T1"][best] == 0  # taken away before it is scored
+    ruled = evaluate_subject(system, one, rules=Rules(islands=rule))
+    assert ruled["dice"]["T1"][best] == 0  # taken away before it is scored
     text = table(summary([result, every]))
     assert summary([result, every])["from"]["T1"]["T2"] == every["from"]["T1"]["T2"]
     assert "white matter" in text

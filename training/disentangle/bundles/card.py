@@ -209,6 +209,7 @@ def check_card(card: object) -> list[str]:
     if not defects:
         defects += _check_classes(card["classes"]) + _check_styles(card["default_styles"], card["sequences"])
         defects += _check_islands(card.get("islands"), len(card["classes"]))
+        defects += _check_coherence(card.get("coherence"), len(card["classes"]))
     if not _is_fast(card.get("fast")):
         defects.append(f"'fast' in {CARD_FILE} must be an object with 'programs', a list of names, and a 'sha256'")
     return defects
@@ -257,11 +258,29 @@ def _check_islands(rule: object, classes: int) -> list[str]:
         return []
     if not isinstance(rule, dict):
         return [f"'islands' in {CARD_FILE} must be an object with 'classes', 'share' and 'ml'"]
-    defects, values = [], rule.get("classes")
-    if not isinstance(values, list) or not values or not all(_is_int(v, 1, classes - 1) for v in values):
-        defects.append(f"'islands.classes' in {CARD_FILE} must list values of classes other than the background")
+    defects = _check_finding("islands", rule, classes)
     if not _is_number(rule.get("share")) or not 0 <= rule["share"] < 1:
         defects.append(f"'islands.share' in {CARD_FILE} must be a number from 0 to below 1")
     if not _is_number(rule.get("ml")) or rule["ml"] < 0:
         defects.append(f"'islands.ml' in {CARD_FILE} must be a number of millilitres from 0")
     return defects
+
+
+def _check_coherence(rule: object, classes: int) -> list[str]:
+    """The optional rule on classes that are decided together, see :class:`..inference.coherence.Coherence`."""
+    if rule is None:
+        return []
+    if not isinstance(rule, dict):
+        return [f"'coherence' in {CARD_FILE} must be an object with 'classes' and 'sigma_mm'"]
+    defects = _check_finding("coherence", rule, classes)
+    if not _is_number(rule.get("sigma_mm")) or not 0 < rule["sigma_mm"] <= 10:
+        defects.append(f"'coherence.sigma_mm' in {CARD_FILE} must be a number of millimetres above 0, up to 10")
+    return defects
+
+
+def _check_finding(name: str, rule: dict[str, Any], classes: int) -> list[str]:
+    """The classes that a rule is about."""
+    values = rule.get("classes")
+    if not isinstance(values, list) or not values or not all(_is_int(v, 1, classes - 1) for v in values):
+        return [f"'{name}.classes' in {CARD_FILE} must list values of classes other than the background"]
+    return []

@@ -22,11 +22,11 @@ from .brain import find_brain
 from .confidence import confidence, doubts, recognise_study
 from .devices import check_device_name
 from .images import Output
-from .islands import Islands
 from .networks import Networks
 from .plan import check_backend, in_half
 from .report import RunReport
 from .result import Result
+from .rules import Rules
 
 if TYPE_CHECKING:
     from .answers import Answers
@@ -399,7 +399,7 @@ class Run:
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
         if volumes.probabilities is not None:
-            self.report.islands_ml = self.suppress_islands(volumes.probabilities)
+            self.report.islands_ml = self.follow_rules(volumes.probabilities)
         self.report.features = volumes.features
         self.report.confidence = confidence(
             self._unconfirmed(), volumes.probabilities, self.prepared.mask, abilities.classes
@@ -407,19 +407,26 @@ class Run:
         self.report.batch_size = engine.batch_size
         return volumes
 
-    def suppress_islands(self, probabilities: np.ndarray, slab: bool = False) -> float:
-        """Follow the bundle's rule on small pieces, where it has one; ml that were taken away.
+    def follow_rules(
+        self, probabilities: np.ndarray, slices: np.ndarray | None = None, adapted: bool = False
+    ) -> float:
+        """Follow the bundle's rules on its findings; ml of small pieces that were taken away.
 
         Args:
-            probabilities: (L, K, J, I), changed in place. slab: they are of some slices only.
+            probabilities: (L, K, J, I), changed in place.
+            slices: adjacent ones that the probabilities are of; None for all.
+            adapted: the user has taught the model: what was marked is no invention, however small.
         """
-        rule = Islands.of_card(self.bundle.card)
-        return 0.0 if rule is None else rule.suppress(probabilities, float(np.prod(self.prepared.grid.spacing)), slab)
+        rules = Rules.of_card(self.bundle.card)
+        if adapted:
+            rules = replace(rules, islands=None)
+        mask = self.prepared.mask if slices is None else self.prepared.mask[slices]
+        return rules.follow(probabilities, mask, tuple(self.prepared.grid.spacing), slices is not None)
 
     def _preview(self, preview: Callable[[Image], None], slices: np.ndarray, volumes: Volumes) -> None:
         """Hand on the class values of adjacent slices, as a slab."""
         probabilities = volumes.probabilities[:, slices]
-        self.suppress_islands(probabilities, slab=True)
+        self.follow_rules(probabilities, slices)
         labels = probabilities.argmax(axis=0).astype(np.uint8)
         affine = self.prepared.grid.affine.copy()
         affine[:3, 3] += affine[:3, 2] * slices[0]

@@ -174,8 +174,7 @@ class Session:
         engine = self.run.engine(len(sequences), len(self.bundle.classes))
         images = {name: self.prepared.images[name] for name in sequences}
         volumes = engine.run(images, self.prepared.mask, wanted, progress)
-        if not self._states:  # what the user has marked is no invention, however small
-            self.run.suppress_islands(volumes.probabilities)
+        self.run.follow_rules(volumes.probabilities, adapted=bool(self._states))
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
 
     def disagreement(

@@ -18,12 +18,12 @@ from ..bundles import find_bundle
 from ..datasets.labels import HEALTHY, UNLABELLED
 from ..datasets.volumes import Subject
 from ..errors import InputError
-from ..inference.islands import Islands
+from ..inference.rules import Rules
 from ..metrics.image import image_quality, match_histogram
 from ..metrics.overlap import dice, hd95
 from ..progress import Progress
 from ..study import write_atomically
-from ..systems.base import Capabilities, Factors, System
+from ..systems.base import Capabilities, System
 from .callbacks import FINAL
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config
@@ -35,7 +35,7 @@ Quality = dict[str, float]
 
 
 def evaluate_subject(
-    system: System, subject: Subject, subsets: str = "leave-one-out", islands: Islands | None = None
+    system: System, subject: Subject, subsets: str = "leave-one-out", rules: Rules | None = None
 ) -> dict[str, Any]:
     """Every figure of one subject; image quality by protocol A.
 
@@ -44,7 +44,7 @@ def evaluate_subject(
         subject: prepared as for training.
         subsets: "leave-one-out" segments with all sequences and with each one missing, "all" with every subset; then
             also every target is made of every subset without it.
-        islands: a bundle's rule on small pieces, followed before segmentations are scored.
+        rules: those of a bundle on its findings, followed before segmentations are scored.
 
     Returns:
         ``cross`` and ``imputation``: target -> {"psnr", "ssim", "mae"}. Cross-reconstruction takes the modality
@@ -64,7 +64,7 @@ def evaluate_subject(
     used = _on_references(system, subject, used) if subject.sequence_labels else [(subset, None) for subset in used]
     smaller = _smaller(present, made) if subsets == "all" else {}
     volumes: dict[tuple[str, ...], np.ndarray] = {}
-    labels = {key: np.zeros((2, *subject.mask.shape), np.uint8) for key in used}  # first choice, and without islands
+    segmented = {key: _nothing(system, subject.mask.shape, rules) for key in used}
 
     def put(key: tuple[str, ...], part: slice, image: torch.Tensor) -> None:
         volume = volumes.setdefault(key, np.zeros(subject.mask.shape, np.float32))
@@ -88,8 +88,10 @@ def evaluate_subject(
                     put(("from", "+".join(sources), j), part, image)
             for subset, reference in used:
                 chosen = system.align(factors.subset(subset), reference or subset[0])
-                choices = unpadded(_segmented(system, chosen, islands), subject.mask.shape[1:])
-                labels[subset, reference][:, part] = choices
+                found = system.segment(system.fuse(chosen))
+                found = found.argmax(1, keepdim=True) if rules is None else found.softmax(1)
+                found = unpadded(found.cpu().numpy(), subject.mask.shape[1:])
+                segmented[subset, reference][:, part] = found.swapaxes(0, 1)
 
     images = {s: subject.images[s].astype(np.float32) for s in dict.fromkeys((*present, *made))}
     result: dict[str, Any] = {"name": subject.name, "sequences": present, "self": {}, "cross": {}}
@@ -112,9 +114,12 @@ def evaluate_subject(
         matched = {s: _score(match_histogram(images[s], truth, subject.mask), truth, subject.mask) for s in others}
         best = max(matched, key=lambda s: matched[s]["psnr"])
         result["nearest"][target], result["nearest_source"][target] = matched[best], best
-    for (subset, reference), (found, otherwise) in labels.items():
-        if islands is not None:
-            np.copyto(found, otherwise, where=islands.among(found, math.prod(subject.spacing)))
+    for subset, reference in used:
+        found = segmented.pop((subset, reference))
+        if rules is not None:
+            found = found.astype(np.float32)
+            rules.follow(found, subject.mask, subject.spacing)
+        found = found[0] if rules is None else found.argmax(axis=0).astype(np.uint8)
         truth = subject.labels if reference is None else subject.sequence_labels[reference]
         name = "+".join(subset) + ("" if reference is None else f" on {reference}")
         known = replace(subject, labels=truth)
@@ -163,7 +168,7 @@ def evaluate_subjects(
     subjects: Iterable[Subject],
     subsets: str = "leave-one-out",
     progress: Progress | None = None,
-    islands: Islands | None = None,
+    rules: Rules | None = None,
 ) -> dict[str, Any]:
     """:func:`evaluate_subject` of each, and the means over them (NaN left out)."""
     subjects, progress = list(subjects), progress or Progress()
@@ -171,7 +176,7 @@ def evaluate_subjects(
     results = []
     for index, subject in enumerate(subjects):
         progress("evaluate", index / len(subjects), subject.name)
-        results.append(evaluate_subject(system, subject, subsets, islands))
+        results.append(evaluate_subject(system, subject, subsets, rules))
     progress("evaluate", 1.0)
     return {"subjects": results, "mean": summary(results)}
 
@@ -264,8 +269,8 @@ def evaluate(
         subjects = [s for s in data.training if s.source != "phantom"] + data.validation + data.test
         if not subjects:
             raise InputError("There is nothing to score; set data.dataset, data.studies or data.phantoms.validation.")
-        islands = None if source.suffix == ".ckpt" else Islands.of_card(find_bundle(source).card)
-        report = evaluate_subjects(system, subjects, subsets, progress, islands)
+        rules = None if source.suffix == ".ckpt" else Rules.of_card(find_bundle(source).card)
+        report = evaluate_subjects(system, subjects, subsets, progress, rules)
     report = {"source": str(source), "overrides": overrides, **report}
     if output is not None:
         with write_atomically(output) as temporary:
@@ -325,14 +330,14 @@ def _scored_only(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "phantoms": phantoms, "studies": studies}
 
 
-def _segmented(system: System, factors: Factors, islands: Islands | None) -> np.ndarray:
-    """(2, B, H, W) class indices: the most probable class, and that of those which no islands are made of."""
-    probabilities = system.segment(system.fuse(factors))
-    first = probabilities.argmax(1)
-    if islands is None:
-        return torch.stack([first, first]).to(torch.uint8).cpu().numpy()
-    probabilities[:, list(islands.classes)] = -1.0
-    return torch.stack([first, probabilities.argmax(1)]).to(torch.uint8).cpu().numpy()
+def _nothing(system: System, shape: tuple[int, ...], rules: Rules | None) -> np.ndarray:
+    """Room for labels (1, K, J, I), all background; with rules, for class probabilities (L, K, J, I), which are kept in
+    half precision since there may be those of 15 subsets."""
+    if rules is None:
+        return np.zeros((1, *shape), np.uint8)
+    volume = np.zeros((len(system.capabilities.classes), *shape), np.float16)
+    volume[0] = 1.0
+    return volume
 
 
 def _subsets(sequences: Sequence[str], which: str) -> list[tuple[str, ...]]:
