@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import generate_uid
 
 from bench import dialogs
+from dicom_files import dicom_slice
 
 HEADERS: dict[str, dict[str, Any]] = {
     "T1": {"SeriesDescription": "AX SE PRE", "ScanningSequence": "SE", "RepetitionTime": 550, "EchoTime": 12},
@@ -39,26 +40,23 @@ def write_series(folder: Path, image: Any, study: str, header: dict[str, Any], m
     folder.mkdir(parents=True)
     affine, array = image.affine, np.asarray(image.array, dtype=np.float64)
     stored = np.round(4000 * (array - array.min()) / np.ptp(array)).astype(np.uint16)
-    columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    series, files = generate_uid(), []
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    columns = affine[:3, :3] / size
+    common = {
+        "PatientName": "Doe^Anna",
+        "PatientID": "17",
+        "Modality": modality,
+        "StudyInstanceUID": study,
+        "SeriesInstanceUID": generate_uid(),
+        "PixelSpacing": [float(size[1]), float(size[0])],
+        "SliceThickness": float(size[2]),
+        "ImageOrientationPatient": [float(f"{v:.6g}") for v in (*columns[:, 0], *columns[:, 1])],
+        **header,
+    }
+    files = []
     for k, pixels in enumerate(stored):
-        meta = pydicom.dataset.FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        item.SOPClassUID, item.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-        item.StudyInstanceUID, item.SeriesInstanceUID = study, series
-        item.PatientName, item.PatientID, item.Modality, item.InstanceNumber = "Doe^Anna", "17", modality, k + 1
-        item.Rows, item.Columns = pixels.shape
-        item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
-        item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 0
-        i, j, depth = np.linalg.norm(affine[:3, :3], axis=0)
-        item.PixelSpacing, item.SliceThickness = [float(j), float(i)], float(depth)
-        item.ImageOrientationPatient = [float(f"{v:.6g}") for v in (*columns[:, 0], *columns[:, 1])]
-        item.ImagePositionPatient = [float(f"{v:.8g}") for v in (affine @ [0, 0, k, 1])[:3]]
-        for key, value in header.items():
-            setattr(item, key, value)
-        item.PixelData = pixels.tobytes()
+        position = [float(f"{v:.8g}") for v in (affine @ [0, 0, k, 1])[:3]]
+        item = dicom_slice(pixels, InstanceNumber=k + 1, ImagePositionPatient=position, **common)
         files.append(folder / f"{k:03d}.dcm")
         item.save_as(files[-1], enforce_file_format=True)
     return files

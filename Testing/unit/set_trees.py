@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
+from dicom_files import dicom_slice
 from disentangle.study import Image
 
 RANDOM = np.random.default_rng(0)
@@ -34,20 +34,17 @@ def write_slices(folder: Path, numbers: list[int], name: str = "IMG-0004-{:05d}.
     UID of its own, as anonymisation leaves them."""
     folder.mkdir(parents=True)
     for place, n in enumerate(numbers):
-        meta = pydicom.dataset.FileMetaDataset()
-        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        item.SOPClassUID, item.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        item.SeriesInstanceUID, item.StudyInstanceUID, item.Modality = generate_uid(), "1.2.3", "MR"
-        item.Rows, item.Columns, item.SamplesPerPixel, item.PhotometricInterpretation = 16, 16, 1, "MONOCHROME2"
-        item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 0
-        item.PixelSpacing, item.SliceThickness = [1.0, 1.0], 4
-        item.ImageOrientationPatient, item.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, -4.0 * place]
         pixels = np.zeros((16, 16), np.uint16)
         pixels[4:8, 4:8] = base + n
-        item.PixelData = pixels.tobytes()
+        item = dicom_slice(
+            pixels,
+            SeriesInstanceUID=generate_uid(),
+            StudyInstanceUID="1.2.3",
+            PixelSpacing=[1.0, 1.0],
+            SliceThickness=4,
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            ImagePositionPatient=[0, 0, -4.0 * place],
+        )
         item.save_as(folder / name.format(n), enforce_file_format=True)
 
 

@@ -7,11 +7,11 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
+from dicom_files import dicom_slice
 from disentangle.errors import InputError
 from disentangle.study import Grid, Image, Study, check_image, looks_like_ct, write_atomically
 
@@ -33,23 +33,17 @@ def write_series(folder: Path, count: int = 5, times: int = 1, tilt: float = 0.0
         for k in RNG.permutation(count):
             if k == skip:
                 continue
-            meta = pydicom.dataset.FileMetaDataset()
-            meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
-            meta.MediaStorageSOPInstanceUID = generate_uid()
-            meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            item = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-            item.SOPClassUID, item.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-            item.SeriesInstanceUID, item.StudyInstanceUID = series, "1.2.3"
-            item.Modality, item.SeriesNumber, item.InstanceNumber = "MR", 1, int(k) + t * count + 1
-            item.Rows, item.Columns, item.SamplesPerPixel = 6, 8, 1
-            item.PhotometricInterpretation = "MONOCHROME2"
-            item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 0
-            item.PixelSpacing, item.SliceThickness = [0.5, 0.75], 4
-            item.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-            item.ImagePositionPatient = [-4.0 * int(k) + 10, tilt * int(k), 5.0]
-            for key, value in tags.items():
-                setattr(item, key, value)
-            item.PixelData = voxels[t, k].tobytes()
+            place = {
+                "SeriesInstanceUID": series,
+                "StudyInstanceUID": "1.2.3",
+                "SeriesNumber": 1,
+                "InstanceNumber": int(k) + t * count + 1,
+                "PixelSpacing": [0.5, 0.75],
+                "SliceThickness": 4,
+                "ImageOrientationPatient": [0, 1, 0, 0, 0, -1],
+                "ImagePositionPatient": [-4.0 * int(k) + 10, tilt * int(k), 5.0],
+            }
+            item = dicom_slice(voxels[t, k], **place | tags)
             item.save_as(folder / f"{generate_uid()[-12:]}.dcm", enforce_file_format=True)
     return voxels
 

@@ -55,7 +55,8 @@ def main(arguments: list[str]) -> int:
     torch.manual_seed(0)
     began = time.monotonic()
     report: dict[str, Any] = {
-        "command": "python training/benchmarks/quality.py " + " ".join(arguments),
+        # Where the card's entry goes changes nothing that is measured, and is often a folder of this machine.
+        "command": " ".join(["python training/benchmarks/quality.py", *without(arguments, "--card")]),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
     try:
@@ -92,6 +93,11 @@ def main(arguments: list[str]) -> int:
         options.card.write_text(text + "\n", encoding="utf-8")
         print(f"Written: {options.card}")
     return 0
+
+
+def without(arguments: list[str], option: str) -> list[str]:
+    """Arguments of a command line without an option and its value."""
+    return [a for a, before in zip(arguments, [None, *arguments], strict=False) if option not in (a, before)]
 
 
 def draw(report: dict[str, Any], beside: Path) -> None:
