@@ -78,7 +78,7 @@ def test_the_choice_is_that_of_the_averaged_probability_whatever_the_network_say
     found = np.isin(probabilities.argmax(axis=0), (2, 3))
     assert np.allclose(probabilities.sum(axis=0), 1.0, atol=1e-5)
     f = gaussian_filter(np.where(mask, mass, 0.0), 1.0) / gaussian_filter(mask.astype(np.float32), 1.0)
-    sure = mask & (np.abs(f - 0.5) > 0.02)
+    sure = mask & (np.abs(f - 0.5) > 0.05)  # scipy samples the continuous Gaussian
     assert {True, False} == set((f > 0.5)[sure])
     assert np.array_equal(found[sure], (f > 0.5)[sure])
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+
+from ..preprocessing.smoothing import smooth
 
 _LEAST = 0.02
 """Voxels where a finding is less probable than this stay as they are: most of a brain, and most of the time."""
@@ -51,15 +52,10 @@ class Coherence:
         mass = np.where(mask, probabilities[finding].sum(axis=0), 0.0).astype(np.float32)
         if mass.max(initial=0.0) < _LEAST:
             return
-        averaged = self._blurred(mass, spacing) / np.maximum(self._blurred(mask.astype(np.float32), spacing), _LEAST)
+        variance = [(self.sigma_mm / size) ** 2 for size in spacing[::-1]]
+        averaged = smooth(mass, variance) / np.maximum(smooth(mask.astype(np.float32), variance), _LEAST)
         changed = mask & (np.maximum(averaged, mass) >= _LEAST)
         share, values = np.clip(averaged[changed], 0.0, 1.0), probabilities[:, changed]
         for group, part in ((finding, share), (others, 1.0 - share)):
             values[group] *= part / np.maximum(values[group].max(axis=0), 1e-12)
         probabilities[:, changed] = values / values.sum(axis=0)
-
-    def _blurred(self, volume: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-        image = sitk.GetImageFromArray(volume)
-        image.SetSpacing([float(v) for v in spacing])
-        # In half the time of DiscreteGaussian.
-        return sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(image, self.sigma_mm))
