@@ -285,3 +285,13 @@ def test_an_impossible_phantom_is_refused_in_one_sentence(kind, options, words):
 def test_a_negative_seed_is_refused():
     with pytest.raises(InputError, match="seed"):
         brain_phantom(-1)
+
+
+def test_gliomas_grow_as_large_as_asked() -> None:
+    usual, large = (
+        brain_phantom(6, spacing=4.0, lesions="glioma", sequences=("T1",), **sizes)
+        for sizes in ({}, {"glioma_radius_mm": 36.0, "glioma_edema_mm": 35.0})
+    )
+    parts = [np.isin(p.labels, (5, 6, 7)).sum() / (p.labels > 0).sum() for p in (usual, large)]
+    assert parts[1] > 2 * parts[0] and 0.1 < parts[1] < 0.4
+    assert large.parameters["glioma"]["radius_mm"] == 36.0

@@ -60,6 +60,9 @@ class BrainPhantomConfig:
         spacing: voxel size in mm, one number or (i, j, k).
         sequences: which to simulate, among T1, T1Gd, T2, FLAIR, PD; the first available one is the reference.
         lesions: "none", "ms" (white-matter lesions), "glioma", "both", or "random" (one of these per subject).
+        glioma_radius_mm: of a glioma's core.
+        glioma_edema_mm: how far its edema reaches; None draws 3 to 22 where it enhances, 1 to 10 elsewhere. With
+            cores of 36 mm and edema of 35 mm a glioma takes a fifth of the brain, as large ones of patients do.
         missing: sequences to leave out, or the probability of each one being missing (one always stays).
         misregistration_mm, misregistration_deg: motion of every sequence against the reference.
         thick_slice_mm: slice thickness, drawn per sequence; values at or below the spacing give the grid itself.
@@ -82,6 +85,8 @@ class BrainPhantomConfig:
     spacing: float | tuple[float, float, float] = 2.0
     sequences: tuple[str, ...] = ("T1", "T1Gd", "T2", "FLAIR")
     lesions: str = "random"
+    glioma_radius_mm: Range = (7.0, 24.0)
+    glioma_edema_mm: Range | None = None
     missing: float | tuple[str, ...] = ()
     misregistration_mm: Range = 0.0
     misregistration_deg: Range = 0.0
@@ -194,7 +199,7 @@ def _subject(seed: int, config: BrainPhantomConfig) -> tuple[Anatomy, dict[str, 
     if lesions != "none":
         sketch = build_anatomy(stream(seed, 2), deformation, coarse, atrophy)
         if lesions != "ms":
-            plan = plan_glioma(stream(seed, 1), sketch)
+            plan = plan_glioma(stream(seed, 1), sketch, config.glioma_radius_mm, config.glioma_edema_mm)
             parameters["glioma"] = asdict(plan)
         if lesions != "glioma":
             rng = stream(seed, 7)

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from ..study import Image
 from .anatomy import Anatomy
-from .randomness import grid_noise, sigmoid
+from .randomness import Range, draw, grid_noise, sigmoid
 
 LESION_TISSUES = ("lesion", "edema", "necrosis", "nonenhancing", "enhancing")
 
@@ -118,8 +118,15 @@ class GliomaPlan:
         return before
 
 
-def plan_glioma(rng: np.random.Generator, anatomy: Anatomy) -> GliomaPlan:
-    """Where a glioma grows and how large it gets, drawn on a (coarse) anatomy without it."""
+def plan_glioma(
+    rng: np.random.Generator, anatomy: Anatomy, radius_mm: Range = (7.0, 24.0), edema_mm: Range | None = None
+) -> GliomaPlan:
+    """Where a glioma grows and how large it gets, drawn on a (coarse) anatomy without it.
+
+    Args:
+        radius_mm: of the core.
+        edema_mm: how far edema reaches; None draws 3 to 22 mm around an enhancing core, 1 to 10 mm around another.
+    """
     x, _, z = anatomy.position
     weight = anatomy.tissues["wm"] + 0.5 * anatomy.tissues["gm"]
     weight = weight * (anatomy.depth > 8) * (anatomy.ventricle > 4)
@@ -128,11 +135,13 @@ def plan_glioma(rng: np.random.Generator, anatomy: Anatomy) -> GliomaPlan:
     voxel = rng.choice(weight.size, p=weight)
     centre = anatomy.position.reshape(3, -1)[:, voxel]
     enhancing = bool(rng.random() < 0.7)
-    radius = float(rng.uniform(7, 24))
+    radius = draw(rng, radius_mm)
+    if edema_mm is None:
+        edema_mm = (3.0, 22.0) if enhancing else (1.0, 10.0)
     return GliomaPlan(
         centre=tuple(float(c) for c in centre),
         radius_mm=radius,
-        edema_mm=float(rng.uniform(3, 22) if enhancing else rng.uniform(1, 10)),
+        edema_mm=draw(rng, edema_mm),
         push=float(rng.uniform(0.05, 0.4)),
         enhancing=enhancing,
         rim_mm=float(rng.uniform(1.8, 5.5)),
