@@ -4,7 +4,8 @@ Prints tables, writes JSON and draws figures, in a folder, of three measurements
 same run (the nearest real input after histogram matching, for images):
 
 - leave one person out over the real studies of the configuration: a model that never saw the person is scored on the
-  person's studies (fine-tuned from ``training.init_from`` where that is given; runs that exist are not repeated);
+  person's studies, by the rules of the bundle (fine-tuned from ``training.init_from`` where that is given; runs that
+  exist are not repeated);
 - the bundle on studies that its training never saw (brats13-*, whose licence keeps them out of training);
 - the bundle on phantoms that its training never saw.
 
@@ -26,7 +27,9 @@ from typing import Any
 
 import torch
 
+from disentangle.bundles import find_bundle
 from disentangle.errors import InputError
+from disentangle.inference.rules import Rules
 from disentangle.learning.evaluation import evaluate, leave_one_study_out, table
 from disentangle.learning.protocols.figures import box_plot
 from disentangle.study import write_atomically
@@ -62,7 +65,10 @@ def main(arguments: list[str]) -> int:
     try:
         if not options.no_folds:
             print("Leave one person out (real studies)", flush=True)
-            report["leave_one_person_out"] = leave_one_study_out(options.config, options.overrides, options.subsets)
+            rules = Rules.of_card(find_bundle(options.bundle).card) if options.bundle else None
+            report["leave_one_person_out"] = leave_one_study_out(
+                options.config, options.overrides, options.subsets, rules=rules
+            )
             print(table(report["leave_one_person_out"]["mean"]), flush=True)
         if options.bundle and options.unseen:
             print(f"\n{options.bundle} on unseen real studies: {', '.join(options.unseen)}", flush=True)

@@ -285,8 +285,9 @@ def leave_one_study_out(
     overrides: Iterable[str] = (),
     subsets: str = "leave-one-out",
     progress: Progress | None = None,
+    rules: Rules | None = None,
 ) -> dict[str, Any]:
-    """Train without each person in turn and score that person's studies.
+    """Train without each person in turn and score that person's studies, by the rules of a bundle where given.
 
     The runs are named ``<name>-without-<study>``; one whose ``final.ckpt`` exists is not trained again. With
     ``training.init_from`` a checkpoint that saw phantoms only, each run is a short fine-tuning.
@@ -305,7 +306,7 @@ def leave_one_study_out(
             changed = {**config["data"], "studies": {**studies, "exclude": excluded}}
             path = train(config | {"name": name, "data": changed}, progress=progress)
         system = system_from_checkpoint(load_checkpoint(path))
-        results += evaluate_subjects(system, subjects, subsets, progress)["subjects"]
+        results += evaluate_subjects(system, subjects, subsets, progress, rules)["subjects"]
     return {"subjects": results, "mean": summary(results)}
 
 
