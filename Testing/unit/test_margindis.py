@@ -395,3 +395,14 @@ def test_training_on_one_batch_lowers_the_reconstruction_below_half():
 def test_the_registry_imports_a_system_only_when_it_is_asked_for():
     code = "import sys, disentangle.systems; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("fusion", ["max", "attention"])
+def test_anatomies_fused_in_other_ways_are_segmented_and_learnt_from(fusion):
+    system, batch = tiny(fusion=fusion), make_batch()
+    sum(system.training_loss(batch).values()).backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in system.fusion.parameters())
+    system.eval()
+    factors = system.encode(batch.images, batch.mask)
+    labels = system.segment(system.fuse(factors)).argmax(1)
+    assert (labels[batch.mask[:, 0] == 0] == 0).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from disentangle.networks.blocks import InstanceNorm, normalization
 from disentangle.networks.condconv import CondConv2d, fold
 from disentangle.networks.content import StridedUNetEncoder
 from disentangle.networks.decoders import SPADEDecoder
-from disentangle.networks.fusion import consensus, max_mean_min
+from disentangle.networks.fusion import FUSIONS, AttentionFusion, Fusion, consensus, max_mean_min
 from disentangle.networks.heads import SegmentationHead
 from disentangle.networks.style import StyleEncoder, sample_style
 
@@ -220,13 +222,16 @@ def test_fusion_is_max_mean_and_min():
     torch.testing.assert_close(fused, torch.tensor([0.6, 0.8, 0.4, 0.6, 0.2, 0.4]))
 
 
-@pytest.mark.parametrize("fuse", [max_mean_min, consensus])
+WAYS = [*(Fusion(kind, 4) for kind in FUSIONS), consensus]
+
+
+@pytest.mark.parametrize("fuse", WAYS)
 def test_fusion_does_not_depend_on_the_order(fuse):
     maps = [soft_anatomy(2, 4, 8, 8) for _ in range(3)]
     torch.testing.assert_close(fuse(maps[::-1]), fuse(maps))
 
 
-@pytest.mark.parametrize("fuse", [max_mean_min, consensus])
+@pytest.mark.parametrize("fuse", WAYS)
 def test_an_unavailable_sequence_is_as_good_as_absent(fuse):
     maps = [soft_anatomy(2, 4, 8, 8) for _ in range(3)]
     yes, no, second = torch.tensor([True, True]), torch.tensor([False, False]), torch.tensor([False, True])
@@ -240,6 +245,31 @@ def test_fusing_one_sequence_repeats_it_and_fusing_none_gives_zero():
     s = soft_anatomy(1, 4, 8, 8)
     torch.testing.assert_close(max_mean_min([s]), torch.cat([s, s, s], 1))
     assert max_mean_min([s], [torch.tensor([False])]).abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_a_fusion_has_the_channels_that_it_says_and_none_of_an_absent_subject(kind):
+    s, yes, no = soft_anatomy(2, 4, 8, 8), torch.tensor([True, True]), torch.tensor([True, False])
+    fuse = Fusion(kind, 4)
+    assert fuse([s, s], [yes, yes]).shape == (2, fuse.channels, 8, 8)
+    assert fuse([s, s], [no, no])[1].abs().max() == 0
+
+
+def test_attention_weighs_sequences_where_they_tell_more():
+    fuse = AttentionFusion(2, hidden=1)
+    with torch.no_grad():
+        for parameter in fuse.parameters():
+            parameter.zero_()
+        fuse.score[0].weight[0, 0, 1, 1] = 1.0  # the score is twice the first channel of the pixel itself
+        fuse.score[2].weight[0, 0] = 2.0
+    a, b = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
+    share = math.exp(2) / (math.exp(2) + 1)
+    torch.testing.assert_close(fuse([a, b]).flatten(), torch.tensor([share, 1 - share]))
+
+
+def test_an_unknown_fusion_is_refused():
+    with pytest.raises(InputError, match="max_mean_min, max, attention"):
+        Fusion("sum", 4)
 
 
 def test_consensus_sums_to_one_inside_the_mask():

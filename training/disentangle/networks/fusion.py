@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..errors import InputError
 
 
 def _stack(anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
@@ -40,7 +42,7 @@ def max_mean_min(anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tenso
     return torch.cat([torch.where(some, highest, zero), mean, torch.where(some, lowest, zero)], dim=1)
 
 
-def maximum(anatomies: Sequence[Tensor], available: Sequence[Tensor] | None = None) -> Tensor:
+def maximum(anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None = None) -> Tensor:
     """Channel-wise maximum over the sequences, the union of what they show (Chartsias et al., section III-B).
 
     Arguments as of :func:`max_mean_min`.
@@ -61,3 +63,49 @@ def consensus(
     total = (stacked * present).sum(0)
     mean = total / total.sum(1, keepdim=True).clamp_min(1e-6)
     return mean if mask is None else mean * mask
+
+
+class AttentionFusion(nn.Module):
+    """Mean over the sequences, weighted voxel by voxel by how much each anatomy tells there: a small network scores
+    every anatomy by itself, and the softmax over the sequences present gives the weights.
+
+    Args:
+        channels: C of an anatomy.
+        hidden: channels of the scoring network.
+    """
+
+    def __init__(self, channels: int, hidden: int = 16) -> None:
+        super().__init__()
+        layers = nn.Conv2d(channels, hidden, 3, padding=1), nn.LeakyReLU(0.01), nn.Conv2d(hidden, 1, 1)
+        self.score = nn.Sequential(*layers)
+
+    def forward(self, anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None = None) -> Tensor:
+        """(B, C, H, W) of arguments as of :func:`max_mean_min`; zeros for a sample without any sequence."""
+        stacked, present = _stack(anatomies, available)
+        scores = self.score(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
+        # A sample without any sequence has no softmax; its anatomies are all zero, whatever weights they get.
+        weights = scores.masked_fill(~present & present.any(0), -torch.inf).softmax(dim=0)
+        return (stacked * present * weights).sum(0)
+
+
+class Fusion(nn.Module):
+    """One way of :data:`FUSIONS` to fuse anatomies of C channels; ``channels`` are those of the result.
+
+    Raises:
+        InputError: another name.
+    """
+
+    def __init__(self, kind: str, channels: int) -> None:
+        super().__init__()
+        if kind not in FUSIONS:
+            raise InputError(f'Unknown fusion "{kind}"; use one of: {", ".join(FUSIONS)}.')
+        self.channels = channels * (3 if kind == "max_mean_min" else 1)
+        self.way = AttentionFusion(channels) if kind == "attention" else {"max": maximum}.get(kind, max_mean_min)
+
+    def forward(self, anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None = None) -> Tensor:
+        """(B, F, H, W) of arguments as of :func:`max_mean_min`."""
+        return self.way(anatomies, available)
+
+
+FUSIONS = ("max_mean_min", "max", "attention")
+"""Maximum, mean and minimum side by side (Ouyang et al.); the maximum (Chartsias et al.); learned weights."""

@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..networks.condconv import fold
 from ..networks.content import StridedUNetEncoder
 from ..networks.decoders import SPADEDecoder
-from ..networks.fusion import consensus, max_mean_min
+from ..networks.fusion import Fusion, consensus
 from ..networks.heads import SegmentationHead
 from ..networks.per_sequence import conditioned
 from ..networks.sequence_classifier import SequenceClassifier
@@ -81,6 +81,7 @@ class MarginDis(System):
             one per block. Tapered to (128, 128, 128, 64, 32, 16), a training step takes half the time.
         style_shift: the style also shifts the features of every decoder block; as published it only enters at the
             coarsest map, which carries nothing at 32x32.
+        fusion: of the anatomies that are segmented, see :data:`.networks.fusion.FUSIONS`.
         head, head_channels: kind and channels of the segmentation head.
         detach_anatomy: the segmentation does not change the encoder (the paper's order: representation first).
         weights: changes to :data:`WEIGHTS`. With "adversarial" above 0 (Conv+Adv: 0.1 or 1), a classifier learns in
@@ -119,6 +120,7 @@ class MarginDis(System):
         variational: bool | None = None,
         decoder_hidden: int | Sequence[int] = 128,
         style_shift: bool = False,
+        fusion: str = "max_mean_min",
         head: str = "unet",
         head_channels: Sequence[int] = (16, 32, 64, 128),
         detach_anatomy: bool = False,
@@ -164,6 +166,7 @@ class MarginDis(System):
         self.decoder = SPADEDecoder(
             anatomy_channels, style_dim, slices, width, hidden=decoder_hidden, style_shift=style_shift
         )
+        self.fusion = Fusion(fusion, anatomy_channels)
         self.head = SegmentationHead(self.fused_channels, len(classes), head, head_channels) if classes else None
         self.register_buffer("default_styles", torch.zeros(len(self.sequences), style_dim))
         self.class_weights = None if class_weights is None else torch.tensor([float(w) for w in class_weights])
@@ -187,19 +190,19 @@ class MarginDis(System):
     def fuse(self, factors: Factors, available: dict[str, Tensor] | None = None) -> Tensor:
         """See :meth:`System.fuse`; ``available`` (B,) by sequence says which samples have it, None = all."""
         present = None if available is None else [available[s] for s in factors.anatomy]
-        return max_mean_min(list(factors.anatomy.values()), present)
+        return self.fusion(list(factors.anatomy.values()), present)
 
     @property
     def fused_channels(self) -> int:
         """Channels of a fused anatomy."""
-        return 3 * self.capabilities.anatomy_channels
+        return self.fusion.channels
 
     def segment(self, fused: Tensor) -> Tensor:
         """See :meth:`System.segment`. Outside the mask, where the anatomies are 0, the answer is background."""
         if self.head is None:
             raise InputError("This model does not segment; choose one whose card lists classes.")
-        channels = self.capabilities.anatomy_channels
-        inside = fused[:, channels : 2 * channels].sum(1, keepdim=True).clamp(0, 1).detach()
+        # The first channels are the anatomies' maximum or their weighted mean: both sum to 1 or more inside.
+        inside = _inside(fused[:, : self.capabilities.anatomy_channels])
         outside_logits = fused.new_zeros(1, len(self.capabilities.classes), 1, 1)
         outside_logits[:, 0] = 10.0
         return self.head(fused) * inside + outside_logits * (1 - inside)
@@ -268,7 +271,7 @@ class MarginDis(System):
         if self.weights["segmentation"] and self.head is not None and batch.labels is not None:
             maps = [a.detach() if self.config["detach_anatomy"] else a for a in anatomy.values()]
             terms["segmentation"] = losses.marginal_segmentation(
-                self.segment(max_mean_min(maps, list(kept))),
+                self.segment(self.fusion(maps, list(kept))),
                 batch.labels,
                 self.capabilities.healthy,
                 self.class_weights,

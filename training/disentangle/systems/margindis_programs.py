@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..networks.fusion import max_mean_min
 from .base import Program
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class _Style(_Part):
 class _Segment(_Part):
     def forward(self, anatomies: Tensor) -> Tensor:
         """Class probabilities (B, L, H, W) of the anatomies (n, B, C, H, W) at hand."""
-        return self.system.segment(max_mean_min(anatomies)).softmax(dim=1)
+        return self.system.segment(self.system.fusion(anatomies)).softmax(dim=1)
 
 
 class _Modulate(_Part):
