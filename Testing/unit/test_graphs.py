@@ -13,7 +13,7 @@ from tiny_bundle import SEQUENCES, tiny_agnostic_bundle, tiny_bundle, tiny_syste
 
 @pytest.fixture(autouse=True)
 def switched_on(monkeypatch):
-    monkeypatch.setenv(SWITCH, "1")
+    monkeypatch.delenv(SWITCH, raising=False)
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
@@ -162,8 +162,8 @@ def test_a_cpu_takes_few_slices_at_once_and_whatever_is_asked_for():
     assert slices_at_once("cpu (2 threads)", per_slice, 3) == 3
 
 
-def test_nothing_is_recorded_on_a_gpu_unless_it_is_switched_on(monkeypatch):
-    monkeypatch.delenv(SWITCH)
+def test_nothing_is_recorded_on_a_gpu_where_it_is_switched_off(monkeypatch):
+    monkeypatch.setenv(SWITCH, "0")
     assert replays_on(torch.device("cuda"), static=True).record is None
 
 

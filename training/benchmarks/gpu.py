@@ -117,7 +117,7 @@ def main(arguments: list[str]) -> int:
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)  # set_device wants a number
         torch.cuda.set_device(device)
-        os.environ[SWITCH] = "1"
+        os.environ.pop(SWITCH, None)  # graphs are on
 
     quick = options.quick
     size = (64, 64) if quick else SIZE

@@ -4,7 +4,8 @@ The networks of this product are small, so a GPU waits for Python to launch thei
 A graph launches all of them at once. It reads its inputs and the weights where they lay when it was recorded: weights
 that change in place are followed, weights that are moved are not.
 
-Nobody has run this on a GPU yet: it is off unless the environment variable DISENTANGLE_CUDA_GRAPHS is 1.
+On an H200 a slice of four sequences took 2.5 ms instead of 8.9, the same slice in another style 1.0 instead of 4.3, and
+batches of 32 slices gain nothing (training/benchmarks/results/gpu.json). DISENTANGLE_CUDA_GRAPHS=0 switches it off.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ class CudaRecorder:
 
 
 def replays_on(device: torch.device, static: bool) -> Replays:
-    """Graphs on a CUDA device for a system of static control flow, where they are switched on; plain calls everywhere
+    """Graphs on a CUDA device for a system of static control flow, unless they are switched off; plain calls everywhere
     else."""
-    wanted = static and device.type == "cuda" and os.environ.get(SWITCH) == "1"
+    wanted = static and device.type == "cuda" and os.environ.get(SWITCH) != "0"
     return Replays(CudaRecorder(device) if wanted else None)
