@@ -253,7 +253,7 @@ def test_the_classifier_and_the_encoders_pull_in_opposite_directions():
     system, batch = tiny(weights=only("adversarial")), make_batch()
     generator, discriminator = system.training_steps()
     adam = torch.optim.Adam(discriminator.parameters, lr=3e-3)
-    for _ in range(15):
+    for _ in range(20):
         loss = discriminator.loss(batch)["classification"]
         adam.zero_grad()
         loss.backward()
@@ -262,7 +262,7 @@ def test_the_classifier_and_the_encoders_pull_in_opposite_directions():
     before = generator.loss(batch)["adversarial"].item()
     assert before > 1.2 * math.log(3)  # log m is what an unsure classifier gives
     adam = torch.optim.Adam(generator.parameters, lr=3e-3)
-    for _ in range(15):
+    for _ in range(20):
         loss = generator.loss(batch)["adversarial"]
         adam.zero_grad()
         loss.backward()
@@ -382,7 +382,7 @@ def test_training_on_one_batch_lowers_the_reconstruction_below_half():
     (step,) = system.training_steps()
     adam = torch.optim.Adam(step.parameters, **step.optimizer)
     course = []
-    for _ in range(15):
+    for _ in range(20):
         terms = step.loss(batch)
         adam.zero_grad()
         sum(terms.values()).backward()
