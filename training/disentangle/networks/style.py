@@ -40,8 +40,10 @@ class StyleEncoder(nn.Module):
     ) -> None:
         super().__init__()
         channels = [in_channels, *(scaled(c, width) for c in self.widths)]
+        mix = {"conditions": conditions, "experts": experts}
+        # A style must tell the sequence, an anatomy must hide it: so only here do the kernels begin apart.
         self.convs = nn.ModuleList(
-            CondConv2d(i, o, 3, 2, 1, conditions=conditions, experts=experts) for i, o in itertools.pairwise(channels)
+            CondConv2d(i, o, 3, 2, 1, **mix).tell_apart() for i, o in itertools.pairwise(channels)
         )
         self.hidden = nn.Linear(channels[-1] * self.pooled[0] * self.pooled[1], 32)
         self.mean = nn.Linear(32, style_dim)
