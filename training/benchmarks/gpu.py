@@ -123,7 +123,8 @@ def main(arguments: list[str]) -> int:
     size = (64, 64) if quick else SIZE
     system = find_bundle(options.bundle).system().fold().to(device).to(memory_format=torch.channels_last)
     report: dict[str, Any] = {
-        "command": "python training/benchmarks/gpu.py " + " ".join(arguments),
+        # Where the report goes changes nothing that is measured, and is often a folder of one machine.
+        "command": f"python training/benchmarks/gpu.py --device {options.device}" + " --quick" * quick,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "versions": {"torch": torch.__version__, "cuda": torch.version.cuda, "python": platform.python_version()},
         "size": size,
