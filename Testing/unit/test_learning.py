@@ -58,7 +58,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "load_data", load_balls)
         config = {**CONFIG, "output": str(tmp_path_factory.mktemp("runs"))}
-        return training.train(config, ["training.images_every=2", "seed=5"], quiet=True)
+        return training.train(config, ["training.images_every=2", "seed=6"], quiet=True)
 
 
 def losses(checkpoint) -> dict[int, float]:
