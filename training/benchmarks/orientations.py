@@ -46,22 +46,15 @@ PHANTOMS = {
 
 def probabilities(system: System, subject: Subject, order: tuple[int, int, int]) -> np.ndarray:
     """Class probabilities (L, K, J, I) of all sequences together, seen slice by slice along ``order[0]``."""
-    multiple = system.capabilities.size_multiple
-
-    def turned(volume: np.ndarray) -> np.ndarray:
-        volume = volume.transpose(order)
-        return np.pad(volume, ((0, 0), *((0, -n % multiple) for n in volume.shape[1:])))
-
-    images = {name: turned(volume) for name, volume in subject.images.items()}
-    seen = replace(subject, images=images, mask=turned(subject.mask), labels=turned(subject.labels))
+    images = {name: volume.transpose(order) for name, volume in subject.images.items()}
+    seen = replace(subject, images=images, mask=subject.mask.transpose(order), labels=subject.labels.transpose(order))
     found = np.zeros((len(system.capabilities.classes), *seen.mask.shape), np.float32)
     found[0] = 1.0
     with torch.no_grad():
         for part, _, _, factors in chunks(system, seen, list(images)):
             said = system.segment(system.fuse(factors)).softmax(1)
             found[:, part] = unpadded(said.numpy(), seen.mask.shape[1:]).swapaxes(0, 1)
-    inside = tuple(slice(subject.mask.shape[axis]) for axis in order)
-    return found[(slice(None), *inside)].transpose(0, *(1 + np.argsort(order)))
+    return found.transpose(0, *(1 + np.argsort(order)))
 
 
 def measured(system: System, rules: Rules, subjects: list[Subject]) -> dict[str, dict[str, float]]:

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
+FUSIONS = ("max_mean_min", "max", "attention")
+"""Maximum, mean and minimum side by side (Ouyang et al.); the maximum (Chartsias et al.); learned weights."""
+
 
 def _stack(anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None) -> tuple[Tensor, Tensor]:
     """(n, B, C, H, W) and its availability (n, B, 1, 1, 1)."""
@@ -99,13 +102,13 @@ class Fusion(nn.Module):
         super().__init__()
         if kind not in FUSIONS:
             raise InputError(f'Unknown fusion "{kind}"; use one of: {", ".join(FUSIONS)}.')
-        self.channels = channels * (3 if kind == "max_mean_min" else 1)
-        self.way = AttentionFusion(channels) if kind == "attention" else {"max": maximum}.get(kind, max_mean_min)
+        if kind == "attention":
+            self.way, self.channels = AttentionFusion(channels), channels
+        elif kind == "max":
+            self.way, self.channels = maximum, channels
+        else:
+            self.way, self.channels = max_mean_min, 3 * channels
 
     def forward(self, anatomies: Sequence[Tensor] | Tensor, available: Sequence[Tensor] | None = None) -> Tensor:
         """(B, F, H, W) of arguments as of :func:`max_mean_min`."""
         return self.way(anatomies, available)
-
-
-FUSIONS = ("max_mean_min", "max", "attention")
-"""Maximum, mean and minimum side by side (Ouyang et al.); the maximum (Chartsias et al.); learned weights."""
