@@ -122,7 +122,9 @@ class MissingInput(Protocol):
     """E000-3: a task network with all sequences, and with each one (or any subset) missing.
 
     Segmentation is scored by Dice, synthesis of a sequence that is never an input by PSNR and SSIM. Mode "average"
-    replaces a missing sequence by its mean over the training subjects (Standard+Avg).
+    replaces a missing sequence by its mean over the training subjects (Standard+Avg). A network of fewer sequences than
+    the file's own ``system`` names is scored as one that lacks the others: trained for that very case, it tells what
+    may be had without them.
     """
 
     tables: ClassVar = (
@@ -147,12 +149,14 @@ class MissingInput(Protocol):
     def score(self, models: Models, subject: Subject) -> Scores:
         system = models.system()
         present = usable(system, subject)
-        smallest = 0 if self.chosen["subsets"] == "all" else max(len(present) - 2, 0)
+        offered = self.settings.common.get("system", {}).get("sequences", present)
+        every = [s for s in dict.fromkeys([*offered, *present]) if s in subject.images]
+        smallest = 0 if self.chosen["subsets"] == "all" else max(len(every) - 2, 0)
         subsets = [c for size in range(len(present), smallest, -1) for c in combinations(present, size)]
         made = [t for t in system.capabilities.targets if t in subject.images and t not in present]
         found: Scores = {"dice": {}, "regions": {}, "synthesis": {}}
         for subset in subsets:
-            missing = [s for s in present if s not in subset]
+            missing = [s for s in every if s not in subset]
             label = "".join(f"-{s}" for s in missing) or "all"
             shown = self._filled(models, subject, missing) if models.method.mode == "average" and missing else subject
             inputs = present if shown is not subject else subset
