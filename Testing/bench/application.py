@@ -149,11 +149,23 @@ class Application:
 def register_all() -> None:
     """Make the class."""
     _classes["application"] = make(
-        "slicer.qSlicerApplication", QtWidgets.QApplication, Application,
-        majorVersion=5, minorVersion=13, revision="31053", repositoryRevision="31053",
-        mainApplicationName="Slicer", documentationBaseUrl="https://slicer.readthedocs.io/en/latest/",
-        documentationVersion="latest", documentationLanguage="en", applicationLocaleName="en_US", isInstalled=True,
-        releaseType="Preview", platform="linux-amd64", intDir="", mainApplicationMajorVersion=5,
+        "slicer.qSlicerApplication",
+        QtWidgets.QApplication,
+        Application,
+        majorVersion=5,
+        minorVersion=13,
+        revision="31053",
+        repositoryRevision="31053",
+        mainApplicationName="Slicer",
+        documentationBaseUrl="https://slicer.readthedocs.io/en/latest/",
+        documentationVersion="latest",
+        documentationLanguage="en",
+        applicationLocaleName="en_US",
+        isInstalled=True,
+        releaseType="Preview",
+        platform="linux-amd64",
+        intDir="",
+        mainApplicationMajorVersion=5,
         mainApplicationMinorVersion=13,
     )
 

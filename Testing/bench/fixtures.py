@@ -160,9 +160,7 @@ def wait_until(slicer_bench: slicer_app.Slicer) -> Callable[..., None]:
 
 
 @pytest.fixture
-def screenshot(
-    slicer_bench: slicer_app.Slicer, request: pytest.FixtureRequest, tmp_path: Path
-) -> Callable[..., Path]:
+def screenshot(slicer_bench: slicer_app.Slicer, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
     """``screenshot("seg-panel", widget)`` photographs a panel, ``screenshot("factors")`` the slice views.
 
     The files go to the folder of ``--screenshots``, by default to a temporary one.

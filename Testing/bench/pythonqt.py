@@ -68,8 +68,11 @@ class PythonQtType(type):
             return EnumValue(attribute)
         if isinstance(attribute, type) and issubclass(attribute, enum.Enum):
             return EnumType(attribute)
-        if short in _MODAL_STATICS and callable(attribute) and name.startswith(("get", "question", "warning",
-                                                                                "information", "critical", "about")):
+        if (
+            short in _MODAL_STATICS
+            and callable(attribute)
+            and name.startswith(("get", "question", "warning", "information", "critical", "about"))
+        ):
             return lambda *args: dialogs.ask(f"{short}.{name}", args)
         return lambda *args: wrap(attribute(*[unwrap(value) for value in args]))
 

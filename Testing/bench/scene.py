@@ -88,9 +88,19 @@ def vtk_data_io(scene: Any, cache: Path) -> Any:
 class SubjectHierarchyPlugins:
     """What Slicer's Qt plugins of the subject hierarchy do: give data nodes an item, take it away again."""
 
-    _DATA = ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLModelNode", "vtkMRMLMarkupsNode",
-             "vtkMRMLTransformNode", "vtkMRMLTableNode", "vtkMRMLTextNode", "vtkMRMLPlotChartNode",
-             "vtkMRMLPlotSeriesNode", "vtkMRMLSequenceNode", "vtkMRMLSequenceBrowserNode")
+    _DATA = (
+        "vtkMRMLVolumeNode",
+        "vtkMRMLSegmentationNode",
+        "vtkMRMLModelNode",
+        "vtkMRMLMarkupsNode",
+        "vtkMRMLTransformNode",
+        "vtkMRMLTableNode",
+        "vtkMRMLTextNode",
+        "vtkMRMLPlotChartNode",
+        "vtkMRMLPlotSeriesNode",
+        "vtkMRMLSequenceNode",
+        "vtkMRMLSequenceBrowserNode",
+    )
     _OWNERS = (
         ("vtkMRMLLabelMapVolumeNode", "LabelMaps"),
         ("vtkMRMLVolumeNode", "Volumes"),

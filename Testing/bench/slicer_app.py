@@ -150,5 +150,3 @@ def start(home: Path | None = None) -> Slicer:
     _install_standin_modules(slicer)
     _running = Slicer(app, around.scene, around.logics, around.application_logic, layout_manager, manager, window, home)
     return _running
-
-

@@ -272,9 +272,7 @@ def test_edit_save_and_reopen(
     assert dialogs.shown == []
 
 
-def test_a_new_run_leaves_no_old_pictures_in_the_grid(
-    seg: Any, click: Any, wait_until: Any, slicer_bench: Any
-) -> None:
+def test_a_new_run_leaves_no_old_pictures_in_the_grid(seg: Any, click: Any, wait_until: Any, slicer_bench: Any) -> None:
     run(seg, click, wait_until)
     click(seg.ui.factorsViewButton)
     run(seg, click, wait_until)

@@ -11,7 +11,7 @@ from bench import cmake_lists, dialogs, install_tree, modules
 from bench.slicer_modules import packaging, pytorch_utils
 from bench.test_ui_files import UI
 
-SOURCE = '''
+SOURCE = """
 from typing import Annotated
 
 import slicer
@@ -89,7 +89,7 @@ class SampleLogic(ScriptedLoadableModuleLogic):
 class SampleTest(ScriptedLoadableModuleTest):
     def test_something(self):
         self.assertEqual(helper.answer(), 42)
-'''
+"""
 CMAKE = """set(MODULE_NAME Sample)
 set(MODULE_PYTHON_SCRIPTS
   ${MODULE_NAME}.py  # the module itself

@@ -271,7 +271,7 @@ class Echo(System):
         self.sizes: list[int] = []
 
     def encode(self, images, mask=None):
-        (name, image), = images.items()
+        ((name, image),) = images.items()
         if len(image) > self.limit:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
         self.sizes.append(len(image))

@@ -93,6 +93,7 @@ def networks(
 ) -> list[dict[str, Any]]:
     """Encoding every sequence of slices, fusing, segmenting: a row for each batch, precision, and with or without a
     graph. Differences are those of the class probabilities from fp32 without a graph."""
+
     def plain(images: dict[str, Tensor], mask: Tensor) -> Tensor:
         return system.segment(system.fuse(system.anatomies(images, mask))).float().softmax(1)
 

@@ -62,9 +62,7 @@ def measure(data: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def row(
-    study: str, pair: str, moving: Image, fixed: Image, truth: np.ndarray, head: np.ndarray
-) -> dict[str, Any]:
+def row(study: str, pair: str, moving: Image, fixed: Image, truth: np.ndarray, head: np.ndarray) -> dict[str, Any]:
     """Register one pair and compare with the truth, (4, 4) fixed points to moving points."""
     began = time.process_time()
     found = register(moving, fixed)

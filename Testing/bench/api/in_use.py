@@ -29,6 +29,7 @@ are what a real Slicer has to verify** (`()` is the making of an object). How: t
 application" in [README.md](README.md).
 """
 
+
 def sources() -> list[Path]:
     """The Python files of the modules and of the rooms that know Slicer."""
     return sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).glob("*.py"))

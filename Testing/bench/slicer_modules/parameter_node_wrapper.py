@@ -40,8 +40,20 @@ __all__ = [
 SlicerParameterNamePropertyName = "SlicerParameterName"
 
 _RESERVED = (
-    "allParameters", "default", "isCached", "dataType", "getValue", "setValue", "connectGui",
-    "connectParametersToGui", "disconnectGui", "StartModify", "EndModify", "AddObserver", "RemoveObserver", "Modified",
+    "allParameters",
+    "default",
+    "isCached",
+    "dataType",
+    "getValue",
+    "setValue",
+    "connectGui",
+    "connectParametersToGui",
+    "disconnectGui",
+    "StartModify",
+    "EndModify",
+    "AddObserver",
+    "RemoveObserver",
+    "Modified",
 )
 
 
@@ -292,8 +304,12 @@ def _connector(widget: Any, annotation: Any) -> _Connector:
     if plain is str and cls is qt.QTextEdit:
         return _by_property(widget, "plainText", "textChanged")
     if isinstance(plain, type) and issubclass(plain, pathlib.PurePath) and cls is ctk.ctkPathLineEdit:
-        return _Connector(widget, "currentPathChanged", lambda: plain(widget.currentPath),
-                          lambda value: setattr(widget, "currentPath", str(value)))
+        return _Connector(
+            widget,
+            "currentPathChanged",
+            lambda: plain(widget.currentPath),
+            lambda value: setattr(widget, "currentPath", str(value)),
+        )
     if cls is slicer.qMRMLNodeComboBox:
         options = [split(item)[0] for item in typing.get_args(plain)] or [plain]
         nodes = [item for item in options if isinstance(item, type) and issubclass(item, slicer.vtkMRMLNode)]

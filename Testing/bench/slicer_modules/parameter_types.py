@@ -181,8 +181,19 @@ def _saving(method: str) -> Callable[..., Any]:
     return call
 
 
-for _name in ("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "__setitem__", "__delitem__",
-              "__iadd__"):
+for _name in (
+    "append",
+    "extend",
+    "insert",
+    "remove",
+    "pop",
+    "clear",
+    "sort",
+    "reverse",
+    "__setitem__",
+    "__delitem__",
+    "__iadd__",
+):
     setattr(ObservedList, _name, _saving(_name))
 
 
@@ -321,8 +332,6 @@ class Mapping(Kind):
     def remove(self, node: Any, name: str) -> None:
         """Forget the pairs."""
         self._pairs.remove(node, name)
-
-
 
 
 def kind_of(annotated: Any) -> Kind:

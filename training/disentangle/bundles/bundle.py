@@ -70,9 +70,7 @@ class Bundle:
     @property
     def classes(self) -> list[ClassInfo]:
         """Classes of the segmentation in the order of their values; empty where the model does not segment."""
-        return [
-            ClassInfo(c["value"], c["name"], tuple(c["color"]), c.get("terminology")) for c in self.card["classes"]
-        ]
+        return [ClassInfo(c["value"], c["name"], tuple(c["color"]), c.get("terminology")) for c in self.card["classes"]]
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -101,9 +101,7 @@ def pairs(groups: list[list[str]], option: str) -> list[tuple[str, str]]:
             raise InputError(f"{option} {text} does not name a sequence; write {option} T1=PATH, for example.")
         sequence = canonical(name)
         if sequence in found:
-            raise InputError(
-                f"{sequence} is given twice, as {found[sequence]} and as {path}; give each sequence once."
-            )
+            raise InputError(f"{sequence} is given twice, as {found[sequence]} and as {path}; give each sequence once.")
         found[sequence] = path
     return list(found.items())
 

@@ -59,7 +59,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def threads_in_words(count: int) -> str:
-    """"1 thread", "2 threads"."""
+    """A count, as in "1 thread" and "2 threads"."""
     return f"{count} thread" if count == 1 else f"{count} threads"
 
 

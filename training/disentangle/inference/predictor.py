@@ -407,9 +407,7 @@ class Run:
         self.report.batch_size = engine.batch_size
         return volumes
 
-    def follow_rules(
-        self, probabilities: np.ndarray, slices: np.ndarray | None = None, adapted: bool = False
-    ) -> float:
+    def follow_rules(self, probabilities: np.ndarray, slices: np.ndarray | None = None, adapted: bool = False) -> float:
         """Follow the bundle's rules on its findings; ml of small pieces that were taken away.
 
         Args:

@@ -177,9 +177,7 @@ class Session:
         self.run.follow_rules(volumes.probabilities, adapted=bool(self._states))
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
 
-    def disagreement(
-        self, targets: Sequence[str], progress: Progress, style: Sequence[float] | None = None
-    ) -> Image:
+    def disagreement(self, targets: Sequence[str], progress: Progress, style: Sequence[float] | None = None) -> Image:
         """How far the sequences disagree about synthetic ones: what each of them alone would give differs from what the
         others would by so much.
 

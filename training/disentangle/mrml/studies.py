@@ -52,9 +52,7 @@ class Assignment:
     guess: Guess
 
 
-def study_from_nodes(
-    nodes: Mapping[str, slicer.vtkMRMLScalarVolumeNode | None], check: bool = True
-) -> StudyNodes:
+def study_from_nodes(nodes: Mapping[str, slicer.vtkMRMLScalarVolumeNode | None], check: bool = True) -> StudyNodes:
     """Read volume nodes into a study; RAS becomes LPS, parent transforms are applied, the scene is left alone.
 
     Args:
@@ -133,7 +131,7 @@ def assign_nodes(
     wanted = [canonical(name) for name in sequences]
     groups: dict[tuple[int, int], dict[str, Assignment]] = {}
     for node in _images(scene):
-        if (among is not None and node.GetID() not in among):
+        if among is not None and node.GetID() not in among:
             continue
         group = groups.setdefault(_owner(node), {})
         guess = guess_node(node)

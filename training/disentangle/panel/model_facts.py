@@ -111,9 +111,10 @@ def fast_line(card: Mapping[str, Any]) -> str:
     measured = card["fast"].get("measured") or {}
     if not measured:
         return line
-    return line + " " + _("Measured: {gain:.1f} times as fast as PyTorch; Dice lost {dice:.3f}, {psnr:.2f} dB.").format(
+    gain = _("Measured: {gain:.1f} times as fast as PyTorch; Dice lost {dice:.3f}, {psnr:.2f} dB.").format(
         gain=measured["times_torch"], dice=measured["dice"]["loss"], psnr=measured["psnr"]["loss"]
     )
+    return f"{line} {gain}"
 
 
 def estimate_mb(

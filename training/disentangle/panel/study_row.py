@@ -45,9 +45,9 @@ class StudyRow:
         description = SEQUENCES[sequence].description
         self.label = qt.QLabel(sequence)
         self.label.objectName = f"{input_parameter(sequence)}Label"
-        self.label.toolTip = _(
-            "{description}. Drag it onto another sequence, and the two change places."
-        ).format(description=description)
+        self.label.toolTip = _("{description}. Drag it onto another sequence, and the two change places.").format(
+            description=description
+        )
         self.combo = slicer.qMRMLNodeComboBox()
         self.combo.objectName = f"{input_parameter(sequence)}Selector"
         self.combo.nodeTypes = ["vtkMRMLScalarVolumeNode"]

@@ -71,9 +71,7 @@ def blurred(signal: np.ndarray, spacing: Sequence[float], sigma_mm: Sequence[flo
     return ndimage.gaussian_filter(signal, sigma, truncate=3.0, mode="nearest", output=np.float32)
 
 
-def moved(
-    array: np.ndarray, grid: Grid, target: Grid, transform: sitk.Transform, nearest: bool = False
-) -> np.ndarray:
+def moved(array: np.ndarray, grid: Grid, target: Grid, transform: sitk.Transform, nearest: bool = False) -> np.ndarray:
     """Resample an array; ``transform`` takes points of ``target`` to points of ``grid``; 0 outside."""
     image = Image(array, grid.affine).to_sitk()
     interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
