@@ -1,7 +1,7 @@
 """Runs the self-tests of both modules inside a real Slicer (see Testing/README.md); not used by the bench.
 
 Slicer --testing --additional-module-paths DisentangleSeg DisentangleSynth --python-script Testing/bench/real_slicer.py
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
