@@ -99,13 +99,13 @@ def test_a_fast_mode_is_installed_with_its_model_and_goes_when_the_weights_chang
 @needs_openvino
 def test_programs_of_the_bundle_take_the_place_of_the_exact_ones(tmp_path):
     from disentangle.inference.backends.compiled import CompiledNetwork
-    from disentangle.inference.backends.convert import _save_programs, convert
+    from disentangle.inference.backends.convert import convert, save_programs
 
     system = tiny_system(sequences=("T1", "T2"))
     plain = write_bundle(tmp_path / "two", system, {"name": "two", "license": {"name": "x", "permissive": True}})
     (tmp_path / "programs").mkdir()
     # The encoder of T2 poses as that of T1.
-    _save_programs({"anatomy-T1": plain.system().fold().programs()["anatomy-T2"]}, tmp_path / "programs")
+    save_programs({"anatomy-T1": plain.system().fold().programs()["anatomy-T2"]}, tmp_path / "programs")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as bag:
         for file in (tmp_path / "programs").iterdir():

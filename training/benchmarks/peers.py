@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import torch
 from monai.networks.nets import DynUNet, SegResNet
 
+from disentangle.inference.backends.choose import compiled_network
+from disentangle.inference.backends.convert import save_programs
 from disentangle.networks.unet128 import UNet128
 from disentangle.systems import create
 
@@ -41,18 +47,27 @@ AT_ONCE = 4
 """Slices of DAFNet at once, as many as the product takes."""
 
 
-def dafnet(width: float, slices: int) -> Callable[[], Any]:
-    """Encoding four sequences of slices of 128 x 128, fusing and segmenting them by DAFNet."""
+def dafnet(width: float, slices: int) -> dict[str, Callable[[], Any]]:
+    """Encoding four sequences of slices of 128 x 128, fusing and segmenting them by DAFNet: PyTorch, and compiled."""
     names = ("T1", "T1Gd", "T2", "FLAIR")
     classes = [f"class {n}" for n in range(8)]
-    system = create("dafnet", sequences=names, classes=classes, size=(128, 128), width=width).fold()
+    system = create("dafnet", sequences=names, classes=classes, size=(128, 128), width=width).fold().eval()
     images = {name: torch.randn(slices, 1, 128, 128) for name in names}
+    folder = Path(mkdtemp(prefix="dafnet-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with torch.no_grad():
+        save_programs(system.programs(), folder)
+    compiled = compiled_network(folder, system.capabilities, {})
+    arrays, mask = {name: image.numpy() for name, image in images.items()}, np.ones((slices, 1, 128, 128), np.float32)
 
-    def job() -> None:
+    def eager() -> None:
         with torch.inference_mode():
             system.segment(system.fuse(system.anatomies(images)))
 
-    return job
+    def openvino() -> None:
+        compiled.probabilities(compiled.encode(arrays, mask, styles=False))
+
+    return {"eager": eager, "compiled": openvino}
 
 
 def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callable[[], Any], float, str]]:
@@ -76,9 +91,11 @@ def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callabl
         return job
 
     shape = "x".join(map(str, whole.shape[2:]))
+    some = f"{AT_ONCE} slices of 128x128 of {slices}"
     widths = {
-        f"DAFNet, {name}": (dafnet(width, AT_ONCE), slices / AT_ONCE, f"{AT_ONCE} slices of 128x128 of {slices}, eager")
+        f"DAFNet, {name}, {how}": (job, slices / AT_ONCE, some)
         for name, width in DAFNET_WIDTHS.items()
+        for how, job in dafnet(width, AT_ONCE).items()
     }
     return {
         **widths,

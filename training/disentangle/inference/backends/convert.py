@@ -59,7 +59,7 @@ def convert(bundle: Bundle) -> Converted:
         temporary.mkdir()
         made = Converted(folder, (), system.capabilities, styles, {}, note=f"{system.name} runs as it is only")
         if programs:
-            _save_programs(programs, temporary)
+            save_programs(programs, temporary)
             compiled = compiled_network(temporary, system.capabilities, styles)
             difference = _difference(EagerNetwork(system), compiled)
             if difference <= TOLERANCE:
@@ -85,7 +85,7 @@ def _convert_brain() -> None:
     example = torch.linspace(0, 1, 32**3).view(1, 1, 32, 32, 32)
     with write_atomically(path.parent) as temporary:
         temporary.mkdir()
-        _save_programs({"brain": Program(net, (example,))}, temporary)
+        save_programs({"brain": Program(net, (example,))}, temporary)
         other = torch.rand(1, 1, 40, 48, 32, generator=torch.Generator().manual_seed(0))
         expected, found = net(other).numpy(), brain.compiled_logits(temporary / "brain.xml", other.numpy())
         if np.abs(found - expected).max() > TOLERANCE * np.abs(expected).max():
@@ -93,7 +93,8 @@ def _convert_brain() -> None:
 
 
 @torch.no_grad()
-def _save_programs(programs: dict[str, Program], folder: Path) -> None:
+def save_programs(programs: dict[str, Program], folder: Path) -> None:
+    """Write programs as ``NAME.xml`` and ``NAME.bin``, as OpenVINO reads them."""
     # Not openvino.convert_model: it reports its use to a server.
     import openvino
     from openvino.frontend import FrontEndManager
