@@ -118,6 +118,20 @@ def test_what_the_first_slices_need_is_compiled_before_they_come(bundle, study, 
     assert len(network._compiled) == 3  # nothing else was needed
 
 
+@needs_openvino
+def test_what_a_slider_needs_is_compiled_before_it_is_touched(bundle, study, converted):
+    predictor = Predictor(bundle, device="cpu", backend="openvino")
+    predictor.run(study)
+    session, network = predictor.session, predictor.last[0].network
+    k = int(np.flatnonzero(session.prepared.mask.any(axis=(1, 2)))[4])
+    session.factors_of(k)
+    session.expect_drawing().result(timeout=60)
+    ready = set(network._compiled)
+    assert {"modulate", "render"} <= {program for program, _ in ready}
+    session.draw(k, "fused", session.styles()["FLAIR"], {"FLAIR": 1.0})
+    assert set(network._compiled) == ready
+
+
 def test_a_study_is_prepared_while_the_network_is_loaded_if_what_it_can_do_is_known(bundle, study, card, monkeypatch):
     card(torch=10.0, openvino=12.0)
     prepared, load = threading.Event(), networks.Networks._torch

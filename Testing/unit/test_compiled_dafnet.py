@@ -73,6 +73,9 @@ def test_labels_agree_and_every_other_answer_differs_by_less_than_a_thousandth(b
     assert len(pairs) > 20
     assert max(relative_difference(a, b) for a, b in pairs) < 1e-3
     session = predictors[1].session
+    ready = set(session.network._compiled)
+    session.expect_drawing().result(timeout=60)
+    assert set(session.network._compiled) == ready  # it has drawn already, by the same programs
     style = session.styles()["cine"] + 0.5
     drawn = [p.session.draw(3, "fused", style, {"cine": 1.0}) for p in predictors]
     assert relative_difference(drawn[1], drawn[0]) < 1e-3

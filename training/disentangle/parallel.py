@@ -1,11 +1,12 @@
-"""One computation for each of several items, side by side in threads: SimpleITK and NumPy let go of Python's lock."""
+"""Computations in threads, one for each of several items or one beside all else: SimpleITK, NumPy and compilers of
+networks let go of Python's lock."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from .errors import Cancelled
@@ -61,3 +62,11 @@ def in_parallel(work: Callable[[T, Progress], R], items: Sequence[T], progress: 
     for error in sorted(filter(None, errors), key=lambda e: isinstance(e, Cancelled)):
         raise error
     return [future.result() for future in futures]
+
+
+def in_a_thread(work: Callable[[], R]) -> Future[R]:
+    """The outcome of a computation that goes on in a thread of its own."""
+    with_one = ThreadPoolExecutor(1)
+    future = with_one.submit(work)
+    with_one.shutdown(wait=False)
+    return future

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..bundles import Bundle
+from ..parallel import in_a_thread
 from ..progress import Progress
 from .devices import choose_device, release_memory
 from .plan import Plan, choose_plan, in_half
@@ -74,7 +75,7 @@ class Networks:
         self.bundle.check_ready()
         self._plan = plan
         make = self._torch if plan.converted is None else partial(self._compiled, plan, sequences, segment)
-        self._loading = _in_a_thread(make)
+        self._loading = in_a_thread(make)
 
     def load(self, report: RunReport, progress: Progress | None = None) -> Network:
         """What computes, when it is there.
@@ -133,7 +134,7 @@ class Networks:
     def use_torch(self, report: RunReport) -> Network:
         """PyTorch from now on: the model is to learn."""
         if self._network.name != "torch":
-            self._take(_in_a_thread(self._torch), report)
+            self._take(in_a_thread(self._torch), report)
         self._network.replays.forget()
         self.adapted, self._reason, self._warning = True, "the model was adapted", ""
         return self._told(report)
@@ -157,7 +158,7 @@ class Networks:
 
         made = plan.converted
         network = compiled_network(made.folder, made.capabilities, made.styles, self.threads, plan.fast)
-        _in_a_thread(partial(network.compile_ahead, sequences, segment))
+        in_a_thread(partial(network.compile_ahead, sequences, segment))
         self._system = None
         return network, None
 
@@ -175,11 +176,3 @@ class Networks:
             import torch
 
             torch.set_num_threads(self.threads)
-
-
-def _in_a_thread(make: Callable[[], Any]) -> Future[Any]:
-    """The outcome of a computation that goes on in a thread of its own."""
-    with_one = ThreadPoolExecutor(1, "loading")
-    future = with_one.submit(make)
-    with_one.shutdown(wait=False)
-    return future

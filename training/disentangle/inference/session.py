@@ -6,12 +6,15 @@ import copy
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..bundles import Bundle, write_bundle
 from ..errors import InputError
+from ..parallel import in_a_thread
 from ..progress import Progress
 from ..study import Image
 from ..systems.factors import Factors
@@ -68,6 +71,13 @@ class Session:
     def slice_at(self, point: Sequence[float]) -> int:
         """Number k of the working slice nearest to a point (LPS mm in the space of the first input)."""
         return nearest_slice(self.prepared, point, self.first)
+
+    def expect_drawing(self) -> Future[None] | None:
+        """Make ready, in a thread, for :meth:`draw`: the first touch of a slider must not wait for a compiler. None
+        where nothing is drawn."""
+        if not self.bundle.targets:
+            return None
+        return in_a_thread(partial(self.network.ready_to_decode, self._frame.size))
 
     def styles(self) -> dict[str, np.ndarray]:
         """Modality factors (Z,) that sliders start from: the default style of every target."""

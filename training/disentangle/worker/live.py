@@ -30,6 +30,7 @@ class Live:
     def keep(self, token: str, session: Any) -> None:
         """The session of the prediction that has just ended."""
         self._token, self._session = token, session
+        session.expect_drawing()
 
     def forget(self) -> None:
         """Free the memory of the last study."""

@@ -48,6 +48,9 @@ class Network(Protocol):
     def decode(self, anatomy: Any, styles: Sequence[Any]) -> list[Any]:
         """Images (B, S, H, W) of an anatomy in several styles: handles (B, Z) or :data:`Style`."""
 
+    def ready_to_decode(self, size: Sequence[int]) -> None:
+        """Make ready what :meth:`decode` needs for single slices of a size (H, W), which may take a second."""
+
     def anatomy_maps(self, anatomy: Any, size: Sequence[int]) -> Any:
         """See :meth:`System.anatomy_maps`."""
 

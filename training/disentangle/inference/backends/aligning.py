@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class AligningNetwork(CompiledNetwork):
         if segment and len(sequences) > 1 and self.has("move"):
             first.append(("move", (anatomy, anatomy)))
         return [*first, ("segment", (anatomy,))] if segment else first
+
+    def _decoding_programs(self, size: Sequence[int]) -> Iterator[tuple[str, tuple[tuple[int, ...], ...]]]:
+        abilities = self.capabilities
+        yield "decode", ((1, abilities.anatomy_channels, *size), (1, abilities.style_dim))
 
     def _by_slice(self, jobs: Sequence[tuple[str, tuple[np.ndarray, ...]]], slices: range) -> list[np.ndarray]:
         """The outputs of programs with one output, whose inputs (B, ...) go through slice by slice."""

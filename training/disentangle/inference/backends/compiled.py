@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zipfile
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,19 @@ class CompiledNetwork:
             return
         for program, shapes in self._first_programs(sequences, segment, self._foreseen):
             self._requests(program, shapes)
+
+    def ready_to_decode(self, size: Sequence[int]) -> None:
+        for program, shapes in self._decoding_programs(size):
+            if self.has(program):
+                self._requests(program, shapes)
+
+    def _decoding_programs(self, size: Sequence[int]) -> Iterator[tuple[str, tuple[tuple[int, ...], ...]]]:
+        """What decoding slices of a size takes, in that order: programs and the shapes of their inputs."""
+        abilities = self.capabilities
+        anatomy = (1, abilities.anatomy_channels, *size)
+        yield "modulate", (anatomy,)
+        maps = self._requests("modulate", (anatomy,))[0].model_outputs
+        yield "render", ((1, abilities.style_dim), *(tuple(port.shape) for port in maps))
 
     def _first_programs(
         self, sequences: Sequence[str], segment: bool, size: Sequence[int]
