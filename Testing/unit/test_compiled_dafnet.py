@@ -43,8 +43,8 @@ def study():
 
 @pytest.fixture(
     scope="module",
-    params=[("dafnet", {}), ("mmsdnet", {"spatial_transformer": False})],
-    ids=["dafnet", "mmsdnet, not moved"],
+    params=[("dafnet", {}), ("dafnet", {"decoder": "spade"}), ("mmsdnet", {"spatial_transformer": False})],
+    ids=["dafnet", "dafnet, SPADE", "mmsdnet, not moved"],
 )
 def bundle(request, tmp_path_factory) -> Bundle:
     from disentangle.inference.backends.convert import convert
@@ -94,11 +94,6 @@ def test_an_anatomy_is_moved_onto_the_first_sequence_by_a_program_where_the_syst
     np.testing.assert_array_equal(moved.anatomy["cine"], factors.anatomy["cine"])
     assert np.array_equal(moved.anatomy["LGE"], factors.anatomy["LGE"]) != moves
     assert not factors.modality
-
-
-def test_with_the_spade_decoder_it_runs_as_it_is():
-    system = create("dafnet", sequences=("cine", "LGE"), size=(64, 64), width=0.125, decoder="spade")
-    assert system.programs() == {}
 
 
 def test_slices_of_a_heart_are_segmented_without_torch(bundle, study, tmp_path):

@@ -24,7 +24,13 @@ class SPADE(nn.Module):
         self.maps = nn.Conv2d(hidden, 2 * channels, 3, padding=1)
 
     def forward(self, anatomy: Tensor) -> Modulation:
-        scale, shift = self.maps(F.relu(self.shared(anatomy))).chunk(2, dim=1)
+        hidden = F.relu(self.shared(anatomy))
+        if torch.jit.is_tracing():
+            # For a compiler: OpenVINO copies the halves of a map, which took a third of the time of all modulations.
+            weights, biases = self.maps.weight.chunk(2), self.maps.bias.chunk(2)
+            scale, shift = (F.conv2d(hidden, w, b, padding=1) for w, b in zip(weights, biases, strict=True))
+        else:
+            scale, shift = self.maps(hidden).chunk(2, dim=1)
         return 1 + scale, shift
 
 

@@ -26,7 +26,7 @@ from ...resources import cache_folder, resource_path
 from ...study import write_atomically
 from ...systems.factors import Capabilities
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the programs of a system, or what runs them, change."""
 _CARD = "network.json"
 _SIZE = "size.json"
