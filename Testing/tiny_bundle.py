@@ -47,17 +47,18 @@ def tiny_heart_bundle(folder: Path, **arguments: Any) -> Bundle:
     return write_bundle(folder, system, _card(folder, preprocessing_of("heart", arguments)))
 
 
-def tiny_translation_bundle(folder: Path) -> Bundle:
+def tiny_translation_bundle(folder: Path, **config: Any) -> Bundle:
     """A ucd of four brain sequences, with random weights."""
     torch.manual_seed(7)
-    system = create("ucd", sequences=SEQUENCES, classes=CLASSES, healthy=(0, 1, 2, 3), width=0.0625)
+    settings = {"sequences": SEQUENCES, "classes": CLASSES, "healthy": (0, 1, 2, 3), "width": 0.0625, **config}
+    system = create("ucd", **settings)
     return write_bundle(folder, system, _card(folder, PREPROCESSING))
 
 
-def tiny_agnostic_bundle(folder: Path) -> Bundle:
+def tiny_agnostic_bundle(folder: Path, **config: Any) -> Bundle:
     """A dalace of T1 and T2, with random weights: it has domain-agnostic images."""
     torch.manual_seed(7)
-    small = {"width": 0.05, "scales": 1, "layers": 2, "style_dim": 4}
+    small = {"width": 0.05, "scales": 1, "layers": 2, "style_dim": 4, **config}
     system = create("dalace", sequences=("T1", "T2"), classes=CLASSES, healthy=(0, 1, 2, 3), **small)
     return write_bundle(folder, system, _card(folder, PREPROCESSING))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from converted import needs_openvino, pretend_converted
 
-from disentangle.bundles import Bundle
+from disentangle.bundles import Bundle, write_bundle
 from disentangle.errors import Cancelled, InputError
 from disentangle.inference import Predictor, networks, plan
 from disentangle.inference.backends import store
@@ -21,8 +21,9 @@ from disentangle.inference.backends.choose import compiled_network
 from disentangle.inference.plan import check_backend, choose_plan
 from disentangle.inference.report import RunReport
 from disentangle.phantoms import create_phantom
+from disentangle.registry import create
 from disentangle.study import Image
-from tiny_bundle import tiny_bundle, tiny_translation_bundle
+from tiny_bundle import CLASSES, PREPROCESSING, tiny_bundle, tiny_system
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"
 
@@ -245,10 +246,12 @@ def test_a_damaged_weights_file_is_refused_by_the_compiled_backend_too(converted
 def test_a_system_without_programs_runs_as_it_is(tmp_path):
     from disentangle.inference.backends.convert import convert
 
-    other = tiny_translation_bundle(tmp_path / "ucd")
+    system = create("unet", sequences=("T1",), classes=CLASSES, healthy=(0, 1, 2, 3), width=0.0625)
+    card = {"name": "unet", "license": {"name": "Apache-2.0", "permissive": True}, "preprocessing": PREPROCESSING}
+    other = write_bundle(tmp_path / "unet", system, card)
     assert convert(other).programs == ()
     assert choose_plan(other, "cpu").converted is None
-    with pytest.raises(InputError, match="OpenVINO cannot run the model ucd"):
+    with pytest.raises(InputError, match="OpenVINO cannot run the model unet"):
         choose_plan(other, "cpu", "openvino")
 
 
@@ -256,6 +259,20 @@ def test_a_system_without_programs_runs_as_it_is(tmp_path):
 def card(bundle, tmp_path, monkeypatch):
     """The bundle counts as converted; the measured milliseconds are what the test says."""
     return pretend_converted(bundle, tmp_path, monkeypatch)
+
+
+@needs_openvino
+def test_what_openvino_cannot_take_runs_as_it_is(bundle, tmp_path, monkeypatch):
+    from disentangle.inference.backends import convert
+
+    def refuse(reference, compiled):
+        raise RuntimeError("No conversion rule found for operations: aten::odd\nand more")
+
+    monkeypatch.setattr(convert, "_difference", refuse)
+    other = write_bundle(tmp_path / "odd", tiny_system(width=0.25), {**bundle.card, "name": "odd"})
+    made = convert.convert(other)
+    assert made.programs == ()
+    assert made.note == "OpenVINO: No conversion rule found for operations: aten::odd"
 
 
 def test_the_faster_backend_is_chosen_and_the_reason_said(bundle, card):

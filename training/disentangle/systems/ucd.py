@@ -18,10 +18,11 @@ from ..errors import InputError
 from ..networks.ac_discriminator import ACDiscriminator
 from ..networks.translation import ResNetTranslator
 from ..networks.unet128 import UNet128
-from .base import Batch, Factors, TrainingStep
+from .base import Batch, Factors, Program, TrainingStep
 from .draws import Translation, draw_translations
 from .settings import arguments, check_choice, loss_weights
 from .translation import TranslationSystem
+from .translation_programs import programs_of
 
 WEIGHTS = {
     "paired": 1.0,
@@ -182,6 +183,9 @@ class UCD(TranslationSystem):
         """See :meth:`System.decode`. A style is a sequence's name, its one-hot code (B, n), or a blend of codes."""
         maps = self.translator.unpack(anatomy)
         return self.from_network(self.translator.decode(maps, self.code(style, len(anatomy))))
+
+    def programs(self) -> dict[str, Program]:
+        return programs_of(self)
 
     def translator_steps(self) -> list[TrainingStep]:
         rates = {"generator": self.config["learning_rate"], "discriminator": self.config["discriminator_rate"]}

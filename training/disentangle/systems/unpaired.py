@@ -18,8 +18,9 @@ from ..errors import InputError
 from ..networks.multiscale import MultiScaleDiscriminator
 from ..networks.resnet import DomainAutoencoder
 from ..networks.unet import UNet
-from .base import SHOWN, Batch, Capabilities, Factors, System
+from .base import SHOWN, Batch, Capabilities, Factors, Program, System
 from .settings import check_sequences, loss_weights
+from .unpaired_programs import programs_of
 
 
 @dataclass(frozen=True)
@@ -287,6 +288,9 @@ class DisentangledDomains(UnpairedSystem):
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
         """Mean of the anatomies: those of all domains are trained to agree."""
         return torch.stack(list(factors.anatomy.values())).mean(0)
+
+    def programs(self) -> dict[str, Program]:
+        return programs_of(self)
 
     # -- training --------------------------------------------------------------------------------------------------
 

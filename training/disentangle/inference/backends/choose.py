@@ -10,6 +10,8 @@ import numpy as np
 from ...systems.factors import Capabilities
 from .aligning import AligningNetwork
 from .compiled import CompiledNetwork
+from .domains import DomainsNetwork
+from .translating import TranslatingNetwork
 
 
 def compiled_network(
@@ -20,5 +22,10 @@ def compiled_network(
     fast: Path | None = None,
 ) -> CompiledNetwork:
     """The network for programs in a folder; arguments as of :class:`.compiled.CompiledNetwork`."""
-    kind = AligningNetwork if capabilities.aligns else CompiledNetwork
+    if capabilities.aligns:
+        kind = AligningNetwork
+    elif capabilities.agnostic:
+        kind = DomainsNetwork
+    else:
+        kind = TranslatingNetwork if (folder / "anatomy.xml").is_file() else CompiledNetwork
     return kind(folder, capabilities, styles, threads, fast)

@@ -25,6 +25,8 @@ _READY = "ready"
 .45 of an encoder of brain-mr). What is damaged is compiled anew."""
 _KEPT_ON_DISK = 80
 """Files there, 1 to 2 MB each; the oldest go first."""
+Shapes = tuple[str, tuple[tuple[int, ...], ...]]
+"""A program and the shapes of its inputs."""
 
 
 class CompiledNetwork:
@@ -58,7 +60,7 @@ class CompiledNetwork:
         self._fast = {} if fast is None else _unpacked(fast)
         self._openvino = openvino
         self._core = openvino.Core()
-        self._compiled: dict[tuple[str, tuple[tuple[int, ...], ...]], list[Any]] = {}
+        self._compiled: dict[Shapes, list[Any]] = {}
         self._compiling = threading.Lock()
         self._foreseen: tuple[int, ...] | None = None  # the size of slices that was, or will be, compiled ahead
         self._modulated: tuple[np.ndarray, list[list[np.ndarray]]] | None = None
@@ -72,10 +74,8 @@ class CompiledNetwork:
     # -- the interface ---------------------------------------------------------------------------------------------
 
     def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
+        self.foresee(mask.shape[-2:])
         names, count = list(images), len(mask)
-        if self._foreseen is not None and self._foreseen != mask.shape[-2:]:
-            self._foreseen = mask.shape[-2:]
-            keep_size(self._folder, self._foreseen)
         cuts = [slice(b, b + 1) for b in range(count)]
         found = self._run([(f"anatomy-{name}", (images[name][c], mask[c])) for name in names for c in cuts])
         vectors = self._run([(f"style-{name}", (images[name][c],)) for name in names for c in cuts]) if styles else []
@@ -116,10 +116,17 @@ class CompiledNetwork:
         return [np.broadcast_to(np.asarray(z, np.float32), (count, z.shape[-1])) for z in vectors]
 
     def anatomy_maps(self, anatomy: np.ndarray, size: Sequence[int]) -> np.ndarray:
-        return anatomy
+        shown = self.capabilities.anatomy_channels
+        if anatomy.shape[1] != shown:
+            groups = np.array_split(anatomy, shown, axis=1)
+            anatomy = np.stack([np.sqrt(np.square(g).mean(axis=1)) for g in groups], axis=1)
+        if anatomy.shape[-2:] == tuple(size):
+            return anatomy
+        rows, columns = (np.arange(n) * m // n for n, m in zip(size, anatomy.shape[-2:], strict=True))
+        return anatomy[:, :, rows[:, None], columns]
 
     def agnostic_image(self, anatomy: np.ndarray, sequence: str) -> np.ndarray:
-        raise NotImplementedError  # no system that has such images is converted
+        raise NotImplementedError  # the systems that have such images have a network of their own
 
     def default_style(self, target: str) -> np.ndarray:
         return self._styles[target]
@@ -169,28 +176,41 @@ class CompiledNetwork:
             sequences: whose encoders will be used.
             segment: so will the segmentation head.
         """
-        self._foreseen = self.capabilities.size or last_size(self._folder)
+        self._foreseen = tuple(self.capabilities.size or last_size(self._folder))
         if not self._foreseen or self._fast:
             return
         for program, shapes in self._first_programs(sequences, segment, self._foreseen):
             self._requests(program, shapes)
+
+    def foresee(self, size: tuple[int, ...]) -> None:
+        """Slices of this size (H, W) came: the next ones will probably have it too."""
+        if self._foreseen is not None and self._foreseen != size:
+            self._foreseen = size
+            keep_size(self._folder, size)
+
+    def by_slice(self, jobs: Sequence[tuple[str, tuple[np.ndarray, ...]]], slices: range) -> list[np.ndarray]:
+        """The outputs of programs with one output, whose inputs (B, ...) go through slice by slice."""
+        found = self._run([(name, tuple(a[b : b + 1] for a in inputs)) for name, inputs in jobs for b in slices])
+        count = len(slices)
+        return [np.concatenate([f[0] for f in found[n * count : (n + 1) * count]]) for n in range(len(jobs))]
+
+    def output_shapes(self, program: str, shapes: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
+        """The shapes of a program's outputs, for inputs of such shapes."""
+        return [tuple(port.shape) for port in self._requests(program, shapes)[0].model_outputs]
 
     def ready_to_decode(self, size: Sequence[int]) -> None:
         for program, shapes in self._decoding_programs(size):
             if self.has(program):
                 self._requests(program, shapes)
 
-    def _decoding_programs(self, size: Sequence[int]) -> Iterator[tuple[str, tuple[tuple[int, ...], ...]]]:
+    def _decoding_programs(self, size: Sequence[int]) -> Iterator[Shapes]:
         """What decoding slices of a size takes, in that order: programs and the shapes of their inputs."""
         abilities = self.capabilities
         anatomy = (1, abilities.anatomy_channels, *size)
         yield "modulate", (anatomy,)
-        maps = self._requests("modulate", (anatomy,))[0].model_outputs
-        yield "render", ((1, abilities.style_dim), *(tuple(port.shape) for port in maps))
+        yield "render", ((1, abilities.style_dim), *self.output_shapes("modulate", (anatomy,)))
 
-    def _first_programs(
-        self, sequences: Sequence[str], segment: bool, size: Sequence[int]
-    ) -> list[tuple[str, tuple[tuple[int, ...], ...]]]:
+    def _first_programs(self, sequences: Sequence[str], segment: bool, size: Sequence[int]) -> list[Shapes]:
         """What will be asked for first, in that order: programs and the shapes of their inputs."""
         abilities = self.capabilities
         image, mask = (1, abilities.slices, *size), (1, 1, *size)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +60,30 @@ def convert(bundle: Bundle) -> Converted:
         temporary.mkdir()
         made = Converted(folder, (), system.capabilities, styles, {}, note=f"{system.name} runs as it is only")
         if programs:
-            save_programs(programs, temporary)
-            compiled = compiled_network(temporary, system.capabilities, styles)
-            difference = _difference(EagerNetwork(system), compiled)
-            if difference <= TOLERANCE:
-                networks = {"torch": EagerNetwork(system), "openvino": compiled}
-                if bundle.fast is not None:
-                    fast = bundle.fast_programs()
-                    networks["fast"] = compiled_network(temporary, system.capabilities, styles, fast=fast)
-                milliseconds = _timings(system, networks)
-                made = Converted(folder, tuple(programs), system.capabilities, styles, milliseconds, difference)
-            else:
-                note = f"the compiled programs differ from the reference by {difference:.2g}"
-                made = Converted(folder, (), system.capabilities, styles, {}, difference, note)
+            try:
+                made = _checked(bundle, system, programs, temporary, made)
+            except RuntimeError as error:  # an operation or a graph that OpenVINO has no answer to
+                made = replace(made, note=f"OpenVINO: {str(error).strip().splitlines()[0]}")
         write_card(made, temporary)
     return made
+
+
+def _checked(
+    bundle: Bundle, system: System, programs: dict[str, Program], folder: Path, nothing: Converted
+) -> Converted:
+    """Programs written to a folder, compared with the reference and timed; ``nothing``, and why, where they differ."""
+    save_programs(programs, folder)
+    abilities, styles = nothing.capabilities, nothing.styles
+    compiled = compiled_network(folder, abilities, styles)
+    difference = _difference(EagerNetwork(system), compiled)
+    if difference > TOLERANCE:
+        note = f"the compiled programs differ from the reference by {difference:.2g}"
+        return replace(nothing, difference=difference, note=note)
+    networks = {"torch": EagerNetwork(system), "openvino": compiled}
+    if bundle.fast is not None:
+        networks["fast"] = compiled_network(folder, abilities, styles, fast=bundle.fast_programs())
+    milliseconds = _timings(system, networks)
+    return Converted(nothing.folder, tuple(programs), abilities, styles, milliseconds, difference)
 
 
 @torch.no_grad()
@@ -138,6 +148,9 @@ def _difference(reference: EagerNetwork, compiled: CompiledNetwork) -> float:
         found = [*factors.anatomy.values(), *factors.modality.values(), *there.anatomy.values()]
         if network.capabilities.classes:
             found.append(network.probabilities(there))
+            found.append(network.probabilities(there.subset(list(images)[:1])))
+        if network.capabilities.agnostic:
+            found += [network.agnostic_image(anatomy, name) for name, anatomy in there.anatomy.items()]
         if network.capabilities.targets:
             found += network.decode(network.synthesis_anatomy(there), list(network.capabilities.targets))
         return [network.array(handle) for handle in found]
