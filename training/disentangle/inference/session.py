@@ -150,15 +150,16 @@ class Session:
         volume[slices] = block
         return self.prepared.denormalize(volume, units)[slices]
 
-    def _encode(self, batch: np.ndarray, names: Sequence[str]) -> Factors:
-        """Factors of slices, aligned to the first of the sequences."""
+    def _encode(self, batch: np.ndarray, names: Sequence[str], styles: bool = False) -> Factors:
+        """Factors of slices, aligned to the first of the sequences; without modality factors unless they are asked
+        for: no drawing of an anatomy takes them."""
         slices = self.network.capabilities.slices
 
         inside = self._frame.into(self.prepared.mask[batch][:, None].astype(np.float32), 0.0)
         blocks = {
             n: self._frame.into(neighbours(self.prepared.images[n], batch, slices), self._background) for n in names
         }
-        return self.network.align(self.network.encode(blocks, inside), names[0])
+        return self.network.align(self.network.encode(blocks, inside, styles), names[0])
 
     def _batches(self, progress: Progress, what: str, size: int = MAX_BATCH):
         slices = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
@@ -229,7 +230,7 @@ class Session:
         for batch in self._batches(progress.part(0.0, 0.8), "comparing factors"):
             chosen = batch[::2]  # neighbours hardly differ
             kept += chosen.tolist()
-            factors = self._encode(chosen, list(self.prepared.images))
+            factors = self._encode(chosen, list(self.prepared.images), styles=True)
             for name, maps in factors.anatomy.items():
                 anatomy[name].append(self.network.array(maps))
                 modality[name].append(self.network.array(factors.modality[name]))
