@@ -1,7 +1,6 @@
 """Compiled programs answer as PyTorch does, without importing it, and are chosen where they are there and faster."""
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +16,6 @@ from disentangle.bundles import Bundle, write_bundle
 from disentangle.errors import Cancelled, InputError
 from disentangle.inference import Predictor, networks, plan
 from disentangle.inference.backends import store
-from disentangle.inference.backends.choose import compiled_network
 from disentangle.inference.plan import check_backend, choose_plan
 from disentangle.inference.report import RunReport
 from disentangle.phantoms import create_phantom
@@ -133,26 +131,6 @@ def test_what_a_slider_needs_is_compiled_before_it_is_touched(bundle, study, con
     assert {"modulate", "render"} <= {program for program, _ in ready}
     session.draw(k, "fused", session.styles()["FLAIR"], {"FLAIR": 1.0})
     assert set(network._compiled) == ready
-
-
-@needs_openvino
-def test_what_was_compiled_once_is_kept_and_may_be_damaged_or_nowhere_to_keep(bundle, study, converted, tmp_path):
-    folder = shutil.copytree(converted.folder, tmp_path / "programs", ignore=shutil.ignore_patterns("ready"))
-    image, mask = np.ones((1, 1, 32, 64), np.float32), np.ones((1, 1, 32, 64), np.float32)
-
-    def anatomy() -> np.ndarray:
-        network = compiled_network(folder, converted.capabilities, converted.styles)
-        slices = network.capabilities.slices
-        return network.encode({"T1": np.repeat(image, slices, 1)}, mask, styles=False).anatomy["T1"]
-
-    expected = anatomy()
-    (blob,) = (folder / "ready").glob("*.blob")
-    np.testing.assert_array_equal(anatomy(), expected)
-    blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])
-    np.testing.assert_array_equal(anatomy(), expected)
-    shutil.rmtree(folder / "ready")
-    (folder / "ready").touch()  # no folder can be made here
-    np.testing.assert_array_equal(anatomy(), expected)
 
 
 def test_a_study_is_prepared_while_the_network_is_loaded_if_what_it_can_do_is_known(bundle, study, card, monkeypatch):

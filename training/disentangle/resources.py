@@ -46,13 +46,3 @@ def cache_folder() -> Path:
         return Path.home() / "Library" / "Caches" / "Disentangle"
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "disentangle"
-
-
-def keep_newest(folder: Path, pattern: str, count: int) -> None:
-    """Remove all but the newest files of a cache folder that match a pattern; what cannot be removed stays."""
-    try:
-        entries = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
-        for path in entries[:-count]:
-            path.unlink(missing_ok=True)
-    except OSError:
-        return

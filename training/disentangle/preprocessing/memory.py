@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..resources import cache_folder, keep_newest
+from ..resources import cache_folder
 from ..study import Image, Study
 
 METHOD = 1
@@ -99,9 +99,11 @@ class Memory:
             temporary = self.folder / f".{key}.tmp"
             temporary.write_bytes(buffer.getvalue())
             temporary.replace(self.folder / f"{key}.npz")
+            entries = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+            for path in entries[:-_ENTRIES]:
+                path.unlink(missing_ok=True)
         except OSError:
             return
-        keep_newest(self.folder, "*.npz", _ENTRIES)
 
     def _keep(self, key: str, finding: Finding) -> None:
         self._found[key] = finding

@@ -13,18 +13,12 @@ import numpy as np
 
 from ...errors import InputError
 from ...parallel import cores
-from ...resources import keep_newest
 from ...systems.factors import Capabilities, Factors
 from ..devices import threads_in_words
 from .store import keep_size, last_size
 
 _KEPT = 40
 """Compiled programs in memory, each of one size of slices: two sizes of a bundle of four sequences."""
-_READY = "ready"
-"""Folder of what OpenVINO keeps of programs that were compiled once: read, they are there in half the time (.24 s for
-.45 of an encoder of brain-mr). What is damaged is compiled anew."""
-_KEPT_ON_DISK = 80
-"""Files there, 1 to 2 MB each; the oldest go first."""
 Shapes = tuple[str, tuple[tuple[int, ...], ...]]
 """A program and the shapes of its inputs."""
 
@@ -64,7 +58,6 @@ class CompiledNetwork:
         self._compiling = threading.Lock()
         self._foreseen: tuple[int, ...] | None = None  # the size of slices that was, or will be, compiled ahead
         self._modulated: tuple[np.ndarray, list[list[np.ndarray]]] | None = None
-        keep_newest(folder / _READY, "*.blob", _KEPT_ON_DISK)
 
     @property
     def learns(self) -> bool:
@@ -245,10 +238,7 @@ class CompiledNetwork:
             "INFERENCE_NUM_THREADS": str(self.threads),
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        try:
-            compiled = self._core.compile_model(model, "CPU", {**settings, "CACHE_DIR": str(self._folder / _READY)})
-        except RuntimeError:  # nowhere to keep it: that costs time and nothing else
-            compiled = self._core.compile_model(model, "CPU", settings)
+        compiled = self._core.compile_model(model, "CPU", settings)
         return [compiled.create_infer_request() for _ in range(self.threads)]
 
 
