@@ -88,7 +88,20 @@ def measure(bundle_name: str, runs: int) -> dict[str, Any]:
             "gflops_in_convolutions": round(1000 * gflop[part] / counted, 1),
             "share_of_peak_in_convolutions": round(1000 * gflop[part] / counted / peak, 3),
         }
-    return {"bundle": bundle.name, "size": SIZE, "peak_gflops_one_core": round(peak, 1), "programs": rows}
+    count = len(abilities.sequences)
+    work = count * gflop[f"anatomy-{name}"] + gflop["segment"]
+    seconds = sum(
+        times * row["gflop"] / row["gflops_in_convolutions"]
+        for times, row in ((count, rows[f"anatomy-{name}"]), (1, rows["segment"]))
+    )
+    whole = {"gflop": round(work, 3), "share_of_peak_in_convolutions": round(work / seconds / peak, 3)}
+    return {
+        "bundle": bundle.name,
+        "size": SIZE,
+        "peak_gflops_one_core": round(peak, 1),
+        "programs": rows,
+        f"a slice of {count} sequences": whole,
+    }
 
 
 def main(arguments: list[str]) -> int:
@@ -106,6 +119,7 @@ def main(arguments: list[str]) -> int:
             f"{row['share_of_peak_in_convolutions']} of the peak, {row['share_of_time_in_convolutions']} of the time"
         )
         print(f"  convolutions {row['gflops_in_convolutions']} GFLOP/s, {shares}")
+    print({part: value for part, value in found.items() if part.startswith("a slice")})
     with write_atomically(options.output) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"Written: {options.output}")
