@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .factors import Capabilities, Factors
 
-__all__ = ["SHOWN", "Batch", "Capabilities", "Factors", "Program", "System", "TrainingStep"]
+__all__ = ["SHOWN", "Batch", "Capabilities", "Factors", "Part", "Program", "System", "TrainingStep"]
 
 SHOWN = 8
 """Maps that a system with a feature map of very many channels shows of it (:meth:`System.anatomy_maps`)."""
@@ -79,6 +79,23 @@ class Program:
 
     module: nn.Module
     inputs: tuple[Tensor, ...]
+
+
+class Part(nn.Module):
+    """A computation of a system, as a module of its own that can be traced.
+
+    Args:
+        system: holds the parameters.
+        compute: tensors to a tensor or a tuple of tensors.
+    """
+
+    def __init__(self, system: nn.Module, compute: Callable[..., Any]) -> None:
+        super().__init__()
+        self.system = system
+        self.compute = compute
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.compute(*inputs)
 
 
 @dataclass(frozen=True)
