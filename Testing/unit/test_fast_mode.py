@@ -98,7 +98,7 @@ def test_a_fast_mode_is_installed_with_its_model_and_goes_when_the_weights_chang
 
 @needs_openvino
 def test_programs_of_the_bundle_take_the_place_of_the_exact_ones(tmp_path):
-    from disentangle.inference.backends.compiled import CompiledNetwork
+    from disentangle.inference.backends.choose import compiled_network
     from disentangle.inference.backends.convert import convert, save_programs
 
     system = tiny_system(sequences=("T1", "T2"))
@@ -116,7 +116,7 @@ def test_programs_of_the_bundle_take_the_place_of_the_exact_ones(tmp_path):
     assert set(made.milliseconds) == {"torch", "openvino", "fast"}
     image = np.random.default_rng(0).standard_normal((1, 3, 64, 32), dtype=np.float32)
     for fast, name in ((bundle.fast_programs(), "openvino int8"), (None, "openvino")):
-        network = CompiledNetwork(made.folder, made.capabilities, made.styles, fast=fast)
+        network = compiled_network(made.folder, made.capabilities, made.styles, fast=fast)
         anatomies = network.encode({"T1": image, "T2": image}, np.ones((1, 1, 64, 32), np.float32)).anatomy
         assert np.array_equal(anatomies["T1"], anatomies["T2"]) == (fast is not None)
         assert network.name == name
@@ -124,7 +124,7 @@ def test_programs_of_the_bundle_take_the_place_of_the_exact_ones(tmp_path):
 
 @needs_openvino
 def test_a_file_that_is_no_zip_of_programs_is_refused_in_one_sentence(bundle):
-    from disentangle.inference.backends.compiled import CompiledNetwork
+    from disentangle.inference.backends.choose import compiled_network
 
     with pytest.raises(InputError, match="holds no programs of a fast mode"):
-        CompiledNetwork(bundle.path, bundle.system().capabilities, {}, fast=bundle.fast_programs())
+        compiled_network(bundle.path, bundle.system().capabilities, {}, fast=bundle.fast_programs())

@@ -28,7 +28,7 @@ from disentangle.bundles import Bundle, add_fast_mode, find_bundle
 from disentangle.datasets.phantoms import load_phantoms
 from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
-from disentangle.inference.backends.compiled import CompiledNetwork
+from disentangle.inference.backends.choose import compiled_network
 from disentangle.inference.backends.convert import convert
 from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.engine import Engine, Volumes, Wanted
@@ -119,7 +119,7 @@ def measure(bundle: Bundle, repeats: int) -> tuple[dict[str, Any], dict[str, byt
         subjects, test = (load_phantoms(seeds, PHANTOM, [], config, Path(scratch)) for seeds in (CALIBRATION, TEST))
         networks: dict[str, Any] = {
             "torch": EagerNetwork(bundle.system().fold()),
-            "openvino": CompiledNetwork(made.folder, made.capabilities, made.styles),
+            "openvino": compiled_network(made.folder, made.capabilities, made.styles),
         }
         inputs = calibration(networks["openvino"], subjects)
         archives = {}
@@ -128,7 +128,7 @@ def measure(bundle: Bundle, repeats: int) -> tuple[dict[str, Any], dict[str, byt
             archives[way] = quantised(networks["openvino"], chosen)
             path = Path(scratch) / f"{way}.zip"
             path.write_bytes(archives[way])
-            networks[way] = CompiledNetwork(made.folder, made.capabilities, made.styles, fast=path)
+            networks[way] = compiled_network(made.folder, made.capabilities, made.styles, fast=path)
     times, load = seconds(networks, test[0], repeats), _load_average()
     exact = quality(networks["openvino"], test)
     ways = {}

@@ -1,7 +1,7 @@
 """Where the compiled networks spend their time: ``python training/benchmarks/layers.py [--bundle brain-mr]``.
 
 One slice through the encoder of a sequence and through the segmentation head, on one core as the product runs them
-(every core takes slices of its own), by kind of layer. The convolutions' GFLOP/s stand beside what one core reaches in
+(every core takes slices of its own), by type of layer. The convolutions' GFLOP/s stand beside what one core reaches in
 a large matrix product, measured in turn. Prints a table and writes ``results/layers.json``.
 """
 
@@ -12,6 +12,7 @@ import json
 import statistics
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,60 +55,54 @@ def profile(core: Any, file: Path, inputs: list[Any], runs: int) -> list[dict[st
 
 
 def measure(bundle_name: str, runs: int) -> dict[str, Any]:
-    """Time and share of the peak of the programs of a bundle."""
+    """Time and share of the peak of the programs of a bundle, a MarginDis."""
     import openvino
 
     torch.set_num_threads(1)
     bundle = find_bundle(bundle_name)
     folder, system, core = convert(bundle).folder, bundle.system().fold(), openvino.Core()
-    abilities, name = system.capabilities, bundle.system().capabilities.sequences[0]
+    abilities = system.capabilities
+    encoder, count = f"anatomy-{abilities.sequences[0]}", len(abilities.sequences)
     mask = torch.ones(1, 1, *SIZE)
     image = torch.linspace(-1, 1, abilities.slices * mask.numel()).view(1, abilities.slices, *SIZE)
-    parts: dict[str, tuple[Any, list[torch.Tensor]]] = {}
     programs = system.programs()
     with torch.no_grad():
-        anatomy = programs[f"anatomy-{name}"].module(image, mask)
-        parts[f"anatomy-{name}"] = (programs[f"anatomy-{name}"].module, [image, mask])
-        parts["segment"] = (programs["segment"].module, [torch.stack([anatomy] * len(abilities.sequences))])
-        gflop = {part: flops_of(lambda m=module, x=inputs: m(*x)) / 1e9 for part, (module, inputs) in parts.items()}
+        anatomy = programs[encoder].module(image, mask)
+        parts = {encoder: [image, mask], "segment": [torch.stack([anatomy] * count)]}
+        gflop = {part: flops_of(partial(programs[part].module, *inputs)) / 1e9 for part, inputs in parts.items()}
     peaks, spent = [], defaultdict(list)
     for _ in range(3):
         peaks.append(peak_gflops())
-        for part, (_, inputs) in parts.items():
+        for part, inputs in parts.items():
             spent[part] += profile(core, folder / f"{part}.xml", [x.numpy() for x in inputs], runs)
-    peak, rows = max(peaks), {}
+    peak, rows, counted = max(peaks), {}, {}
     for part, all_runs in spent.items():
-        kinds = sorted({kind for run in all_runs for kind in run})
-        by_kind = {kind: statistics.median(run.get(kind, 0.0) for run in all_runs) for kind in kinds}
-        counted = sum(ms for kind, ms in by_kind.items() if kind in COUNTED)
+        types = sorted({name for run in all_runs for name in run})
+        by_type = {name: statistics.median(run.get(name, 0.0) for run in all_runs) for name in types}
+        total, counted[part] = sum(by_type.values()), sum(ms for name, ms in by_type.items() if name in COUNTED)
         rows[part] = {
             "gflop": round(gflop[part], 3),
-            "milliseconds": {k: round(v, 3) for k, v in sorted(by_kind.items(), key=lambda kv: -kv[1]) if v >= 0.005},
-            "total_milliseconds": round(sum(by_kind.values()), 3),
-            "share_of_time_in_convolutions": round(counted / sum(by_kind.values()), 3),
-            "gflops_in_convolutions": round(1000 * gflop[part] / counted, 1),
-            "share_of_peak_in_convolutions": round(1000 * gflop[part] / counted / peak, 3),
+            "milliseconds": {k: round(v, 3) for k, v in sorted(by_type.items(), key=lambda kv: -kv[1]) if v >= 0.005},
+            "total_milliseconds": round(total, 3),
+            "share_of_time_in_convolutions": round(counted[part] / total, 3),
+            "gflops_in_convolutions": round(1000 * gflop[part] / counted[part], 1),
+            "share_of_peak_in_convolutions": round(1000 * gflop[part] / counted[part] / peak, 3),
         }
-    count = len(abilities.sequences)
-    work = count * gflop[f"anatomy-{name}"] + gflop["segment"]
-    seconds = sum(
-        times * row["gflop"] / row["gflops_in_convolutions"]
-        for times, row in ((count, rows[f"anatomy-{name}"]), (1, rows["segment"]))
-    )
-    whole = {"gflop": round(work, 3), "share_of_peak_in_convolutions": round(work / seconds / peak, 3)}
+    work, milliseconds = (count * each[encoder] + each["segment"] for each in (gflop, counted))
+    whole = {"gflop": round(work, 3), "share_of_peak_in_convolutions": round(1000 * work / milliseconds / peak, 3)}
     return {
         "bundle": bundle.name,
         "size": SIZE,
         "peak_gflops_one_core": round(peak, 1),
         "programs": rows,
-        f"a slice of {count} sequences": whole,
+        "whole_slice": {"sequences": count, **whole},
     }
 
 
 def main(arguments: list[str]) -> int:
     """The table and the file."""
-    parser = argparse.ArgumentParser(description="Time of the compiled networks by kind of layer.")
-    parser.add_argument("--bundle", default="brain-mr", help="name or folder")
+    parser = argparse.ArgumentParser(description="Time of the compiled networks by type of layer.")
+    parser.add_argument("--bundle", default="brain-mr", help="name or folder, of a MarginDis")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "layers.json")
     options = parser.parse_args(arguments)
@@ -119,7 +114,7 @@ def main(arguments: list[str]) -> int:
             f"{row['share_of_peak_in_convolutions']} of the peak, {row['share_of_time_in_convolutions']} of the time"
         )
         print(f"  convolutions {row['gflops_in_convolutions']} GFLOP/s, {shares}")
-    print({part: value for part, value in found.items() if part.startswith("a slice")})
+    print(f"a whole slice: {found['whole_slice']}")
     with write_atomically(options.output) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"Written: {options.output}")

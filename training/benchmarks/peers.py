@@ -51,7 +51,7 @@ def dafnet(width: float, slices: int) -> dict[str, Callable[[], Any]]:
     """Encoding four sequences of slices of 128 x 128, fusing and segmenting them by DAFNet: PyTorch, and compiled."""
     names = ("T1", "T1Gd", "T2", "FLAIR")
     classes = [f"class {n}" for n in range(8)]
-    system = create("dafnet", sequences=names, classes=classes, size=(128, 128), width=width).fold().eval()
+    system = create("dafnet", sequences=names, classes=classes, size=(128, 128), width=width).fold()
     images = {name: torch.randn(slices, 1, 128, 128) for name in names}
     folder = Path(mkdtemp(prefix="dafnet-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -199,7 +199,7 @@ class System(nn.Module):
         return self.eval()
 
     def programs(self) -> dict[str, Program]:
-        """The parts of a folded system that can be compiled, by the names that ``inference.backends.compiled`` knows;
+        """The parts of a folded system that can be compiled, by the names that ``inference.backends`` knows;
         empty where the system runs as it is only."""
         return {}
 

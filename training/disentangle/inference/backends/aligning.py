@@ -39,10 +39,6 @@ class AligningNetwork(CompiledNetwork):
         """The union of the anatomies (``networks.fusion.maximum``)."""
         return np.max(list(factors.anatomy.values()), axis=0)
 
-    def decode(self, anatomy: np.ndarray, styles: Sequence[np.ndarray | str]) -> list[np.ndarray]:
-        vectors = self._vectors(styles, len(anatomy))
-        return self.by_slice([("decode", (anatomy, z)) for z in vectors], range(len(anatomy)))
-
     def _first_programs(self, sequences: Sequence[str], segment: bool, size: Sequence[int]) -> list[Shapes]:
         anatomy = (1, self.capabilities.anatomy_channels, *size)
         first: list[Shapes] = [(f"anatomy-{name}", ((1, 1, *size),)) for name in sequences]

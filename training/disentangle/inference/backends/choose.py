@@ -11,6 +11,7 @@ from ...systems.factors import Capabilities
 from .aligning import AligningNetwork
 from .compiled import CompiledNetwork
 from .domains import DomainsNetwork
+from .modulating import ModulatingNetwork
 from .translating import TranslatingNetwork
 
 
@@ -27,5 +28,5 @@ def compiled_network(
     elif capabilities.agnostic:
         kind = DomainsNetwork
     else:
-        kind = TranslatingNetwork if (folder / "anatomy.xml").is_file() else CompiledNetwork
+        kind = TranslatingNetwork if (folder / "anatomy.xml").is_file() else ModulatingNetwork
     return kind(folder, capabilities, styles, threads, fast)

@@ -24,7 +24,8 @@ Shapes = tuple[str, tuple[tuple[int, ...], ...]]
 
 
 class CompiledNetwork:
-    """A converted bundle behind the interface of :class:`~disentangle.inference.backends.Network`.
+    """A converted bundle behind the interface of :class:`~disentangle.inference.backends.Network`; base of the networks
+    of each kind of system, which know its programs (``choose.py``).
 
     Slices go through one by one and side by side: on two cores that takes less time than batches of 4 or 8 whose
     every step is split between the cores, and a single slice needs no program of its own. Handles are arrays.
@@ -57,7 +58,6 @@ class CompiledNetwork:
         self._compiled: dict[Shapes, list[Any]] = {}
         self._compiling = threading.Lock()
         self._foreseen: tuple[int, ...] | None = None  # the size of slices that was, or will be, compiled ahead
-        self._modulated: tuple[np.ndarray, list[list[np.ndarray]]] | None = None
 
     @property
     def learns(self) -> bool:
@@ -67,41 +67,21 @@ class CompiledNetwork:
     # -- the interface ---------------------------------------------------------------------------------------------
 
     def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
-        self.foresee(mask.shape[-2:])
-        names, count = list(images), len(mask)
-        cuts = [slice(b, b + 1) for b in range(count)]
-        found = self._run([(f"anatomy-{name}", (images[name][c], mask[c])) for name in names for c in cuts])
-        vectors = self._run([(f"style-{name}", (images[name][c],)) for name in names for c in cuts]) if styles else []
-        per = list(zip(names, range(0, len(found), count), strict=True))
-        anatomies = {name: np.concatenate([f[0] for f in found[n : n + count]]) for name, n in per}
-        modality = {name: np.concatenate([v[0] for v in vectors[n : n + count]]) for name, n in per if styles}
-        return Factors(anatomies, modality, mask)
+        raise NotImplementedError
 
     def align(self, factors: Factors, reference: str) -> Factors:
         return factors
 
     def probabilities(self, factors: Factors) -> np.ndarray:
-        anatomies = np.stack(list(factors.anatomy.values()))
-        slices = range(anatomies.shape[1])
-        return np.concatenate([p[0] for p in self._run([("segment", (anatomies[:, b : b + 1],)) for b in slices])])
+        raise NotImplementedError
 
     def synthesis_anatomy(self, factors: Factors) -> np.ndarray:
-        """The mean anatomy, its channels summing to 1 inside the mask (``networks.fusion.consensus``)."""
-        total = np.sum(list(factors.anatomy.values()), axis=0)
-        return total / np.maximum(total.sum(axis=1, keepdims=True), np.float32(1e-6)) * factors.mask
+        """The mean anatomy."""
+        return np.mean(list(factors.anatomy.values()), axis=0)
 
     def decode(self, anatomy: np.ndarray, styles: Sequence[np.ndarray | str]) -> list[np.ndarray]:
-        count = len(anatomy)
-        vectors = self._vectors(styles, count)
-        # The maps that an anatomy imposes cost ten times what showing it in one more style does: a slider's next
-        # position, which brings the same anatomy again, finds them here.
-        if self._modulated is None or self._modulated[0] is not anatomy:
-            self._modulated = anatomy, self._run([("modulate", (anatomy[b : b + 1],)) for b in range(count)])
-        maps = self._modulated[1]
-        inside = np.clip(anatomy.sum(axis=1, keepdims=True), 0, 1)
-        shown = self._run([("render", (z[b : b + 1], *maps[b])) for z in vectors for b in range(count)])
-        images = [image for (image,) in shown]
-        return [np.concatenate(images[n : n + count]) * inside for n in range(0, len(images), count)]
+        vectors = self._vectors(styles, len(anatomy))
+        return self.by_slice([("decode", (anatomy, z)) for z in vectors], range(len(anatomy)))
 
     def _vectors(self, styles: Sequence[np.ndarray | str], count: int) -> list[np.ndarray]:
         """Modality factors (count, Z) of styles."""
@@ -119,7 +99,7 @@ class CompiledNetwork:
         return anatomy[:, :, rows[:, None], columns]
 
     def agnostic_image(self, anatomy: np.ndarray, sequence: str) -> np.ndarray:
-        raise NotImplementedError  # the systems that have such images have a network of their own
+        raise NotImplementedError
 
     def default_style(self, target: str) -> np.ndarray:
         return self._styles[target]
@@ -193,23 +173,15 @@ class CompiledNetwork:
 
     def ready_to_decode(self, size: Sequence[int]) -> None:
         for program, shapes in self._decoding_programs(size):
-            if self.has(program):
-                self._requests(program, shapes)
+            self._requests(program, shapes)
 
     def _decoding_programs(self, size: Sequence[int]) -> Iterator[Shapes]:
         """What decoding slices of a size takes, in that order: programs and the shapes of their inputs."""
-        abilities = self.capabilities
-        anatomy = (1, abilities.anatomy_channels, *size)
-        yield "modulate", (anatomy,)
-        yield "render", ((1, abilities.style_dim), *self.output_shapes("modulate", (anatomy,)))
+        raise NotImplementedError
 
     def _first_programs(self, sequences: Sequence[str], segment: bool, size: Sequence[int]) -> list[Shapes]:
         """What will be asked for first, in that order: programs and the shapes of their inputs."""
-        abilities = self.capabilities
-        image, mask = (1, abilities.slices, *size), (1, 1, *size)
-        first = [(f"anatomy-{name}", (image, mask)) for name in sequences]
-        anatomies = (len(sequences), 1, abilities.anatomy_channels, *size)
-        return [*first, ("segment", (anatomies,))] if segment else first
+        raise NotImplementedError
 
     def has(self, program: str) -> bool:
         """Whether there is such a program."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -29,10 +30,6 @@ class DomainsNetwork(CompiledNetwork):
         fused = np.mean([self.agnostic_image(anatomy, name) for name, anatomy in factors.anatomy.items()], axis=0)
         return self.by_slice([("segment", (fused,))], range(len(fused)))[0]
 
-    def synthesis_anatomy(self, factors: Factors) -> np.ndarray:
-        """The mean anatomy."""
-        return np.mean(list(factors.anatomy.values()), axis=0)
-
     def decode(self, anatomy: np.ndarray, styles: Sequence[np.ndarray | str]) -> list[np.ndarray]:
         found = []
         for style in self._vectors(styles, len(anatomy)):
@@ -42,7 +39,7 @@ class DomainsNetwork(CompiledNetwork):
             found.append(np.concatenate([image for (image,) in self._run(jobs)]))
         return found
 
-    @property
+    @cached_property
     def _code(self) -> int:
         """Z, the length of a style code without its domain."""
         return self.capabilities.style_dim - len(list(self._folder.glob("decode-*.xml")))

@@ -27,14 +27,6 @@ class TranslatingNetwork(CompiledNetwork):
         stack = np.concatenate([images[name] * factors.mask for name in self.capabilities.sequences], axis=1)
         return self.by_slice([("segment", (stack,))], range(len(stack)))[0]
 
-    def synthesis_anatomy(self, factors: Factors) -> np.ndarray:
-        """The mean anatomy."""
-        return np.mean(list(factors.anatomy.values()), axis=0)
-
-    def decode(self, anatomy: np.ndarray, styles: Sequence[np.ndarray | str]) -> list[np.ndarray]:
-        vectors = self._vectors(styles, len(anatomy))
-        return self.by_slice([("decode", (anatomy, z)) for z in vectors], range(len(anatomy)))
-
     def _first_programs(self, sequences: Sequence[str], segment: bool, size: Sequence[int]) -> list[Shapes]:
         abilities = self.capabilities
         first: list[Shapes] = [("anatomy", self._encoder_shapes(size))]
