@@ -39,8 +39,7 @@ def session(ran) -> Session:
 def test_a_slice_drawn_in_its_own_appearance_is_the_self_reconstruction(ran, session):
     result = ran[1]
     k = session.slice_at((0.0, 0.0, 0.0))
-    own = np.asarray(session.factors_of(k).modality["T2"][0])
-    drawn = session.draw(k, "T2", own, {"T2": 1.0})
+    drawn = session.draw(k, "T2", session.modality_factors(k)["T2"], {"T2": 1.0})
     rebuilt = result.factors["T2"].reconstruction.array[k]  # of the volume's mean modality, over three slabs
     assert drawn.shape == rebuilt.shape
     # With random weights the appearances of a slice and of the volume differ somewhat.

@@ -84,13 +84,18 @@ class Session:
         return {t: self.network.default_style(t) for t in self.bundle.targets}
 
     def factors_of(self, k: int) -> Factors:
-        """Factors of one working slice, of all sequences, aligned to the first; kept for the next question."""
+        """Anatomy factors of one working slice, of all sequences, aligned to the first; kept for the next question."""
         if k not in self._factors:
             self._factors[k] = self._encode(np.array([k]), list(self.prepared.images))
             if len(self._factors) > _CACHED:
                 self._factors.popitem(last=False)
         self._factors.move_to_end(k)
         return self._factors[k]
+
+    def modality_factors(self, k: int) -> dict[str, np.ndarray]:
+        """Modality factors (Z,) of the sequences, of one working slice: the style that draws each of them again."""
+        factors = self._encode(np.array([k]), list(self.prepared.images), styles=True)
+        return {name: self.network.array(z)[0] for name, z in factors.modality.items()}
 
     def forget_factors(self) -> None:
         """Free the memory of the slices that were drawn; the next drawing encodes them again."""
