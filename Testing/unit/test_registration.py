@@ -106,6 +106,19 @@ def test_thick_slices_are_not_shrunk_along_the_slice_axis():
     assert pyramid.level(4.0).GetSpacing() == pytest.approx((3.6, 3.6, 5.5))
 
 
+def test_levels_are_block_means_as_simpleitk_makes_them():
+    affine = rotation_about((10, -20, 5), np.zeros(3), np.array([3.0, 1.0, -7.0])) @ np.diag([0.9, 1.1, 1.5, 1.0])
+    image = Image(np.random.default_rng(1).integers(-500, 3000, (61, 77, 83)).astype(np.int16), affine)
+    pyramid = Pyramid(image, image.array > 0)
+    for mm, factors in ((8.0, [9, 7, 5]), (4.0, [4, 3, 2]), (2.0, [2, 2, 1])):
+        level, expected = pyramid.level(mm), sitk.BinShrink(sitk.Cast(image.to_sitk(), sitk.sitkFloat32), factors)
+        assert level.GetSize() == expected.GetSize()
+        assert level.GetOrigin() == pytest.approx(expected.GetOrigin())
+        assert level.GetSpacing() == pytest.approx(expected.GetSpacing())
+        values, wanted = sitk.GetArrayFromImage(level), sitk.GetArrayFromImage(expected)
+        assert np.allclose(values, wanted, rtol=1e-5, atol=0.01)
+
+
 def test_images_that_lie_apart_are_refused_in_one_sentence(t1, t2):
     far = Image(t2.array, rotation_about((0, 0, 0), np.zeros(3), np.array([0, 0, 900.0])) @ t2.affine, sequence="T2")
     with pytest.raises(InputError, match=r"^T2 and T1 do not overlap in space \(they are \d+ mm apart\); check"):

@@ -25,25 +25,31 @@ def background_value(array: np.ndarray) -> tuple[float, float]:
     return float(values[most]), float(counts[most] / border.size)
 
 
-def is_skull_stripped(image: Image) -> bool:
-    """Whether the volume shows a brain on a constant background.
+def stripped_foreground(image: Image) -> np.ndarray | None:
+    """Everything but the constant background of a volume that shows a brain and nothing else, bool (K, J, I); None of
+    other volumes.
 
     The background may be any constant: 0, or a negative number after a z-score. Whole heads whose air was set to 0
     by the scanner are told apart by their size, and by the neck that reaches the border.
     """
     background, share = background_value(image.array)
     if share < 0.9:
-        return False
+        return None
     foreground = image.array != background
-    if not 0.02 <= float(foreground.mean()) <= 0.8:
-        return False
-    return _volume_ml(foreground, image) <= _LARGEST_BRAIN_ML
+    if not 0.02 <= float(foreground.mean()) <= 0.8 or _volume_ml(foreground, image) > _LARGEST_BRAIN_ML:
+        return None
+    return foreground
 
 
-def stripped_mask(image: Image) -> np.ndarray:
-    """The brain of a skull-stripped volume: everything but the background, holes filled; bool (K, J, I)."""
-    background, _ = background_value(image.array)
-    return largest_filled(image.array != background)
+def is_skull_stripped(image: Image) -> bool:
+    """Whether the volume shows a brain on a constant background, see :func:`stripped_foreground`."""
+    return stripped_foreground(image) is not None
+
+
+def stripped_mask(image: Image) -> np.ndarray | None:
+    """The brain of a skull-stripped volume, holes filled, bool (K, J, I); None of other volumes."""
+    foreground = stripped_foreground(image)
+    return None if foreground is None else largest_filled(foreground)
 
 
 def head_mask(image: Image) -> np.ndarray:

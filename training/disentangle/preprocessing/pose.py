@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from ..progress import Progress
 from ..study import Grid, Image
 from .atlas import STORED_MM, load_atlas
-from .masks import is_skull_stripped, near, stripped_mask
+from .masks import near, stripped_mask
 from .pyramid import Pyramid
 from .registration import nearest_rotation, optimise, rotation_about
 from .resampling import resample
@@ -114,9 +114,8 @@ def brain_mask(image: Image, progress: Progress | None = None) -> np.ndarray:
         InputError: the image shows nothing.
         Cancelled: the user asked to stop.
     """
-    if is_skull_stripped(image):
-        return stripped_mask(image)
-    return align_atlas(image, progress=progress).brain_mask(image)
+    stripped = stripped_mask(image)
+    return align_atlas(image, progress=progress).brain_mask(image) if stripped is None else stripped
 
 
 def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress | None = None) -> AtlasPose:

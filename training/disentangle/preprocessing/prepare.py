@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from . import normalization
 from .bias import bias_field
 from .config import PreprocessingConfig
 from .laying import Overlay
-from .masks import head_mask, is_skull_stripped, stripped_mask
+from .masks import head_mask, largest_filled, stripped_foreground
 from .memory import Memory, content_key
 from .planes import outline, plane_grid_of, turned_grid
 from .pose import AtlasPose, align_atlas
@@ -100,7 +100,7 @@ class _Preparation:
         self._foreground: dict[str, np.ndarray] = {}
         names = list(study.images)
         self._locks = {name: threading.Lock() for name in names}
-        self.stripped = dict(zip(names, in_parallel(self._stripped, names, progress.part(0.0, 0.0)), strict=True))
+        self.stripped = self._stripped(names)
         self.what = "the brain" if self.config.mask == "auto" else "the part"
         """What the mask covers, for messages."""
         self.given = {home_of(m, study, self.reference) if s == "" else s: m for s, m in study.masks.items()}
@@ -120,21 +120,39 @@ class _Preparation:
         if self.config.own_slices and self.config.mask == "none":
             # As training has them, to the pixel, see datasets/stacks.py.
             grid = plane_grid_of(turned_grid(stack, axes), self.config.spacing[:2])
-            on_grid = np.ones(grid.shape, dtype=bool)
+            share = np.ones(grid.shape, dtype=np.float32)
         else:
-            grid, on_grid = self.working_grid(axes, mask, self.matrices[space])
-        raw, seen = self.resample(grid, on_grid, self.progress.part(0.8, 0.95))
+            grid, share = self.working_grid(axes, mask, self.matrices[space])
+        on_grid = share >= 0.5
+        known = {space: share} if mask.array is self.stripped[space] else {}
+        raw, seen = self.resample(grid, on_grid, known, self.progress.part(0.8, 0.95))
         return self.normalize(grid, on_grid, raw, seen, self.progress.part(0.95, 1.0))
 
     def record(self, name: str, started: float, sequence: str = "", skipped: str | None = None, **parameters) -> None:
         self.steps.append(Step(name, sequence, parameters, round(time.perf_counter() - started, 3), skipped))
 
-    def _stripped(self, sequence: str, progress: Progress) -> np.ndarray | None:
-        """The brain of a skull-stripped sequence, None of others: bool (K, J, I)."""
-        progress("mask", 0.0, f"looking at {sequence}")
-        image = self.study[sequence]
+    def _stripped(self, names: list[str]) -> dict[str, np.ndarray | None]:
+        """The brains of skull-stripped sequences, None of others: bool (K, J, I), one array where brains are equal."""
         # Stacks of slices are no brains, however black their background is.
-        return stripped_mask(image) if not self.config.own_slices and is_skull_stripped(image) else None
+        if self.config.own_slices:
+            return dict.fromkeys(names)
+
+        def look(sequence: str, progress: Progress) -> np.ndarray | None:
+            progress("mask", 0.0, f"looking at {sequence}")
+            return stripped_foreground(self.study[sequence])
+
+        found = in_parallel(look, names, self.progress.part(0.0, 0.0))
+        distinct: list[np.ndarray] = []
+        for foreground in found:
+            if foreground is not None and not any(np.array_equal(foreground, other) for other in distinct):
+                distinct.append(foreground)
+        filled = in_parallel(lambda foreground, progress: largest_filled(foreground), distinct)
+
+        def brain(foreground: np.ndarray | None) -> np.ndarray | None:
+            equal = (f for d, f in zip(distinct, filled, strict=True) if np.array_equal(d, foreground))
+            return next(equal, None)
+
+        return {name: brain(foreground) for name, foreground in zip(names, found, strict=True)}
 
     def register(self, progress: Progress) -> None:
         """Lay every other sequence over the reference."""
@@ -234,7 +252,7 @@ class _Preparation:
         return np.eye(3) if upright else pose.rotation
 
     def working_grid(self, axes: np.ndarray, mask: Image, matrix: np.ndarray) -> tuple[Grid, np.ndarray]:
-        """The grid around the mask along ``axes`` (3, 3 columns), and the mask on it.
+        """The grid around the mask along ``axes`` (3, 3 columns), and how much of each of its voxels the mask covers.
 
         Args:
             matrix: (4, 4) points of the reference to points of the mask's space.
@@ -259,17 +277,18 @@ class _Preparation:
         affine[:3, :3] = axes * spacing
         affine[:3, 3] = axes @ origin
         grid = Grid(tuple(int(n) for n in size[::-1]), affine)
-        on_grid = resample_part(mask, grid, matrix, mask.array) >= 0.5
-        if not on_grid.any():
+        share = resample_part(mask, grid, matrix, mask.array)
+        if not (share >= 0.5).any():
             raise InputError("The brain is thinner than the working grid; check that the image shows a whole brain.")
-        return grid, on_grid
+        return grid, share
 
     def resample(
-        self, grid: Grid, mask: np.ndarray, progress: Progress
+        self, grid: Grid, mask: np.ndarray, known: Mapping[str, np.ndarray], progress: Progress
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Intensities on the grid by sequence, and where each sequence has some inside the mask."""
+        """Intensities on the grid by sequence, and where each sequence has some inside the mask; ``known`` are shares
+        as of :meth:`_shares`."""
         names = list(self.study.images)
-        shares = self._shares(names, grid, progress.part(0.0, 0.4))
+        shares = self._shares(names, grid, known, progress.part(0.0, 0.4))
 
         def one(sequence: str, progress: Progress) -> tuple[np.ndarray, np.ndarray, float]:
             started = time.perf_counter()
@@ -301,18 +320,21 @@ class _Preparation:
             self.steps.append(Step("resample", sequence, {"covered": round(covered, 4)}, round(seconds, 3)))
         return raw, seen
 
-    def _shares(self, names: list[str], grid: Grid, progress: Progress) -> dict[str, np.ndarray]:
-        """Sequence -> how much of each voxel of the working grid is brain, of those that are skull-stripped."""
-        stripped = [name for name in names if self.stripped[name] is not None]
+    def _shares(
+        self, names: list[str], grid: Grid, known: Mapping[str, np.ndarray], progress: Progress
+    ) -> dict[str, np.ndarray]:
+        """Sequence -> how much of each voxel of the working grid is brain, of those that are skull-stripped; some are
+        known."""
+        stripped = [name for name in (*known, *names) if self.stripped[name] is not None]
         owners = {name: next(other for other in stripped if self._same_brain(other, name)) for name in stripped}
-        distinct = list(dict.fromkeys(owners.values()))
+        distinct = [name for name in dict.fromkeys(owners.values()) if name not in known]
 
         def one(sequence: str, progress: Progress) -> np.ndarray:
             progress("resample", 0.0, sequence)
             brain = self.stripped[sequence]
             return resample_part(self.study[sequence].with_array(brain), grid, self.matrices[sequence], brain)
 
-        found = dict(zip(distinct, in_parallel(one, distinct, progress), strict=True)) if distinct else {}
+        found = {**known, **dict(zip(distinct, in_parallel(one, distinct, progress), strict=True))}
         return {name: found[owner] for name, owner in owners.items()}
 
     def _same_brain(self, a: str, b: str) -> bool:
