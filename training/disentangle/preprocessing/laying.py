@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..parallel import in_parallel
 from ..progress import Progress
 from ..study import Image, Study
 from .config import PreprocessingConfig
@@ -58,6 +59,11 @@ class Overlay:
         self._fixed: Pyramid | None = None
         self._key: str | None = None
 
+    def lay_all(self, progress: Progress) -> dict[str, Laid]:
+        """Every other sequence of the study laid over the reference, see :meth:`lay`."""
+        others = sorted(set(self.study.available) - {self.reference})
+        return dict(zip(others, in_parallel(self.lay, others, progress), strict=True))
+
     def lay(self, sequence: str, progress: Progress) -> Laid:
         """Lay one sequence over the reference.
 
@@ -70,8 +76,7 @@ class Overlay:
         moving, fixed = self.study[sequence], self.study[self.reference]
 
         def laid(where: np.ndarray, skipped: str | None = None, warning: str | None = None, **parameters) -> Laid:
-            seconds = round(time.perf_counter() - started, 3)
-            return Laid(where, Step("register", sequence, parameters, seconds, skipped), warning)
+            return Laid(where, Step.since(started, "register", sequence, skipped, **parameters), warning)
 
         if self.config.own_slices and overlap_gap(moving, fixed) > 0:
             matrix = np.eye(4)

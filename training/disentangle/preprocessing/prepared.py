@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,13 @@ class Step:
     parameters: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     skipped: str | None = None
+
+    @classmethod
+    def since(
+        cls, started: float, name: str, sequence: str = "", skipped: str | None = None, **parameters: Any
+    ) -> Step:
+        """A step that began at ``started`` of ``time.perf_counter`` and ends now."""
+        return cls(name, sequence, parameters, round(time.perf_counter() - started, 3), skipped)
 
 
 @dataclass(eq=False)
