@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         stages = {}
     # One file per process at a time, one thread each: twice as fast on two cores as tests that share them.
-    parallel = [] if arguments else ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile"]
+    parallel = [] if arguments else ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "loadfile", "--durations=20"]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     stages["tests"] = [sys.executable, "-m", "pytest", *parallel, *arguments]
     failed = []
