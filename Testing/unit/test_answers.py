@@ -84,7 +84,7 @@ def test_another_study_and_a_model_that_has_learnt_are_asked_anew(predictor, stu
     predictor.run(study)
     corrected = first.segmentation.array.copy()
     corrected[corrected.shape[0] // 2, 8:10, 8:10] = 3
-    predictor.session.adapt(Image(corrected, first.segmentation.affine), Progress())
+    predictor.session.learner.adapt(Image(corrected, first.segmentation.affine), Progress())
     predictor.calls.clear()
     adapted = predictor.run(study)
     assert predictor.calls

@@ -167,12 +167,12 @@ def test_a_compiled_model_that_is_to_learn_goes_on_in_torch(bundle, study, conve
     predictor = Predictor(bundle, device="cpu", backend="openvino")
     result = predictor.run(study)
     session = predictor.session
-    assert session.can_learn
+    assert session.learner.possible
     corrected = result.segmentation.array.copy()
     corrected[corrected.shape[0] // 2, 20:26, 20:26] = 3
     from disentangle.progress import Progress
 
-    session.adapt(Image(corrected, result.segmentation.affine), Progress())
+    session.learner.adapt(Image(corrected, result.segmentation.affine), Progress())
     assert session.network.name == "torch"
     assert predictor.run(study).report["backend"]["reason"] == "the model was adapted"
 

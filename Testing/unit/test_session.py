@@ -82,7 +82,7 @@ def test_disagreement_is_how_far_what_the_sequences_give_lies_apart(session, ran
     k = session.slice_at((0.0, 0.0, 0.0))
     anatomy = session.factors_of(k).anatomy
     drawn = [session.network.array(session.network.decode(anatomy[n], ["T1"])[0]) for n in ("T1Gd", "T2", "FLAIR")]
-    expected = session._frame.back(np.std(drawn, axis=0), 0.0)[0, 1]  # T1 is not made from itself
+    expected = session.frame.back(np.std(drawn, axis=0), 0.0)[0, 1]  # T1 is not made from itself
     monkeypatch.setattr(type(session.prepared), "to_input", lambda self, volume, *_a, **_k: Image(volume, np.eye(4)))
     working = session.disagreement(["T1"], QUIET).array[k]
     mask = session.prepared.mask[k]
@@ -102,7 +102,7 @@ def test_disagreement_is_about_the_appearance_that_was_asked_for(session, monkey
     anatomy = session.factors_of(k).anatomy
     for style, sources, found in ((other, ("T1Gd", "T2", "FLAIR"), asked), (own, tuple(anatomy), None)):
         drawn = [session.network.array(session.network.decode(anatomy[n], [style])[0]) for n in sources]
-        expected = session._frame.back(np.std(drawn, axis=0), 0.0)[0, 1]
+        expected = session.frame.back(np.std(drawn, axis=0), 0.0)[0, 1]
         found = session.disagreement([], QUIET, style=style.tolist()).array if found is None else found
         mask = session.prepared.mask[k]
         assert np.allclose(found[k][mask], expected[mask], atol=1e-4)
@@ -137,21 +137,21 @@ def test_corrections_are_learnt_undone_and_saved(ran, session, bundle, tmp_path)
     k = len(before.array) // 2
     wrong = int(np.bincount(before.array[k].ravel(), minlength=5)[1:].argmin()) + 1  # what it hardly ever says
     correction = corrected(before, k, wrong)
-    figures = session.adapt(correction, QUIET)
+    figures = session.learner.adapt(correction, QUIET)
     assert figures["loss"][1] < figures["loss"][0]
     assert figures["agreement"][1] > figures["agreement"][0]
     array = figures["segmentation"].array
     drawn = correction.array != before.array
     assert np.array_equal(array[drawn], correction.array[drawn])  # what the user drew stays
     assert not np.array_equal(array, np.where(correction.array != before.array, correction.array, before.array))
-    saved = session.save(tmp_path / "mine", "mine")
+    saved = session.learner.save(tmp_path / "mine", "mine")
     saved.verify()
     assert saved.card["derived_from"]["name"] == bundle.name
     assert "quality" not in saved.card
-    session.undo()
+    session.learner.undo()
     assert np.array_equal(session.segment(list(session.prepared.images), QUIET).array, before.array)
     with pytest.raises(InputError, match="nothing to undo"):
-        session.undo()
+        session.learner.undo()
     again = Predictor(saved, device="cpu").run(session.run.whole, segment=True)
     untouched = correction.array == before.array
     assert (again.segmentation.array == array)[untouched].mean() > 0.99
@@ -159,7 +159,7 @@ def test_corrections_are_learnt_undone_and_saved(ran, session, bundle, tmp_path)
 
 def test_nothing_corrected_is_nothing_to_learn(ran, session):
     with pytest.raises(InputError, match="Nothing was corrected"):
-        session.adapt(ran[1].segmentation, QUIET)
+        session.learner.adapt(ran[1].segmentation, QUIET)
 
 
 def test_what_is_looked_at_comes_first(bundle):

@@ -17,7 +17,7 @@ from .result import Result, SequenceFactors
 
 if TYPE_CHECKING:
     from .engine import Volumes, Wanted
-    from .predictor import Run
+    from .run import Run
 
 
 class Output:

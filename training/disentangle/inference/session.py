@@ -1,18 +1,16 @@
-"""A study that stays encoded after its run: slices drawn in other appearances, other subsets, corrections learnt."""
+"""A study that stays encoded after its run: slices drawn in other appearances, other subsets, scores."""
 
 from __future__ import annotations
 
-import copy
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundles import Bundle, write_bundle
+from ..bundles import Bundle
 from ..errors import InputError
 from ..parallel import in_a_thread
 from ..progress import Progress
@@ -22,23 +20,18 @@ from .devices import MAX_BATCH
 from .engine import STAGE, Wanted, neighbours
 from .framing import Frame
 from .images import Output
+from .learner import Learner
 from .scores import FactorScores, score_factors
 from .slices import nearest_slice
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from .backends import Network
-    from .predictor import Run
+    from .run import Run
 
 FUSED = "fused"
 """Stands for the consensus of all sequences' anatomies where an anatomy is asked for."""
 _CACHED = 96
 """Slices whose factors are kept; at 160 x 192 pixels, four channels and four sequences 0.5 MB each."""
-_REMINDERS = 6
-"""Slices without correction that the head must go on answering as before."""
-_CORRECTED_WEIGHT = 5.0
-"""Weight of a corrected pixel against one that the user left as it was."""
 
 
 class Session:
@@ -47,19 +40,21 @@ class Session:
     Args:
         run: a finished run; its prepared study and its network are kept.
         segmentation: what the run answered, on the grid of the first input; None where it did not segment.
+
+    Attributes:
+        learner: learns from corrections of the segmentation.
     """
 
     def __init__(self, run: Run, segmentation: Image | None) -> None:
         self.run = run
         self.bundle: Bundle = run.bundle
         self.prepared = run.prepared
-        self.segmentation = segmentation
         self.first = run.study.available[0]
         abilities = self.network.capabilities
-        self._frame = Frame(self.prepared.mask, abilities.size_multiple, abilities.size)
+        self.frame = Frame(self.prepared.mask, abilities.size_multiple, abilities.size)
         self._background = run.predictor.config.background
         self._factors: OrderedDict[int, Factors] = OrderedDict()
-        self._states: list[tuple[dict[str, Tensor], Image | None]] = []
+        self.learner = Learner(self, segmentation)
 
     @property
     def network(self) -> Network:
@@ -77,7 +72,7 @@ class Session:
         where nothing is drawn."""
         if not self.bundle.targets:
             return None
-        return in_a_thread(partial(self.network.ready_to_decode, self._frame.size))
+        return in_a_thread(partial(self.network.ready_to_decode, self.frame.size))
 
     def styles(self) -> dict[str, np.ndarray]:
         """Modality factors (Z,) that sliders start from: the default style of every target."""
@@ -144,7 +139,7 @@ class Session:
     ) -> np.ndarray:
         drawn = self.network.synthesis_anatomy(factors) if anatomy == FUSED else factors.anatomy[anatomy]
         (decoded,) = self.network.decode(drawn, [np.asarray(style, np.float32)])
-        block = self._frame.back(self.network.array(decoded), self._background)
+        block = self.frame.back(self.network.array(decoded), self._background)
         centre = block[:, block.shape[1] // 2]
         values = sum(weight * self._intensities(centre, slices, name) for name, weight in units.items())
         return np.where(self.prepared.mask[slices], values, 0.0).astype(np.float32)
@@ -160,9 +155,9 @@ class Session:
         for: no drawing of an anatomy takes them."""
         slices = self.network.capabilities.slices
 
-        inside = self._frame.into(self.prepared.mask[batch][:, None].astype(np.float32), 0.0)
+        inside = self.frame.into(self.prepared.mask[batch][:, None].astype(np.float32), 0.0)
         blocks = {
-            n: self._frame.into(neighbours(self.prepared.images[n], batch, slices), self._background) for n in names
+            n: self.frame.into(neighbours(self.prepared.images[n], batch, slices), self._background) for n in names
         }
         return self.network.align(self.network.encode(blocks, inside, styles), names[0])
 
@@ -190,7 +185,7 @@ class Session:
         engine = self.run.engine(len(sequences), len(self.bundle.classes))
         images = {name: self.prepared.images[name] for name in sequences}
         volumes = engine.run(images, self.prepared.mask, wanted, progress)
-        self.run.follow_rules(volumes.probabilities, adapted=bool(self._states))
+        self.run.follow_rules(volumes.probabilities, adapted=self.learner.learnt > 0)
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
 
     def disagreement(self, targets: Sequence[str], progress: Progress, style: Sequence[float] | None = None) -> Image:
@@ -222,7 +217,7 @@ class Session:
             anatomy = self._encode(batch, names).anatomy
             for look, sources in drawings:
                 drawn = [self.network.array(self.network.decode(anatomy[n], [look])[0]) for n in sources]
-                spread = self._frame.back(np.std(drawn, axis=0), 0.0)
+                spread = self.frame.back(np.std(drawn, axis=0), 0.0)
                 volume[batch] += spread[:, spread.shape[1] // 2] / len(drawings)
         image = self.prepared.to_input(volume * self.prepared.mask, self.first, "linear", 0.0, masked=True)
         return Image(image.array, image.affine, source="disagreement")
@@ -245,136 +240,3 @@ class Session:
             {n: np.concatenate(v) for n, v in modality.items()},
             np.array(kept),
         )
-
-    # -- learning from corrections ---------------------------------------------------------------------------------
-
-    @property
-    def can_learn(self) -> bool:
-        """Whether the model has a segmentation head that can be adapted."""
-        return self.network.learns
-
-    @property
-    def learnt(self) -> int:
-        """How many adaptations are in force."""
-        return len(self._states)
-
-    def _learning_head(self) -> nn.Module | None:
-        """The segmentation head, on PyTorch from now on: compiled programs do not learn."""
-        if not self.network.learns:
-            return None
-        if self.network.name != "torch":
-            self._factors.clear()
-        self.run.use_torch()
-        return self.network.head
-
-    def adapt(self, corrected: Image, progress: Progress, original: Image | None = None) -> dict[str, Any]:
-        """Teach the segmentation head the slices that the user corrected; all else of the model stays.
-
-        The corrected slices are learnt whole, their corrected pixels with more weight; some other slices are repeated
-        with the present answer, lest it be forgotten. The rest is answered anew, and the user's own voxels stay.
-
-        Args:
-            corrected: class values on the grid of the first input.
-            original: what it was before the corrections; None takes the run's own answer.
-
-        Returns:
-            ``segmentation`` (Image), ``slices`` learnt from, ``voxels`` corrected, ``loss`` before and after,
-            ``agreement`` with the corrected voxels before and after, ``seconds``.
-
-        Raises:
-            InputError: nothing was corrected, or the model has no such head.
-        """
-        head, before = self._learning_head(), original or self.segmentation
-        if head is None or before is None:
-            raise InputError(f"The model {self.bundle.name} cannot learn from corrections.")
-        if corrected.array.shape != before.array.shape:
-            raise InputError("The corrections do not lie on the grid of the first input; run again and correct that.")
-        changed = corrected.array != before.array
-        if not changed.any():
-            raise InputError("Nothing was corrected yet; correct some slices first.")
-        began = time.monotonic()
-        labels = self._on_working(corrected.array, corrected)
-        spots = self._on_working(changed.astype(np.uint8), corrected) > 0
-        spots &= self.prepared.mask
-        slices = np.flatnonzero(spots.any(axis=(1, 2)))
-        if not len(slices):
-            raise InputError("The corrections lie outside what the model looks at; correct inside the brain.")
-        slices = slices[np.linspace(0, len(slices) - 1, min(len(slices), 12)).round().astype(int)]
-        self._states.append((copy.deepcopy(head.state_dict()), self.segmentation))
-        try:
-            figures = self._train(head, slices, labels, spots, progress.part(0.0, 0.5))
-            image = self.segment(list(self.prepared.images), progress.part(0.5, 1.0))
-        except BaseException:
-            self.undo()
-            raise
-        array = np.where(changed, corrected.array, image.array).astype(np.uint8)
-        self.segmentation = Image(array, image.affine, source="segmentation, adapted")
-        return {
-            "segmentation": self.segmentation,
-            "slices": (slices + 1).tolist(),
-            "voxels": int(changed.sum()),
-            "seconds": round(time.monotonic() - began, 1),
-            **figures,
-        }
-
-    def _on_working(self, array: np.ndarray, like: Image) -> np.ndarray:
-        return self.prepared.to_grid(Image(array, like.affine), "nearest", self.first)
-
-    def _train(
-        self, head: nn.Module, slices: np.ndarray, labels: np.ndarray, spots: np.ndarray, progress: Progress
-    ) -> dict[str, Any]:
-        import torch
-
-        from .corrections import train_head
-
-        system = self.network.system
-        inside = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
-        others = np.setdiff1d(inside, slices)
-        others = others[np.linspace(0, len(others) - 1, min(len(others), _REMINDERS)).round().astype(int)]
-        with torch.no_grad():
-            fused, target, weight = [], [], []
-            for k in (*slices, *others):
-                one = system.fuse(self.factors_of(int(k)))
-                fused.append(one)
-                if k in slices:
-                    target.append(self._framed(labels[k]).long())
-                    emphasis = np.where(spots[k], _CORRECTED_WEIGHT, 1.0) * self.prepared.mask[k]
-                    weight.append(self._framed(emphasis.astype(np.float32)))
-                else:
-                    target.append(system.segment(one).argmax(1))
-                    weight.append(self._framed(self.prepared.mask[k].astype(np.float32)))
-            x, y, w = (torch.cat(parts).to(fused[0].device) for parts in (fused, target, weight))
-            marked = torch.cat([self._framed(spots[k].astype(np.float32)) for k in slices]).to(x.device) > 0
-        return train_head(head, lambda: system.segment(x), y, w, marked, progress)
-
-    def _framed(self, array: np.ndarray) -> Tensor:
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(self._frame.into(array[None], 0)))
-
-    def undo(self) -> None:
-        """Forget the last adaptation."""
-        if not self._states:
-            raise InputError("There is nothing to undo; the model is as it was installed.")
-        state, self.segmentation = self._states.pop()
-        self.network.head.load_state_dict(state)
-
-    def save(self, folder: Any, name: str) -> Bundle:
-        """Write the adapted model as a bundle of its own.
-
-        Raises:
-            InputError: nothing was learnt, or the folder cannot be written.
-        """
-        if not self._states:
-            raise InputError("The model is as it was installed; there is nothing to save.")
-        system = self.bundle.system()  # the one that runs is folded for inference
-        own = getattr(system, "head", None) or system.segmentor
-        own.load_state_dict(self.network.head.state_dict())
-        card = {k: v for k, v in self.bundle.card.items() if k not in ("weights", "quality", "quality_note", "islands")}
-        note = f"The segmentation head of {self.bundle.name} {self.bundle.version}, adapted to corrected slices of one "
-        card.update(
-            name=name,
-            description=f"{note}study. Its quality was not measured. {self.bundle.card.get('description', '')}",
-            derived_from={"name": self.bundle.name, "version": self.bundle.version, "sha256": self.bundle.checksum},
-        )
-        return write_bundle(folder, system, card)

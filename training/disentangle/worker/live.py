@@ -82,13 +82,13 @@ class Live:
         from .codec import read
 
         images = read(request["study"])
-        figures = self._session.adapt(images["corrected"], progress, images.get("original"))
+        figures = self._session.learner.adapt(images["corrected"], progress, images.get("original"))
         segmentation = figures.pop("segmentation")
-        return {**self._written(segmentation, request), "figures": figures, "learnt": self._session.learnt}
+        return {**self._written(segmentation, request), "figures": figures, "learnt": self._session.learner.learnt}
 
     def _undo(self, request: Mapping[str, Any], progress: Progress) -> Answer:
-        self._session.undo()
-        return {"learnt": self._session.learnt}
+        self._session.learner.undo()
+        return {"learnt": self._session.learner.learnt}
 
     def _save(self, request: Mapping[str, Any], progress: Progress) -> Answer:
         from ..bundles import user_folder
@@ -99,7 +99,7 @@ class Live:
             raise InputError(f"{name!r} cannot be the name of a model; use letters, digits and dashes.")
         if folder.exists():
             raise InputError(f"A model {name} is there already; choose another name.")
-        return {"bundle": str(self._session.save(folder, name).path)}
+        return {"bundle": str(self._session.learner.save(folder, name).path)}
 
     @staticmethod
     def _written(value: Any, request: Mapping[str, Any]) -> Answer:

@@ -177,7 +177,7 @@ class Server:
             "output": str(request["output"]),
             "session": request["id"],
             "styles": styles,
-            "learns": session.can_learn and result.segmentation is not None,
+            "learns": session.learner.possible and result.segmentation is not None,
         }
 
     def _batch(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:

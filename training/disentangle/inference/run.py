@@ -1,0 +1,267 @@
+"""One run of a predictor: the stages that take a study from its files to what the model says about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..preprocessing import PreparedStudy, prepare
+from ..progress import Progress
+from ..sequences import SEQUENCES
+from ..study import Image, Study, looks_like_ct
+from .confidence import confidence, doubts
+from .report import RunReport
+from .rules import Rules
+
+if TYPE_CHECKING:
+    from .backends import Network
+    from .engine import Engine, Volumes, Wanted
+    from .predictor import Predictor
+    from .recognition import Recognition
+
+_SHARES = {
+    "load": (0.0, 0.04),
+    "prepare": (0.04, 0.55),
+    "style": (0.55, 0.6),
+    "network": (0.6, 0.94),
+    "recognize": (0.94, 0.95),
+    "results": (0.95, 1.0),
+}
+"""What part of the progress each stage takes, so that one bar runs from 0 to 1."""
+
+
+class Run:
+    """One run: the study as the model sees it, times and warnings."""
+
+    def __init__(
+        self, predictor: Predictor, study: Study, progress: Progress, confirmed: frozenset[str] = frozenset()
+    ) -> None:
+        self.predictor = predictor
+        self.bundle = predictor.bundle
+        self.whole = study
+        self.study = study
+        self.progress = progress
+        self.confirmed = confirmed
+        self.report = RunReport(self.bundle, study)
+        self.prepared: PreparedStudy | None = None
+        self.network: Network | None = None
+        self.looks: dict[str, np.ndarray] = {}
+        """Target -> modality factor (Z,) of the example whose appearance it took."""
+
+    @contextmanager
+    def timed(self, stage: str, share: str | None = None) -> Iterator[Progress]:
+        """Measure a stage and give the share of the progress that is its own, or another stage's."""
+        start = time.perf_counter()
+        yield self.progress.part(*_SHARES[share or stage])
+        self.report.timings[stage] = self.report.timings.get(stage, 0.0) + time.perf_counter() - start
+
+    def select(self) -> None:
+        """Keep the sequences that the model knows; refuse what it must not get."""
+        known = self.bundle.sequences
+        usable = [name for name in self.whole.available if name in known]
+        modalities = {SEQUENCES[name].modality for name in known}
+        for name in self.whole.available:
+            wrong = SEQUENCES[name].modality == "CT" if name in SEQUENCES else False
+            if "CT" not in modalities and (wrong or looks_like_ct(self.whole[name])):
+                where = f" ({self.whole[name].source})" if self.whole[name].source else ""
+                raise InputError(
+                    f"The {name} image{where} is a CT, and the model {self.bundle.name} reads MR only "
+                    f"({', '.join(known)}); leave it out or choose a model for CT."
+                )
+        if not usable:
+            raise InputError(
+                f"The model {self.bundle.name} reads {', '.join(known)}, but the study has only "
+                f"{', '.join(self.whole.available)}; give one of the model's sequences or choose another model."
+            )
+        for name in self.whole.available:
+            if name not in known:
+                self.report.warn(f"{name} was left out: the model {self.bundle.name} does not know it.")
+        self.study = self.whole.subset(usable)
+
+    def begin(self, segment: bool) -> None:
+        """Begin to load what computes."""
+        with self.timed("load") as progress:
+            progress("load", 0.0, f"loading the model {self.bundle.name}")
+            self.predictor.networks.begin(self.study.available, segment)
+        if self.predictor.networks.abilities is None:
+            self.load("load")
+
+    def load(self, share: str = "style") -> None:
+        """Wait for what computes.
+
+        Args:
+            share: of the progress, whose end will be reached; one of the stages.
+        """
+        if self.network is None:
+            with self.timed("load", share) as progress:
+                self.network = self.predictor.networks.load(self.report, progress)
+                backend = self.report.backend
+                progress("load", 1.0, f"on {self.report.device}, {backend['name']}: {backend['reason']}")
+
+    def use_torch(self) -> None:
+        """PyTorch from now on, see :meth:`Networks.use_torch`."""
+        self.network = self.predictor.networks.use_torch(self.report)
+
+    def prepare(self) -> PreparedStudy:
+        """Register, resample, mask and normalise."""
+        with self.timed("prepare") as progress:
+            # Slices that are not registered to each other are read, and answered, where those of the first input lie.
+            abilities = self.predictor.networks.abilities
+            first = None if abilities.needs_registered_input else self.study.available[0]
+            self.prepared = self.predictor.prepared(self.study, first, progress)
+        self.report.prepared = self.prepared
+        for warning in self.prepared.warnings:
+            self.report.warn(warning)
+        return self.prepared
+
+    def recognise(self) -> None:
+        """Tell what the sequences look like. No slice has to wait for that."""
+        with self.timed("prepare", "recognize") as progress:
+            self.report.recognised = self.predictor.recognised(self.prepared, progress)
+        for warning in doubts(self._unconfirmed()):
+            self.report.warn(warning)
+
+    def _unconfirmed(self) -> dict[str, Recognition]:
+        """What those sequences look like whose assignment nobody has confirmed."""
+        return {name: looks for name, looks in self.report.recognised.items() if name not in self.confirmed}
+
+    def styles(self, images: Mapping[str, Image]) -> dict[str, np.ndarray]:
+        """Modality factors of example images.
+
+        Raises:
+            InputError: the model's modality factor is a code of the sequence (translation), the same for every image.
+        """
+        from .engine import Wanted
+
+        found = {}
+        for target, image in images.items():
+            with self.timed("style") as progress:
+                example = prepare(
+                    Study({target: image}),
+                    self.predictor.config,
+                    progress=progress,
+                    memory=self.predictor.memory,
+                    find_brain=self.predictor.find_brain,
+                )
+                volumes = self.engine(1, 1).run(
+                    example.images, example.mask, Wanted(segment=False, factors=True), progress
+                )
+            found[target] = volumes.modality[target]
+            if np.allclose(found[target], self.network.default_style(target), atol=1e-6):
+                raise InputError(
+                    f"The model {self.bundle.name} has one style per sequence and cannot take that of an example "
+                    f"({image.source or target}); leave the example out, or choose a model with modality factors."
+                )
+        self.looks = found
+        return found
+
+    def own_references(self, targets: Sequence[str]) -> dict[str, Image]:
+        """Target -> the real image of it, of targets that are there and can be made of something else."""
+        there = [t for t in targets if t in self.prepared.images and len(self.prepared.images) > 1]
+        return {t: self.prepared.study[t] for t in there}
+
+    def infer(
+        self,
+        wanted: Wanted,
+        leave_out_target: bool = False,
+        point: Sequence[float] | None = None,
+        preview: Callable[[Image], None] | None = None,
+    ) -> Volumes:
+        """Send the prepared study through the system; see :meth:`Predictor.run`."""
+        from .answers import join
+        from .devices import memory_of_volumes
+        from .engine import Wanted
+        from .slices import nearest_slice
+
+        names = self.prepared.sequences
+        images = len(wanted.targets) + (len(names) ** 2 if wanted.cross else len(names) if wanted.factors else 0)
+        abilities = self.network.capabilities
+        channels = abilities.anatomy_channels if wanted.factors or wanted.cross else 0
+        self.report.memory_mb = memory_of_volumes(
+            self.prepared.grid.shape, len(names), channels, len(abilities.classes) if wanted.segment else 0, images
+        ) / (1 << 20)
+        with self.timed("network") as progress:
+            engine = self.engine(len(names), len(abilities.classes))
+            apart = list(self.own_references(wanted.targets)) if leave_out_target else []
+            together = replace(wanted, targets=tuple(t for t in wanted.targets if t not in apart))
+            middle = None if point is None else nearest_slice(self.prepared, point, self.study.available[0])
+            on_first = None if preview is None or not wanted.segment else partial(self._preview, preview)
+            answers = self.predictor.answers(self.network)
+            volumes, rest = answers.known(together)
+            if on_first is not None and not rest.segment:
+                on_first(engine.first_batch(self.prepared.mask, middle), volumes)
+                on_first = None
+            some = bool(rest.targets or rest.segment or rest.factors or rest.cross)
+            parts = len(apart) + some
+            if some:
+                warnings = len(self.report.warnings)
+                found = engine.run(
+                    self.prepared.images,
+                    self.prepared.mask,
+                    rest,
+                    progress.part(0.0, 1.0 / parts),
+                    middle,
+                    on_first,
+                )
+                answers.keep(rest, found)
+                answers.notes += self.report.warnings[warnings:]
+                join(volumes, found)
+            for note in answers.notes:
+                self.report.warn(note)
+            for n, target in enumerate(apart, start=int(some)):
+                others = {name: image for name, image in self.prepared.images.items() if name != target}
+                alone = Wanted(segment=False, targets=(target,), styles=wanted.styles)
+                made = engine.run(others, self.prepared.mask, alone, progress.part(n / parts, (n + 1) / parts))
+                volumes.synthesized[target] = made.synthesized[target]
+        self.recognise()
+        if (wanted.factors or wanted.cross) and not volumes.rebuilt:
+            self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
+        if volumes.probabilities is not None:
+            self.report.islands_ml = self.follow_rules(volumes.probabilities)
+        self.report.features = volumes.features
+        self.report.confidence = confidence(
+            self._unconfirmed(), volumes.probabilities, self.prepared.mask, abilities.classes
+        )
+        self.report.batch_size = engine.batch_size
+        return volumes
+
+    def follow_rules(self, probabilities: np.ndarray, slices: np.ndarray | None = None, adapted: bool = False) -> float:
+        """Follow the bundle's rules on its findings; ml of small pieces that were taken away.
+
+        Args:
+            probabilities: (L, K, J, I), changed in place.
+            slices: adjacent ones that the probabilities are of; None for all.
+            adapted: the user has taught the model: what was marked is no invention, however small.
+        """
+        rules = Rules.of_card(self.bundle.card)
+        if adapted:
+            rules = replace(rules, islands=None)
+        mask = self.prepared.mask if slices is None else self.prepared.mask[slices]
+        return rules.follow(probabilities, mask, tuple(self.prepared.grid.spacing), slices is not None)
+
+    def _preview(self, preview: Callable[[Image], None], slices: np.ndarray, volumes: Volumes) -> None:
+        """Hand on the class values of adjacent slices, as a slab."""
+        probabilities = volumes.probabilities[:, slices]
+        self.follow_rules(probabilities, slices)
+        labels = probabilities.argmax(axis=0).astype(np.uint8)
+        affine = self.prepared.grid.affine.copy()
+        affine[:3, 3] += affine[:3, 2] * slices[0]
+        preview(Image(labels, affine, source="preview"))
+
+    def engine(self, sequences: int, classes: int) -> Engine:
+        """An engine for that many sequences and classes, its batches as large as memory allows."""
+        from .devices import memory_per_slice, slices_at_once
+        from .engine import Engine
+
+        abilities = self.network.capabilities
+        _, height, width = self.prepared.grid.shape
+        need = memory_per_slice(height, width, sequences, abilities.anatomy_channels, classes)
+        at_once = slices_at_once(self.network.device, need, self.predictor.batch_size)
+        return Engine(self.network, at_once, self.report.warn, self.predictor.config.background)
