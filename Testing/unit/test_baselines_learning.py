@@ -12,8 +12,9 @@ from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.engine import Engine, Wanted
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
-from disentangle.learning.evaluation import evaluate_subject, summary, table
 from disentangle.learning.export import export
+from disentangle.learning.scoring import evaluate_subject
+from disentangle.learning.summaries import summary, table
 from disentangle.progress import Progress
 
 NONE = {"classes": [], "healthy": [0]}

@@ -21,10 +21,11 @@ from disentangle.inference.rules import Rules
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.config import load_config
-from disentangle.learning.evaluation import class_dice, evaluate_subject, summary, table
 from disentangle.learning.export import export, license_of
 from disentangle.learning.factors import mean_styles, slice_stacks, unpadded
 from disentangle.learning.module import Average, Learner
+from disentangle.learning.scoring import class_dice, evaluate_subject
+from disentangle.learning.summaries import summary, table
 from disentangle.metrics.image import image_quality, match_histogram
 from disentangle.phantoms.brain import BRAIN_CLASSES
 from disentangle.progress import Progress

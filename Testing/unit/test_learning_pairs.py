@@ -17,9 +17,10 @@ from disentangle.errors import InputError
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.data import Data
-from disentangle.learning.evaluation import evaluate_subject, summary, table
 from disentangle.learning.export import export
 from disentangle.learning.module import validation_scores
+from disentangle.learning.scoring import evaluate_subject
+from disentangle.learning.summaries import summary, table
 from disentangle.losses import UNLABELLED
 from disentangle.study import Image, Study
 from disentangle.systems.base import Batch

@@ -32,8 +32,8 @@ from disentangle.inference.backends.choose import compiled_network
 from disentangle.inference.backends.convert import convert
 from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.engine import Engine, Volumes, Wanted
-from disentangle.learning.evaluation import class_dice
 from disentangle.learning.quantization import calibration, quantised
+from disentangle.learning.scoring import class_dice
 from disentangle.metrics.image import psnr
 from disentangle.preprocessing import PreprocessingConfig
 from disentangle.progress import Progress

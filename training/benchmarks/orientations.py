@@ -23,8 +23,8 @@ from disentangle.datasets.volumes import Subject
 from disentangle.inference.rules import Rules
 from disentangle.learning.config import load_config
 from disentangle.learning.data import load_data
-from disentangle.learning.evaluation import class_dice
 from disentangle.learning.factors import chunks, unpadded
+from disentangle.learning.scoring import class_dice
 from disentangle.study import write_atomically
 from disentangle.systems.base import System
 

@@ -30,8 +30,9 @@ import torch
 from disentangle.bundles import find_bundle
 from disentangle.errors import InputError
 from disentangle.inference.rules import Rules
-from disentangle.learning.evaluation import evaluate, leave_one_study_out, table
+from disentangle.learning.evaluation import evaluate, leave_one_study_out
 from disentangle.learning.protocols.figures import box_plot
+from disentangle.learning.summaries import table
 from disentangle.study import write_atomically
 
 HERE = Path(__file__).resolve().parent

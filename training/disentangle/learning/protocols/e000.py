@@ -19,7 +19,7 @@ from ...metrics.image import image_quality, paper_mode
 from ...metrics.overlap import dice
 from ...systems.base import System
 from ..data import lesion_values, load_data
-from ..evaluation import class_dice
+from ..scoring import class_dice
 from .analyses import draw_factors, draw_matrix, draw_traversal, draw_tsne, factor_samples, separation
 from .predictions import imputations, reconstructions, segmentation, synthesis, usable
 from .protocol import Picture, Protocol, Scores, TableSpec

@@ -12,7 +12,7 @@ from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...metrics.frechet import frechet_distance, random_features
 from ...metrics.image import image_quality, psnr, ssim
-from ..evaluation import class_dice
+from ..scoring import class_dice
 from .analyses import draw_artefact
 from .figures import image_grid
 from .predictions import segmentation, translations, usable

@@ -12,7 +12,7 @@ import numpy as np
 from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...metrics.image import image_quality, match_histogram
-from ..evaluation import evaluate_subject
+from ..scoring import evaluate_subject
 from .e000 import means_by_quantity
 from .figures import image_grid
 from .predictions import imputations
