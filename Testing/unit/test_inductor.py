@@ -64,5 +64,5 @@ def test_a_model_that_is_to_learn_is_compiled_no_longer(tmp_path, study, monkeyp
     predictor = Predictor(tiny_bundle(tmp_path / "tiny"), device="cpu", backend="compile")
     predictor.run(study)
     assert asked and all(options == {"options": {"freezing": True}} for options in asked)
-    predictor.session._learning_head()
+    predictor.session.run.use_torch()
     assert predictor.networks._network.replays.plain
