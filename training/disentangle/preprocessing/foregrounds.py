@@ -50,13 +50,11 @@ def _stripped_brains(study: Study, progress: Progress) -> dict[str, np.ndarray |
     names = list(study.images)
     found = in_parallel(look, names, progress)
     distinct: list[np.ndarray] = []
-    for foreground in found:
-        if foreground is not None and not any(np.array_equal(foreground, other) for other in distinct):
-            distinct.append(foreground)
+    place: dict[str, int] = {}
+    for name, foreground in zip(names, found, strict=True):
+        if foreground is not None:
+            equal = (n for n, other in enumerate(distinct) if np.array_equal(foreground, other))
+            place[name] = next(equal, len(distinct))
+            distinct += [foreground] if place[name] == len(distinct) else []
     filled = in_parallel(lambda foreground, progress: largest_filled(foreground), distinct)
-
-    def brain(foreground: np.ndarray | None) -> np.ndarray | None:
-        equal = (f for d, f in zip(distinct, filled, strict=True) if np.array_equal(d, foreground))
-        return next(equal, None)
-
-    return {name: brain(foreground) for name, foreground in zip(names, found, strict=True)}
+    return {name: filled[place[name]] if name in place else None for name in names}

@@ -82,7 +82,7 @@ class Gridding:
     Args:
         study: one subject.
         matrices: sequence -> (4, 4) points of the reference to its points, LPS mm; the reference comes first.
-        stripped: sequence -> its brain where it is skull-stripped, bool (K, J, I), else None.
+        stripped: see :attr:`.foregrounds.Foregrounds.stripped`.
         grid: the working grid.
         mask: bool (K, J, I) on it.
         part: what the mask covers, for messages.
@@ -166,5 +166,5 @@ class Gridding:
         return (
             self.study[a].grid.same_as(self.study[b].grid)
             and np.array_equal(self.matrices[a], self.matrices[b])
-            and np.array_equal(self.stripped[a], self.stripped[b])
+            and self.stripped[a] is self.stripped[b]
         )
