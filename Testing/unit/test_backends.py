@@ -172,6 +172,9 @@ def test_a_compiled_model_that_is_to_learn_goes_on_in_torch(bundle, study, conve
     corrected[corrected.shape[0] // 2, 20:26, 20:26] = 3
     from disentangle.progress import Progress
 
+    with pytest.raises(InputError, match="Nothing was corrected"):
+        session.learner.adapt(result.segmentation, Progress())
+    assert session.network.name != "torch"
     session.learner.adapt(Image(corrected, result.segmentation.affine), Progress())
     assert session.network.name == "torch"
     assert predictor.run(study).report["backend"]["reason"] == "the model was adapted"

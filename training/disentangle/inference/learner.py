@@ -49,10 +49,8 @@ class Learner:
         """How many adaptations are in force."""
         return len(self._states)
 
-    def _head(self) -> nn.Module | None:
+    def _head(self) -> nn.Module:
         """The segmentation head, on PyTorch from now on: compiled programs do not learn."""
-        if not self.session.network.learns:
-            return None
         if self.session.network.name != "torch":
             self.session.forget_factors()
         self.session.run.use_torch()
@@ -75,8 +73,8 @@ class Learner:
         Raises:
             InputError: nothing was corrected, or the model has no such head.
         """
-        head, before = self._head(), original or self.segmentation
-        if head is None or before is None:
+        before = original or self.segmentation
+        if not self.possible or before is None:
             raise InputError(f"The model {self.session.bundle.name} cannot learn from corrections.")
         if corrected.array.shape != before.array.shape:
             raise InputError("The corrections do not lie on the grid of the first input; run again and correct that.")
@@ -91,6 +89,7 @@ class Learner:
         if not len(slices):
             raise InputError("The corrections lie outside what the model looks at; correct inside the brain.")
         slices = slices[np.linspace(0, len(slices) - 1, min(len(slices), 12)).round().astype(int)]
+        head = self._head()
         self._states.append((copy.deepcopy(head.state_dict()), self.segmentation))
         try:
             figures = self._train(head, slices, labels, spots, progress.part(0.0, 0.5))
