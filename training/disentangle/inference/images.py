@@ -9,10 +9,11 @@ import numpy as np
 
 from ..bundles import ClassInfo
 from ..parallel import cores, in_parallel
-from ..preprocessing import PreparedStudy
+from ..preprocessing import Box, PreparedStudy
 from ..progress import Progress
 from ..study import Image
 from . import overview
+from .labels import most_probable
 from .result import Result, SequenceFactors
 
 if TYPE_CHECKING:
@@ -60,27 +61,31 @@ class Output:
     def segmentation(self, keep: bool, progress: Progress | None = None) -> tuple[Image, dict[str, Image]]:
         """Probabilities interpolated linearly, then the most probable class; few classes at once, to spare memory."""
         probabilities, kept = self.volumes.probabilities, {}
-        target = self.prepared.study[self.first]
+        target, classes = self.prepared.study[self.first], self.run.bundle.classes
         best, labels = np.zeros(target.array.shape, np.float32), np.zeros(target.array.shape, np.uint8)
-        # One class of every voxel has at least the mean probability: what stays below it everywhere is never best.
-        least = 0.0 if keep else 1.0 / len(probabilities)
-        classes = [c for c, p in zip(self.run.bundle.classes, probabilities, strict=True) if float(p.max()) >= least]
 
-        def on_input(info: ClassInfo, progress: Progress) -> Image:
+        def on_input(info: ClassInfo, progress: Progress) -> tuple[Box | None, np.ndarray | None]:
             progress("results", 0.0, f"{info.name} in the geometry of the first input")
-            outside = 1.0 if info.value == 0 else 0.0
-            volume = probabilities[info.value]
-            return self.prepared.to_input(volume, self.first, "linear", outside, masked=True)
+            volume, outside = probabilities[info.value], 1.0 if info.value == 0 else 0.0
+            if keep:
+                whole = self.prepared.to_input(volume, self.first, "linear", outside, masked=True)
+                return (slice(None),) * 3, whole.array
+            # One class of every voxel has at least the mean probability: below it, none is the best. The background is
+            # certain outside the mask, and counts up to there.
+            where = self.prepared.mask if info.value == 0 else volume >= 1.0 / len(probabilities)
+            box = self.prepared.reached(self.first, where)
+            return box, None if box is None else self.prepared.to_part(volume, self.first, box, "linear", outside)
 
         progress, at_once = progress or Progress(), cores()
         for start in range(0, len(classes), at_once):
             some = classes[start : start + at_once]
-            part = progress.part(start / len(classes), (start + len(some)) / len(classes))
-            for info, image in zip(some, in_parallel(on_input, some, part), strict=True):
-                np.copyto(labels, info.value, where=image.array > best)
-                np.maximum(best, image.array, out=best)
+            share = progress.part(start / len(classes), (start + len(some)) / len(classes))
+            for info, (box, values) in zip(some, in_parallel(on_input, some, share), strict=True):
+                if box is not None:
+                    np.copyto(labels[box], info.value, where=values > best[box])
+                    np.maximum(best[box], values, out=best[box])
                 if keep:
-                    kept[info.name] = image
+                    kept[info.name] = Image(values, target.affine)
         return Image(labels, target.affine, source="segmentation"), kept
 
     def _uncertainty(self) -> Image:
@@ -136,7 +141,7 @@ class Output:
 
     def _draw(self, result: Result) -> None:
         classes = self.run.bundle.classes
-        labels = None if self.volumes.probabilities is None else self.volumes.probabilities.argmax(axis=0)
+        labels = None if self.volumes.probabilities is None else most_probable(self.volumes.probabilities)
         colors = np.array([c.color for c in classes] or [(0, 0, 0)], np.uint8)
         healthy = set(self.run.network.capabilities.healthy) | {0}
         rebuilt = {n: self.volumes.rebuilt[n, n] for n in self.prepared.images if (n, n) in self.volumes.rebuilt}

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from .labels import most_probable
+
 
 @dataclass(frozen=True)
 class Islands:
@@ -40,7 +42,7 @@ class Islands:
         Returns:
             What was taken away, in ml.
         """
-        gone = self.among(probabilities.argmax(axis=0), voxel_mm3, slab)
+        gone = self.among(most_probable(probabilities), voxel_mm3, slab)
         if not gone.any():
             return 0.0
         values = probabilities[:, gone]

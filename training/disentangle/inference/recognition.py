@@ -204,13 +204,15 @@ def placed(
     brain, tissue = (_regions()[name][::_STEP, ::_STEP, ::_STEP] for name in ("brain", "tissue"))
     box = _box(mask)
     best, found = -1.0, (0.0, 1.0)
+    # Rows and columns are the same at every scale and shift: taken once, a sixth of the time.
+    columns = _taken(clipped, mask, _across(box, _STEP))
     for scale in SCALES:
         for shift in SHIFTS:
-            take = _indices(box, spacing, shift, scale, _STEP)
-            agreement = _agreement(*_taken(clipped, mask, take), brain, tissue)
+            agreement = _agreement(*_taken(*columns, {0: _along(box, spacing, shift, scale, _STEP)}), brain, tissue)
             if agreement > best:
                 best, found = agreement, (shift, scale)
-    sampled, inside = _taken(scored, mask, _indices(box, spacing, *found, 1))
+    take = _across(box, 1) | {0: _along(box, spacing, *found, 1)}
+    sampled, inside = _taken(scored, mask, take)
     return Placed(values, sampled, inside, best)
 
 
@@ -225,29 +227,42 @@ def _agreement(z: np.ndarray, inside: np.ndarray, brain: np.ndarray, tissue: np.
     return overlap * float((counts * (means - z.mean()) ** 2).sum() / (len(z) * z.var()))
 
 
-def _indices(
-    ours: list[tuple[int, int]], spacing: tuple[float, float, float], shift: float, scale: float, step: int
-) -> list[np.ndarray]:
-    """Index of the image, whose mask has the box ``ours``, along k, j and i for every ``step``-th voxel of the atlas;
-    it may lie outside."""
-    brain, theirs = _regions()["brain"], _regions()["box"]
-    index, sizes = [], []
-    for axis, mm in ((1, spacing[1]), (2, spacing[0])):
-        (low, high), (first, last) = ours[axis], theirs[axis]
-        each = (high - low) / max(last - first, 1)
-        sizes.append(each * mm)
-        index.append(low + (np.arange(brain.shape[axis]) - first) * each)
-    down = scale * float(np.mean(sizes)) / spacing[2]
+_Boxes = list[tuple[int, int]]
+
+
+def _across(ours: _Boxes, step: int) -> dict[int, np.ndarray]:
+    """Axis -> index of the image, whose mask has the box ``ours``, for every ``step``-th voxel of the atlas along j and
+    i; it may lie outside."""
+    index = {}
+    for axis in (1, 2):
+        first = _regions()["box"][axis][0]
+        places = ours[axis][0] + (np.arange(_regions()["brain"].shape[axis]) - first) * _voxels_across(ours, axis)
+        index[axis] = np.rint(places[::step]).astype(int)
+    return index
+
+
+def _along(ours: _Boxes, spacing: tuple[float, float, float], shift: float, scale: float, step: int) -> np.ndarray:
+    """As :func:`_across`, along k."""
+    width = float(np.mean([_voxels_across(ours, 1) * spacing[1], _voxels_across(ours, 2) * spacing[0]]))
     top = ours[0][1] + shift / spacing[2]
-    index.insert(0, top + (np.arange(brain.shape[0]) - theirs[0][1]) * down)
-    return [np.rint(i[::step]).astype(int) for i in index]
+    places = top + (np.arange(_regions()["brain"].shape[0]) - _regions()["box"][0][1]) * (scale * width / spacing[2])
+    return np.rint(places[::step]).astype(int)
 
 
-def _taken(array: np.ndarray, mask: np.ndarray, index: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask at indices of k, j and i, and nothing where they lie outside."""
-    there = [(i >= 0) & (i < n) for i, n in zip(index, mask.shape, strict=True)]
-    take = np.ix_(*(np.clip(i, 0, n - 1) for i, n in zip(index, mask.shape, strict=True)))
-    return array[take], mask[take] & there[0][:, None, None] & there[1][:, None] & there[2]
+def _voxels_across(ours: _Boxes, axis: int) -> float:
+    """Voxels of the image for one of the atlas, along j or i."""
+    (low, high), (first, last) = ours[axis], _regions()["box"][axis]
+    return (high - low) / max(last - first, 1)
+
+
+def _taken(array: np.ndarray, mask: np.ndarray, index: Mapping[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and mask at indices along some axes, and nothing where they lie outside."""
+    for axis, places in index.items():
+        size = mask.shape[axis]
+        there = ((places >= 0) & (places < size)).reshape([-1 if a == axis else 1 for a in range(3)])
+        inside = np.clip(places, 0, size - 1)
+        array, mask = array.take(inside, axis), mask.take(inside, axis) & there
+    return array, mask
 
 
 def figures_of(image: Placed) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..progress import Progress
 from ..sequences import SEQUENCES
 from ..study import Image, Study, looks_like_ct
 from .confidence import confidence, doubts
+from .labels import most_probable
 from .report import RunReport
 from .rules import Rules
 
@@ -250,7 +251,7 @@ class Run:
         """Hand on the class values of adjacent slices, as a slab."""
         probabilities = volumes.probabilities[:, slices]
         self.follow_rules(probabilities, slices)
-        labels = probabilities.argmax(axis=0).astype(np.uint8)
+        labels = most_probable(probabilities)
         affine = self.prepared.grid.affine.copy()
         affine[:3, 3] += affine[:3, 2] * slices[0]
         preview(Image(labels, affine, source="preview"))

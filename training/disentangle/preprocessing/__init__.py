@@ -5,10 +5,11 @@ from .masks import head_mask, is_skull_stripped
 from .memory import Memory, study_key
 from .pose import brain_mask
 from .prepare import choose_reference, prepare
-from .prepared import PreparedStudy, Step
+from .prepared import Box, PreparedStudy, Step
 from .registration import Registration, register
 
 __all__ = [
+    "Box",
     "Memory",
     "PreparedStudy",
     "PreprocessingConfig",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..parallel import in_parallel
 from ..resources import cache_folder
 from ..study import Image, Study
 
@@ -45,12 +46,11 @@ def content_key(*parts: Any) -> str:
 
 def study_key(study: Study) -> str:
     """A digest of everything in a study that preparing it depends on."""
-    parts: list[Any] = [study.name, sorted(study.label_names.items()), list(study.warnings)]
     labels = {} if study.labels is None else {"": study.labels}
-    for kind, images in enumerate((study.images, labels, study.masks, study.sequence_labels)):
-        for name, image in images.items():
-            parts += [kind, name, image]
-    return content_key(*parts)
+    kinds = (study.images, labels, study.masks, study.sequence_labels)
+    parts = [(kind, name, image) for kind, images in enumerate(kinds) for name, image in images.items()]
+    keys = in_parallel(lambda part, progress: content_key(*part), parts)
+    return content_key(study.name, sorted(study.label_names.items()), list(study.warnings), *keys)
 
 
 class Memory:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import SimpleITK as sitk
 
+from ..parallel import in_parallel
 from ..progress import Progress
 from ..study import Grid, Image
 from .atlas import STORED_MM, load_atlas
@@ -23,6 +24,7 @@ _TURNS_Y = (-20.0, 0.0, 20.0)
 _REFINED = 4
 _STRETCH = (0.65, 1.35)
 _TOLERANCE_MM = 3.0
+_LEVELS_MM = (8.0, 4.0)
 _HEAD_SIZE = 0.95
 """MNI152 is larger than most brains. With a whole head the size is not searched: the atlas has no skull, and its
 brain would swell until it filled the head."""
@@ -136,7 +138,7 @@ def align_atlas(image: Image, mask: np.ndarray | None = None, progress: Progress
     progress = progress or Progress()
     if mask is not None:
         return _fit_brain(image, mask, progress)
-    head = Pyramid(image, None)
+    head = Pyramid(image, None, _LEVELS_MM)
     matrix = _search(_head_model(), head, "rigid", _centre() * _HEAD_SIZE, progress.part(0.0, 0.4))
     matrix, metric = optimise(_head_model(), head, matrix, "rigid", 4.0, progress.part(0.4, 0.5), rim_mm=0.0)
     rough = AtlasPose(matrix @ np.diag([_HEAD_SIZE] * 3 + [1.0]), metric)
@@ -151,7 +153,7 @@ def _fit_brain(image: Image, mask: np.ndarray, progress: Progress) -> AtlasPose:
     """Lay the atlas over a known brain."""
     # What lies outside a known brain would only mislead.
     outside = float(np.percentile(image.array[mask], 0.1)) if mask.any() else 0.0
-    brain = Pyramid(image.with_array(np.where(mask, image.array, outside).astype(np.float32)), mask)
+    brain = Pyramid(image.with_array(np.where(mask, image.array, outside).astype(np.float32)), mask, _LEVELS_MM)
     matrix = _search(_brain_model(), brain, "similarity", _centre(), progress.part(0.0, 0.6))
     matrix, metric = optimise(_brain_model(), brain, matrix, "similarity", 4.0, progress.part(0.6, 0.8), rim_mm=0.0)
     affine, better = optimise(_brain_model(), brain, matrix, "affine", 4.0, progress.part(0.8, 1.0), rim_mm=0.0)
@@ -184,14 +186,12 @@ def _search(fixed: Pyramid, moving: Pyramid, kind: str, centre: np.ndarray, prog
             matrix[:3, 3] = target - matrix[:3, :3] @ centre
             candidates.append((compare.score(matrix), matrix))
     candidates.sort(key=lambda c: -c[0])
-    best, best_score = candidates[0][1], -1.0
-    for number, (_, matrix) in enumerate(candidates[:_REFINED]):
-        part = progress.part(0.7 + 0.3 * number / _REFINED, 0.7 + 0.3 * (number + 1) / _REFINED)
-        refined, _ = optimise(fixed, moving, matrix, kind, 8.0, part, rim_mm=0.0)
-        score = compare.score(refined)
-        if score > best_score:
-            best, best_score = refined, score
-    return best
+
+    def refine(matrix: np.ndarray, progress: Progress) -> np.ndarray:
+        return optimise(fixed, moving, matrix, kind, 8.0, progress, rim_mm=0.0)[0]
+
+    refined = in_parallel(refine, [matrix for _, matrix in candidates[:_REFINED]], progress.part(0.7, 1.0))
+    return max(refined, key=compare.score)
 
 
 def _placements(points: np.ndarray, rotation: np.ndarray, kind: str) -> list[tuple[float, np.ndarray]]:

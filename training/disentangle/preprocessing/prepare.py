@@ -133,13 +133,15 @@ def _working_grid(
 def _normalize(prepared: PreparedStudy, on_grid: OnGrid, progress: Progress) -> None:
     """Divide by the bias field where the bundle asks for it, and normalise: the images of a prepared study."""
     config, spacing = prepared.config, tuple(float(v) for v in prepared.grid.spacing)
-    for number, (sequence, array) in enumerate(on_grid.values.items()):
-        started, seen = time.perf_counter(), on_grid.seen[sequence]
-        progress("normalize", number / len(on_grid.values), sequence)
+    names = list(on_grid.values)
+
+    def one(sequence: str, progress: Progress) -> list[Step]:
+        started, array, seen, steps = time.perf_counter(), on_grid.values[sequence], on_grid.seen[sequence], []
+        progress("normalize", 0.0, sequence)
         if config.bias_field and sequence != "CT":
             prepared.bias[sequence] = bias_field(array, seen, spacing, config.mask == "none")
             array = array / prepared.bias[sequence]
-            prepared.steps.append(Step.since(started, "bias field", sequence, method="N4"))
+            steps.append(Step.since(started, "bias field", sequence, method="N4"))
             started = time.perf_counter()
         offset, scale = normalization.measure(array, seen, config, sequence)
         normalised = normalization.apply(array, offset, scale, config.clip)
@@ -147,4 +149,10 @@ def _normalize(prepared: PreparedStudy, on_grid: OnGrid, progress: Progress) -> 
         prepared.normalization[sequence] = (offset, scale)
         # JSON-able: one number, or one for each slice.
         levels = {"offset": np.asarray(offset).squeeze().tolist(), "scale": np.asarray(scale).squeeze().tolist()}
-        prepared.steps.append(Step.since(started, "normalize", sequence, kind=config.normalization, **levels))
+        return [*steps, Step.since(started, "normalize", sequence, kind=config.normalization, **levels)]
+
+    for steps in in_parallel(one, names, progress):
+        prepared.steps += steps
+    # In the order of the inputs, whichever thread was first.
+    for found in (prepared.images, prepared.normalization, prepared.bias):
+        found.update({name: found.pop(name) for name in names if name in found})

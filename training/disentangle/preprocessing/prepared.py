@@ -16,7 +16,7 @@ from . import normalization
 from .config import PreprocessingConfig
 from .resampling import crop_to, matrix_of, resample
 
-_WHOLE = (slice(None),) * 3
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -125,21 +125,35 @@ class PreparedStudy:
             InputError: the study has no such sequence.
         """
         target = self._input(sequence)
-        # To the way back: points of the sequence -> points of the reference.
-        matrix = np.linalg.inv(matrix_of(self.transforms[sequence]))
-        source = self.working_image(array)
-        box = crop_to(target.grid, self._mask_grid(), np.linalg.inv(matrix)) if masked else _WHOLE
+        box = self.reached(sequence) if masked else tuple(slice(0, n) for n in target.array.shape)
         values = np.full(target.array.shape, default, array.dtype if interpolation == "nearest" else np.float32)
         if box is not None:
-            part = target.cropped(box) if masked else target
-            values[box] = resample(source.to_sitk(), part.grid, matrix, interpolation, default)
+            values[box] = self.to_part(array, sequence, box, interpolation, default)
         return Image(values, target.affine)
 
-    def _mask_grid(self) -> Grid:
-        """The part of the working grid that the mask reaches."""
-        spans = [np.flatnonzero(self.mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-        box = tuple(slice(int(span[0]), int(span[-1]) + 1) if len(span) else slice(0, 1) for span in spans)
-        return Image(self.mask, self.grid.affine).cropped(box).grid
+    def reached(self, sequence: str, where: np.ndarray | None = None) -> Box | None:
+        """The part (k, j, i) of an input that some voxels of the working grid reach; None where they reach nothing.
+
+        Args:
+            sequence: the input.
+            where: bool (K, J, I), the voxels; None takes the mask.
+        """
+        where = self.mask if where is None else where
+        spans = [np.flatnonzero(where.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        if not all(map(len, spans)):
+            return None
+        box = tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+        part = Image(where, self.grid.affine).cropped(box).grid
+        return crop_to(self._input(sequence).grid, part, matrix_of(self.transforms[sequence]))
+
+    def to_part(
+        self, array: np.ndarray, sequence: str, box: Box, interpolation: str = "linear", default: float = 0.0
+    ) -> np.ndarray:
+        """As :meth:`to_input`, only a part (k, j, i) of it."""
+        # The way back: points of the sequence -> points of the reference.
+        matrix = np.linalg.inv(matrix_of(self.transforms[sequence]))
+        part = self._input(sequence).cropped(box)
+        return resample(self.working_image(array).to_sitk(), part.grid, matrix, interpolation, default)
 
     def to_grid(
         self, image: Image, interpolation: str = "linear", sequence: str | None = None, default: float = 0.0

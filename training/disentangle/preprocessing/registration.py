@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import Cancelled, InputError
+from ..parallel import in_parallel
 from ..progress import Progress
 from ..study import Image
 from .pyramid import LEVELS_MM, Pyramid
@@ -310,9 +311,11 @@ def _search(fixed: Pyramid, moving: Pyramid, progress: Progress) -> tuple[np.nda
     candidates.sort(key=lambda c: -c[0])
     best: tuple[float, str, np.ndarray] | None = None
     chosen = upright + candidates[:_REFINED]
-    for number, (_, start, matrix) in enumerate(chosen):
-        part = progress.part(0.5 + 0.5 * number / len(chosen), 0.5 + 0.5 * (number + 1) / len(chosen))
-        refined, _ = optimise(fixed, moving, matrix, "rigid", 8.0, part)
+
+    def refine(candidate: tuple[float, str, np.ndarray], progress: Progress) -> np.ndarray:
+        return optimise(fixed, moving, candidate[2], "rigid", 8.0, progress)[0]
+
+    for (_, start, _), refined in zip(chosen, in_parallel(refine, chosen, progress.part(0.5, 1.0)), strict=True):
         score = compare.score(refined)
         if best is None or score > best[0] * 1.01:
             best = (score, start, refined)
