@@ -13,7 +13,6 @@ from ..parallel import in_parallel
 from ..progress import Progress
 from ..study import Grid, Image, Study
 from .config import PreprocessingConfig
-from .planes import outline
 from .prepared import Step
 from .resampling import coverage, resample_part
 
@@ -38,7 +37,7 @@ def grid_around(
     spacing, margin = np.array(config.spacing), np.full(3, config.margin_mm)
     if config.own_slices:
         spacing[2], margin[2] = stack.spacing[np.abs(axes[:, 2] @ stack.direction).argmax()], 0.0
-    index = np.argwhere(outline(mask.array))[:, ::-1]
+    index = _ends_of_rows(mask.array)
     points = index @ mask.affine[:3, :3].T + mask.affine[:3, 3]
     inverse = np.linalg.inv(matrix)
     along = (points @ inverse[:3, :3].T + inverse[:3, 3]) @ axes
@@ -58,6 +57,14 @@ def grid_around(
     if not (share >= 0.5).any():
         raise InputError("The brain is thinner than the working grid; check that the image shows a whole brain.")
     return grid, share
+
+
+def _ends_of_rows(mask: np.ndarray) -> np.ndarray:
+    """(N, 3) indices (i, j, k) of the first and last voxel of every row: enough to bound a mask along any axes."""
+    k, j = np.nonzero(mask.any(axis=2))
+    rows = mask[k, j]
+    first, last = rows.argmax(axis=1), mask.shape[2] - 1 - rows[:, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([i, j, k], axis=1) for i in (first, last)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,13 +54,3 @@ def plane_grid_of(grid: Grid, pixel: Sequence[float]) -> Grid:
     corner = np.array([columns // 2, rows // 2, 0.0]) * old - np.array([width // 2, height // 2, 0.0]) * new
     affine[:3, 3] = grid.origin + grid.direction @ corner
     return Grid((depth, height, width), affine)
-
-
-def outline(mask: np.ndarray) -> np.ndarray:
-    """The first and last voxel of every row: enough to bound a mask along any axes."""
-    first = np.zeros_like(mask)
-    k, j = np.nonzero(mask.any(axis=2))
-    rows = mask[k, j]
-    first[k, j, rows.argmax(axis=1)] = True
-    first[k, j, mask.shape[2] - 1 - rows[:, ::-1].argmax(axis=1)] = True
-    return first
