@@ -1,4 +1,5 @@
-"""Train the brain mask: ``python training/benchmarks/brain_mask.py --cache FOLDER --minutes M --output FOLDER``.
+"""The brain mask: ``python training/benchmarks/brain_mask.py --cache FOLDER --minutes M --output FOLDER`` trains it, and
+``python training/benchmarks/brain_mask.py --score tcga-fg-6692-native`` scores it.
 
 Brains with a known mask (phantoms, and studies that came skull-stripped) get random heads of fluid, bone, scalp and
 neck around them. Whole heads without a known mask teach only far from its border, which the classical surface tells to
@@ -11,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from disentangle.datasets.volumes import Subject
-from disentangle.inference.brain import MM, on_network_grid
+from disentangle.inference.brain import MM, find_brain, on_network_grid
 from disentangle.networks.brain_unet import BrainUNet
 from disentangle.preprocessing.pose import align_atlas
 from disentangle.study import Study
@@ -29,10 +32,10 @@ SHAPE = (48, 56, 48)
 UNKNOWN_MM = 8.0
 
 
-def brains(cache: Path, names: list[str]) -> list[tuple[list[np.ndarray], np.ndarray]]:
+def brains(caches: Sequence[Path], names: list[str]) -> list[tuple[list[np.ndarray], np.ndarray]]:
     """(images, soft mask) at 4 mm of cached subjects: all phantoms, and the studies named."""
     found = []
-    for path in sorted(cache.glob("*.npz")):
+    for path in sorted(path for cache in caches for path in cache.glob("*.npz")):
         subject = Subject.load(path)
         digital = subject.source == "phantom" and "kind" not in subject.about  # hearts and abdomens say what they are
         if not digital and subject.name not in names:
@@ -139,13 +142,46 @@ def augmented(volumes: np.ndarray, random: np.random.Generator) -> torch.Tensor:
     return result
 
 
+class Heads(IterableDataset):
+    """Samples (3, *SHAPE) without end: image, soft mask, and where nothing is known."""
+
+    def __init__(self, known: list, whole: list, seed: int) -> None:
+        self.known, self.whole, self.seed = known, whole, seed
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        worker = get_worker_info()
+        torch.set_num_threads(1)
+        random = np.random.default_rng([self.seed, 0 if worker is None else worker.id])
+        while True:
+            if self.whole and random.random() < 0.4:
+                images, mask, unknown = self.whole[random.integers(len(self.whole))]
+                volumes = np.stack([images[random.integers(len(images))], mask, unknown])
+            else:
+                images, mask = self.known[random.integers(len(self.known))]
+                image, mask = with_head(images[random.integers(len(images))], mask, random)
+                volumes = np.stack([image, mask, np.zeros_like(mask)])
+            yield augmented(volumes.astype(np.float32), random)[0]
+
+
+def whole_heads(options: argparse.Namespace) -> list:
+    """:func:`heads`, kept in a file if one is named: another machine need not have the studies."""
+    path = options.whole
+    if path is None or not path.is_file():
+        found = heads(options.data, options.heads)
+        if path is not None:
+            np.savez_compressed(path, *(np.stack([image, mask, unknown]) for (image,), mask, unknown in found))
+        return found
+    with np.load(path) as stored:
+        return [([stored[name][0]], *stored[name][1:]) for name in stored.files]
+
+
 def train(options: argparse.Namespace) -> None:
-    random = np.random.default_rng(options.seed)
     torch.manual_seed(options.seed)
     known = brains(options.cache, options.stripped)
-    whole = heads(options.data, options.heads)
-    print(f"{len(known)} brains, {len(whole)} whole heads", flush=True)
-    net = BrainUNet()
+    whole = whole_heads(options)
+    print(f"{len(known)} brains, {len(whole)} series of whole heads", flush=True)
+    samples = iter(DataLoader(Heads(known, whole, options.seed), options.batch, num_workers=options.workers))
+    net = BrainUNet(options.channels).to(options.device)
     optimiser = torch.optim.Adam(net.parameters(), lr=4e-3)
     began, step, losses = time.monotonic(), 0, []
     average = {k: v.clone() for k, v in net.state_dict().items()}
@@ -153,14 +189,7 @@ def train(options: argparse.Namespace) -> None:
         done = max(gone, step / options.steps)
         for group in optimiser.param_groups:
             group["lr"] = 4e-3 * (0.02 + 0.49 * (1 + np.cos(np.pi * done))) * min(1, (step + 1) / 10)
-        if whole and random.random() < 0.4:
-            images, mask, unknown = whole[random.integers(len(whole))]
-            volumes = np.stack([images[random.integers(len(images))], mask, unknown])
-        else:
-            images, mask = known[random.integers(len(known))]
-            image, mask = with_head(images[random.integers(len(images))], mask, random)
-            volumes = np.stack([image, mask, np.zeros_like(mask)])
-        batch = augmented(volumes.astype(np.float32), random)
+        batch = next(samples).to(options.device)
         truth, counts = batch[:, 1:2].clamp(0, 1), (batch[:, 2:3] < 0.01).float()
         logits = net(batch[:, :1])
         p = torch.sigmoid(logits)
@@ -173,38 +202,71 @@ def train(options: argparse.Namespace) -> None:
         optimiser.step()
         with torch.no_grad():
             for name, value in net.state_dict().items():
-                average[name].lerp_(value, 1 - min(0.97, (1 + step) / (10 + step)))
-        losses.append(float(loss))
+                average[name].lerp_(value, 1 - min(0.99, (1 + step) / (10 + step)))
+        losses.append(loss.detach())
         step += 1
-        if step % 20 == 0:
-            print(f"step {step}, {gone * options.minutes:.1f} min: loss {np.mean(losses[-20:]):.3f}", flush=True)
-            options.output.mkdir(parents=True, exist_ok=True)
-            save(average, options, step)
-    save(average, options, step)
+        if step % 100 == 0:
+            recent = float(torch.stack(losses[-100:]).mean())
+            print(f"step {step}, {gone * options.minutes:.1f} min: loss {recent:.3f}", flush=True)
+            save(average, options, step, recent)
+    save(average, options, step, float(torch.stack(losses[-100:]).mean()))
 
 
-def save(weights: dict, options: argparse.Namespace, steps: int) -> None:
+def save(weights: dict, options: argparse.Namespace, steps: int, loss: float) -> None:
     from safetensors.torch import save_file
 
-    save_file({k: v.half().contiguous() for k, v in weights.items()}, options.output / "model.safetensors")
+    options.output.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().cpu().contiguous() for k, v in weights.items()}, options.output / "model.safetensors")
     card = {
         "command": "python training/benchmarks/brain_mask.py " + " ".join(sys.argv[1:]),
         "seed": options.seed,
         "steps": steps,
+        "loss": round(loss, 4),
         "stripped": options.stripped,
         "heads": options.heads,
     }
     (options.output / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cache", type=Path, required=True)
+def score(folder: Path) -> dict[str, dict[str, float]]:
+    """Dice of the shipped network, and of the classical surface, per series of a study that brings masks."""
+    study = Study.from_folder(folder)
+    found: dict[str, dict[str, float]] = {"network": {}, "classical surface": {}}
+    for name, image in study.images.items():
+        given = study.masks[name].array > 0
+        brain = find_brain(image, compiled=False)
+        for how, pose in (("network", align_atlas(image, brain)), ("classical surface", align_atlas(image))):
+            mask = pose.brain_mask(image)
+            found[how][name] = round(float(2 * (mask & given).sum() / (mask.sum() + given.sum())), 4)
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description="Train the brain mask, or score the one that is shipped.")
+    parser.add_argument("--cache", type=Path, nargs="+", default=[], help="prepared subjects: data.cache, or a pack")
+    parser.add_argument("--whole", type=Path, help="file of the whole heads: made where it is not there")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--stripped", nargs="*", default=["ms-07", "ms-19", "tcga-du-7294"])
     parser.add_argument("--heads", nargs="*", default=["ms-long-01a", "ms-long-03b", "ms-long-04a"])
     parser.add_argument("--minutes", type=float, default=12)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that make samples")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--channels", type=int, nargs=4, default=(8, 16, 32, 48))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, required=True)
-    train(parser.parse_args())
+    parser.add_argument("--output", type=Path, help="folder of the weights")
+    parser.add_argument("--score", help="score the shipped network on this study of --data, and train nothing")
+    options = parser.parse_args(arguments)
+    if options.score:
+        for how, dice in score(options.data / options.score).items():
+            each = ", ".join(f"{name} {value:.3f}" for name, value in dice.items())
+            print(f"{how}: {each}; mean {np.mean(list(dice.values())):.4f}")
+    elif options.output and options.cache:
+        train(options)
+    else:
+        parser.error("training needs --cache and --output; --score STUDY scores")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
