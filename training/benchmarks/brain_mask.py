@@ -1,5 +1,5 @@
-"""The brain mask: ``python training/benchmarks/brain_mask.py --cache FOLDER --minutes M --output FOLDER`` trains it, and
-``python training/benchmarks/brain_mask.py --score tcga-fg-6692-native`` scores it.
+"""The brain mask. Train it: ``python training/benchmarks/brain_mask.py --cache FOLDER --minutes M --output FOLDER``;
+score it: ``python training/benchmarks/brain_mask.py --score tcga-fg-6692-native``.
 
 Brains with a known mask (phantoms, and studies that came skull-stripped) get random heads of fluid, bone, scalp and
 neck around them. Whole heads without a known mask teach only far from its border, which the classical surface tells to
