@@ -207,6 +207,21 @@ def test_what_went_to_the_grid_comes_back_in_the_geometry_of_a_turned_input(stud
     assert dice(back.array > 0, turned.array != 0) > 0.96
 
 
+def test_the_part_of_an_input_that_voxels_reach_holds_all_of_their_values(plain):
+    where = np.zeros(plain.grid.shape, bool)
+    where[10:14, 12:20, 9:11] = True
+    values = np.where(where, np.float32(2.0), np.float32(0.0))
+    whole, box = plain.to_input(values, "T2").array, plain.reached("T2", where)
+    assert plain.to_part(values, "T2", box) == pytest.approx(whole[box], abs=1e-6)
+    rest = whole.copy()
+    rest[box] = 0
+    assert whole.any() and not rest.any() and whole[box].size < whole.size / 4
+
+
+def test_no_voxels_reach_nothing(plain):
+    assert plain.reached("T2", np.zeros(plain.grid.shape, bool)) is None
+
+
 def test_an_input_in_step_with_the_working_grid_is_not_changed(study, plain):
     values = plain.to_grid(study["T1"])
     assert values[plain.mask].sum() == pytest.approx(study["T1"].array.sum(), rel=1e-4)
