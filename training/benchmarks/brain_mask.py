@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from disentangle.datasets.volumes import Subject
 from disentangle.inference.brain import MM, find_brain, on_network_grid
+from disentangle.metrics.overlap import dice
 from disentangle.networks.brain_unet import BrainUNet
 from disentangle.preprocessing.pose import align_atlas
 from disentangle.study import Study
@@ -193,9 +194,9 @@ def train(options: argparse.Namespace) -> None:
         truth, counts = batch[:, 1:2].clamp(0, 1), (batch[:, 2:3] < 0.01).float()
         logits = net(batch[:, :1])
         p = torch.sigmoid(logits)
-        dice = 1 - 2 * (p * truth * counts).sum() / (((p + truth) * counts).sum() + 1)
+        overlap = 1 - 2 * (p * truth * counts).sum() / (((p + truth) * counts).sum() + 1)
         entropy = (F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * counts).sum() / counts.sum()
-        loss = dice + entropy
+        loss = overlap + entropy
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -236,8 +237,7 @@ def score(folder: Path) -> dict[str, dict[str, float]]:
         given = study.masks[name].array > 0
         brain = find_brain(image, compiled=False)
         for how, pose in (("network", align_atlas(image, brain)), ("classical surface", align_atlas(image))):
-            mask = pose.brain_mask(image)
-            found[how][name] = round(float(2 * (mask & given).sum() / (mask.sum() + given.sum())), 4)
+            found[how][name] = round(dice(pose.brain_mask(image), given), 4)
     return found
 
 
@@ -259,9 +259,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--score", help="score the shipped network on this study of --data, and train nothing")
     options = parser.parse_args(arguments)
     if options.score:
-        for how, dice in score(options.data / options.score).items():
-            each = ", ".join(f"{name} {value:.3f}" for name, value in dice.items())
-            print(f"{how}: {each}; mean {np.mean(list(dice.values())):.4f}")
+        for how, found in score(options.data / options.score).items():
+            each = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+            print(f"{how}: {each}; mean {np.mean(list(found.values())):.4f}")
     elif options.output and options.cache:
         train(options)
     else:

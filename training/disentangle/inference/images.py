@@ -110,7 +110,7 @@ class Output:
     def _factors(self, name: str) -> SequenceFactors:
         channels, mask = self.volumes.anatomy[name], self.prepared.mask
         rebuilt, agnostic = self.volumes.rebuilt.get((name, name)), self.volumes.agnostic.get(name)
-        winner = np.where(mask, channels.argmax(axis=0) + 1, 0).astype(np.uint8)
+        winner = np.where(mask, most_probable(channels) + 1, 0).astype(np.uint8)
         return SequenceFactors(
             anatomy=[self.prepared.working_image(channel) for channel in channels],
             argmax=self.prepared.working_image(winner),

@@ -33,6 +33,10 @@ FLIPS = {"upright": (), "upside down": (0,), "back to front": (1,), "upside down
 """How a head may lie -> array axes (k, j) that are reversed."""
 
 
+_Boxes = list[tuple[int, int]]
+"""(first, last) index along each axis."""
+
+
 @dataclass(frozen=True)
 class Recognition:
     """What an image looks like.
@@ -227,9 +231,6 @@ def _agreement(z: np.ndarray, inside: np.ndarray, brain: np.ndarray, tissue: np.
     return overlap * float((counts * (means - z.mean()) ** 2).sum() / (len(z) * z.var()))
 
 
-_Boxes = list[tuple[int, int]]
-
-
 def _across(ours: _Boxes, step: int) -> dict[int, np.ndarray]:
     """Axis -> index of the image, whose mask has the box ``ours``, for every ``step``-th voxel of the atlas along j and
     i; it may lie outside."""
@@ -286,7 +287,7 @@ def figures_of(image: Placed) -> np.ndarray:
     return np.arcsinh(1.5 * np.array([*levels, *robust, spread, spread / max(high - low, 1e-3), skewness]))
 
 
-def _box(mask: np.ndarray) -> list[tuple[int, int]]:
+def _box(mask: np.ndarray) -> _Boxes:
     """(first, last) of the mask along each axis; all of it where it is empty."""
     found = []
     for axis in range(3):

@@ -25,6 +25,7 @@ _REFINED = 4
 _STRETCH = (0.65, 1.35)
 _TOLERANCE_MM = 3.0
 _LEVELS_MM = (8.0, 4.0)
+"""Of the pyramid, coarse to fine: those at which the atlas is laid over a head."""
 _HEAD_SIZE = 0.95
 """MNI152 is larger than most brains. With a whole head the size is not searched: the atlas has no skull, and its
 brain would swell until it filled the head."""

@@ -135,24 +135,25 @@ def _normalize(prepared: PreparedStudy, on_grid: OnGrid, progress: Progress) -> 
     config, spacing = prepared.config, tuple(float(v) for v in prepared.grid.spacing)
     names = list(on_grid.values)
 
-    def one(sequence: str, progress: Progress) -> list[Step]:
-        started, array, seen, steps = time.perf_counter(), on_grid.values[sequence], on_grid.seen[sequence], []
+    def one(sequence: str, progress: Progress) -> tuple[np.ndarray, tuple, np.ndarray | None, list[Step]]:
+        started, array, seen = time.perf_counter(), on_grid.values[sequence], on_grid.seen[sequence]
+        bias, steps = None, []
         progress("normalize", 0.0, sequence)
         if config.bias_field and sequence != "CT":
-            prepared.bias[sequence] = bias_field(array, seen, spacing, config.mask == "none")
-            array = array / prepared.bias[sequence]
+            bias = bias_field(array, seen, spacing, config.mask == "none")
+            array = array / bias
             steps.append(Step.since(started, "bias field", sequence, method="N4"))
             started = time.perf_counter()
         offset, scale = normalization.measure(array, seen, config, sequence)
         normalised = normalization.apply(array, offset, scale, config.clip)
-        prepared.images[sequence] = np.where(seen, normalised, np.float32(config.background))
-        prepared.normalization[sequence] = (offset, scale)
+        image = np.where(seen, normalised, np.float32(config.background))
         # JSON-able: one number, or one for each slice.
         levels = {"offset": np.asarray(offset).squeeze().tolist(), "scale": np.asarray(scale).squeeze().tolist()}
-        return [*steps, Step.since(started, "normalize", sequence, kind=config.normalization, **levels)]
+        steps.append(Step.since(started, "normalize", sequence, kind=config.normalization, **levels))
+        return image, (offset, scale), bias, steps
 
-    for steps in in_parallel(one, names, progress):
+    for sequence, (image, level, bias, steps) in zip(names, in_parallel(one, names, progress), strict=True):
+        prepared.images[sequence], prepared.normalization[sequence] = image, level
         prepared.steps += steps
-    # In the order of the inputs, whichever thread was first.
-    for found in (prepared.images, prepared.normalization, prepared.bias):
-        found.update({name: found.pop(name) for name in names if name in found})
+        if bias is not None:
+            prepared.bias[sequence] = bias
