@@ -166,7 +166,8 @@ def test_segmentation_factors_and_cross_reconstructions(
     changed = outputs.cross["T1", "T2"].GetDisplayNode()
     assert changed.GetWindowLevelMax() < 1.5 * 20.0, "window and level are shared in a column"
     click(seg.ui.uncertaintyViewButton)
-    assert shown_volumes(slicer_bench) == [["T1", "T1", outputs.uncertainty.GetName()]]
+    maps = (outputs.lesion_uncertainty, outputs.uncertainty)
+    assert shown_volumes(slicer_bench) == [["T1", "T1", node.GetName()] for node in maps]
     screenshot("seg-panel", slicer.modules.disentangleseg.widgetRepresentation())
 
     click(seg.ui.previousLayoutButton)

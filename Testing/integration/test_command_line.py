@@ -52,7 +52,9 @@ def test_phantoms_are_studies(study: Path):
 def test_segment_writes_labels_probabilities_report_and_picture(study: Path, model: str, tmp_path: Path, capsys):
     arguments = ["segment", "--study", study, "--model", model, "-o", tmp_path / "o" / "seg.nii.gz"]
     arguments += ["--probabilities", tmp_path / "p", "--json", tmp_path / "r.json", "--overview", tmp_path / "o.png"]
+    arguments += ["--uncertainty", tmp_path / "u"]
     assert main([str(a) for a in arguments]) == 0
+    assert files(tmp_path / "u") == {"lesion_uncertainty.nii.gz", "uncertainty.nii.gz"}
     assert Image.read(tmp_path / "o" / "seg.nii.gz").grid.same_as(Study.from_folder(study).first.grid)
     assert len(files(tmp_path / "p")) == 5
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))

@@ -10,10 +10,10 @@ from disentangle.errors import InputError
 from disentangle.inference import Predictor
 from disentangle.inference.session import FUSED, Session
 from disentangle.metrics.embedding import principal_components, tsne_map
-from disentangle.phantoms import brain_phantom
+from disentangle.phantoms import brain_phantom, create_phantom
 from disentangle.progress import Progress
 from disentangle.study import Image
-from tiny_bundle import tiny_bundle
+from tiny_bundle import tiny_bundle, tiny_heart_bundle
 
 QUIET = Progress()
 
@@ -28,7 +28,8 @@ def ran(bundle):
     """(predictor after a run, its result)."""
     study = brain_phantom(5, spacing=5.0, lesions="ms").study
     predictor = Predictor(bundle, device="cpu")
-    return predictor, predictor.run(study, segment=True, factors=True, synthesize=["T1"], uncertainty=True)
+    wanted = {"segment": True, "factors": True, "synthesize": ["T1"], "uncertainty": True, "probabilities": True}
+    return predictor, predictor.run(study, **wanted)
 
 
 @pytest.fixture
@@ -73,6 +74,25 @@ def test_uncertainty_is_entropy_between_0_and_1(ran):
     values = ran[1].uncertainty.array
     assert values.shape == ran[1].segmentation.array.shape
     assert 0.0 <= values.min() < 0.5 < values.max() <= 1.0  # an untrained model is unsure
+
+
+def test_lesion_uncertainty_is_entropy_of_the_sum_of_the_lesions(ran):
+    found = ran[1].lesion_uncertainty.array
+    lesion = ran[1].probabilities["white-matter lesion"].array
+    p = np.clip(lesion, 1e-6, 1 - 1e-6)
+    expected = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    inside = ran[1].segmentation.array > 0
+    # Interpolated entropy and entropy of interpolated probabilities differ a little.
+    assert np.corrcoef(found[inside], expected[inside])[0, 1] > 0.97
+    assert 0.0 <= found.min() <= found.max() <= 1.0
+
+
+def test_a_model_of_organs_alone_has_no_lesion_uncertainty(tmp_path):
+    small = {"size": (48, 48), "spacing": (2.5, 2.5, 9.0)}
+    predictor = Predictor(tiny_heart_bundle(tmp_path / "heart", **small), device="cpu")
+    result = predictor.run(create_phantom("heart", 1, **small).study, segment=True, uncertainty=True)
+    assert result.uncertainty is not None
+    assert result.lesion_uncertainty is None
 
 
 def test_disagreement_is_how_far_what_the_sequences_give_lies_apart(session, ran, monkeypatch):

@@ -25,6 +25,9 @@ def add_commands(commands: Any) -> None:
     group = segment.add_argument_group("output")
     group.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="seg.nii.gz, .nrrd, ...")
     group.add_argument("--probabilities", type=Path, metavar="DIR", help="also the probability of each class")
+    group.add_argument(
+        "--uncertainty", type=Path, metavar="DIR", help="also maps of where the model is unsure: of lesions, of classes"
+    )
     group.add_argument("--json", type=Path, metavar="PATH", help="a report: volumes, times, warnings, registration")
     group.add_argument("--overview", type=Path, metavar="PNG", help="a picture of the result")
     add_loudness(segment)
@@ -67,17 +70,24 @@ def run_segment(options: argparse.Namespace, console: Console) -> None:
     for path in (options.output, options.json, options.overview):
         if path is not None:
             check_writable(path)
-    if options.probabilities is not None:
-        check_writable(options.probabilities, folder=True)
+    for folder in (options.probabilities, options.uncertainty):
+        if folder is not None:
+            check_writable(folder, folder=True)
     predictor = make_predictor(options)
     study = read_study(options, console)
     result = predictor.run(
-        study, segment=True, probabilities=options.probabilities is not None, progress=console.progress
+        study,
+        segment=True,
+        probabilities=options.probabilities is not None,
+        uncertainty=options.uncertainty is not None,
+        progress=console.progress,
     )
     with staged_outputs(options.output) as staging:
         result.stage_segmentation(staging, options.output)
         if options.probabilities is not None:
             result.stage_probabilities(staging, options.probabilities)
+        if options.uncertainty is not None:
+            result.stage_uncertainty(staging, options.uncertainty)
         if options.json is not None:
             result.stage_report(staging, options.json)
         if options.overview is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,8 @@ class Output:
                 result.classes = run.bundle.classes
                 result.segmentation, result.probabilities = self.segmentation(probabilities, progress.part(0.0, 0.4))
                 if uncertainty:
-                    result.uncertainty = self._uncertainty()
+                    result.uncertainty = self._entropy(self.volumes.probabilities)
+                    result.lesion_uncertainty = self._lesion_uncertainty()
             progress("results", 0.4, "intensities of the synthesised images")
             result.synthesized = {name: self._synthesized(name) for name in self.volumes.synthesized}
             if self.wanted.factors:
@@ -88,13 +89,27 @@ class Output:
                     kept[info.name] = Image(values, target.affine)
         return Image(labels, target.affine, source="segmentation"), kept
 
-    def _uncertainty(self) -> Image:
-        """Entropy of the class probabilities, 0 where one class is certain, 1 where all are as probable."""
-        p = self.volumes.probabilities
-        entropy = np.zeros(p.shape[1:], np.float32)
-        for values in p:  # class by class, to spare memory
+    def _lesions(self) -> list[int]:
+        """Values of the classes that are neither background nor healthy tissue."""
+        healthy = {0, *self.run.network.capabilities.healthy}
+        return [c.value for c in self.run.bundle.classes if c.value not in healthy]
+
+    def _lesion_uncertainty(self) -> Image | None:
+        """Entropy of whether a voxel is of a lesion, whatever its class. None where the model tells no lesions from
+        healthy tissue (organs alone, say)."""
+        lesions = self._lesions()
+        if not lesions or len(lesions) == len(self.run.bundle.classes) - 1:
+            return None
+        # Sums of rounded probabilities may leave [0, 1].
+        p = np.clip(self.volumes.probabilities[lesions].sum(axis=0), 0.0, 1.0)
+        return self._entropy((p, 1.0 - p))
+
+    def _entropy(self, probabilities: Sequence[np.ndarray]) -> Image:
+        """Entropy of probabilities (K, J, I) that add up to 1; 0 where one is certain, 1 where all are alike."""
+        entropy = np.zeros(self.prepared.mask.shape, np.float32)
+        for values in probabilities:  # one by one, to spare memory
             entropy -= values * np.log(np.maximum(values, 1e-12))
-        entropy *= self.prepared.mask / np.float32(np.log(max(len(p), 2)))
+        entropy *= self.prepared.mask / np.float32(np.log(max(len(probabilities), 2)))
         image = self.prepared.to_input(entropy, self.first, "linear", 0.0, masked=True)
         return Image(image.array, image.affine, source="uncertainty")
 
@@ -143,7 +158,6 @@ class Output:
         classes = self.run.bundle.classes
         labels = None if self.volumes.probabilities is None else most_probable(self.volumes.probabilities)
         colors = np.array([c.color for c in classes] or [(0, 0, 0)], np.uint8)
-        healthy = set(self.run.network.capabilities.healthy) | {0}
         rebuilt = {n: self.volumes.rebuilt[n, n] for n in self.prepared.images if (n, n) in self.volumes.rebuilt}
         result.overview = overview.study_overview(
             self.prepared.images,
@@ -152,7 +166,7 @@ class Output:
             rebuilt,
             labels,
             colors,
-            [c.value for c in classes if c.value not in healthy],
+            self._lesions(),
             self.volumes.synthesized,
             self.volumes.agnostic,
         )

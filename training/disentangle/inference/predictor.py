@@ -109,7 +109,7 @@ class Predictor:
                 the whole run; the stages are "load", those of the preprocessing ("register", "mask", "resample",
                 "normalize"), "network", "recognize" and "results".
             cancelled: polled often; True stops with ``Cancelled``.
-            uncertainty: also the entropy of the class probabilities.
+            uncertainty: also the entropy of the class probabilities, and of whether a voxel is of a lesion.
             leave_out_target: a target that is there is made from the other sequences, and the real one is its
                 reference. A study that has nothing else makes it from itself.
             point: LPS mm in the space of the first input; the slices around it come first.

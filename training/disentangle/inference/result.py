@@ -61,6 +61,9 @@ class Result:
             appearance's sequence.
         uncertainty: entropy of the class probabilities in [0, 1] on the grid of the first input; None when not asked
             for.
+        lesion_uncertainty: entropy of whether a voxel is of any lesion, likewise; None also where the model tells no
+            lesions from healthy tissue. Of all maps that were tried it finds the errors of lesions best
+            (training/benchmarks/uncertainty.py).
         differences: sequence -> synthesised, scaled to the reference, minus reference, on the grid of the first input,
             where there was a reference.
         report: the JSON report of the command line.
@@ -75,6 +78,7 @@ class Result:
     factors: dict[str, SequenceFactors] = field(default_factory=dict)
     cross: dict[tuple[str, str], Image] = field(default_factory=dict)
     uncertainty: Image | None = None
+    lesion_uncertainty: Image | None = None
     differences: dict[str, Image] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     overview: np.ndarray | None = None
@@ -98,8 +102,7 @@ class Result:
         if self.segmentation is not None:
             self.stage_segmentation(staging, folder / "segmentation.nii.gz")
         self.stage_probabilities(staging, folder / "probabilities")
-        if self.uncertainty is not None:
-            write_image(self.uncertainty, staging.path(folder / "uncertainty.nii.gz"), "entropy of the probabilities")
+        self.stage_uncertainty(staging, folder)
         for sequence, image in self.synthesized.items():
             write_image(image, staging.path(folder / f"synthetic_{sequence}.nii.gz"), SYNTHETIC)
         for sequence, image in self.differences.items():
@@ -135,6 +138,14 @@ class Result:
         """Write one image per class into a staging area."""
         for name, image in self.probabilities.items():
             write_image(image, staging.path(folder / f"{file_name(name)}.nii.gz"), f"probability of {name}")
+
+    def stage_uncertainty(self, staging: Staging, folder: Path) -> None:
+        """Write what there is of ``uncertainty.nii.gz`` and ``lesion_uncertainty.nii.gz`` into a staging area."""
+        if self.uncertainty is not None:
+            write_image(self.uncertainty, staging.path(folder / "uncertainty.nii.gz"), "entropy of the probabilities")
+        if self.lesion_uncertainty is not None:
+            place = staging.path(folder / "lesion_uncertainty.nii.gz")
+            write_image(self.lesion_uncertainty, place, "entropy of lesion or not")
 
     def stage_report(self, staging: Staging, path: Path) -> None:
         """Write the report as JSON into a staging area."""

@@ -79,25 +79,25 @@ def agnostic_cells(outputs: Outputs) -> list[list[Cell]]:
 
 
 def uncertainty_cells(outputs: Outputs) -> list[list[Cell]]:
-    """The first synthetic volume, of runs without such the first input, the same with the uncertainty over it, and the
-    uncertainty alone."""
-    if outputs.uncertainty is None:
-        return [[]]
+    """A row per map, that of lesions first: the first synthetic volume, of runs without such the first input, the same
+    with the uncertainty over it, and the uncertainty alone."""
     made = {f"{target} syn": node for target, node in outputs.synthetic.items()}
     name, image = next(iter((made or outputs.inputs).items()), ("", None))
-    return judged_cells(name, image, outputs.uncertainty)
+    maps = {"lesion uncertainty": outputs.lesion_uncertainty, "uncertainty": outputs.uncertainty}
+    return [judged_row(name, image, node, title) for title, node in maps.items() if node is not None] or [[]]
 
 
-def judged_cells(
-    name: str, image: slicer.vtkMRMLVolumeNode | None, uncertainty: slicer.vtkMRMLVolumeNode
-) -> list[list[Cell]]:
+def judged_row(
+    name: str,
+    image: slicer.vtkMRMLVolumeNode | None,
+    uncertainty: slicer.vtkMRMLVolumeNode,
+    title: str = "uncertainty",
+) -> list[Cell]:
     """An image, the same with its uncertainty over it, and the uncertainty alone."""
     return [
-        [
-            Cell(name, image, window=name),
-            Cell(f"{name} + uncertainty", image, window=name, foreground=uncertainty, foreground_opacity=0.5),
-            Cell("uncertainty", uncertainty),
-        ]
+        Cell(name, image, window=name),
+        Cell(f"{name} + {title}", image, window=name, foreground=uncertainty, foreground_opacity=0.5),
+        Cell(title, uncertainty),
     ]
 
 

@@ -45,6 +45,7 @@ class Outputs:
         synthetic: target sequence -> synthetic volume.
         differences: target sequence -> synthetic minus real, where there was a real one.
         uncertainty: entropy of the class probabilities; None where none was asked for.
+        lesion_uncertainty: entropy of whether a voxel is of a lesion; None also where the model knows none.
         subsets: sequence -> segmentation from it alone, where such were asked for afterwards.
     """
 
@@ -61,6 +62,7 @@ class Outputs:
     synthetic: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     differences: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
+    lesion_uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
     subsets: dict[str, slicer.vtkMRMLSegmentationNode] = field(default_factory=dict)
 
     def mark(self, node: slicer.vtkMRMLNode, role: str, sequence: str = "") -> None:
@@ -78,7 +80,8 @@ class Outputs:
 
     def nodes(self) -> list[slicer.vtkMRMLNode]:
         """Every node of the run."""
-        found: list[slicer.vtkMRMLNode] = [n for n in (self.segmentation, self.uncertainty) if n is not None]
+        single = (self.segmentation, self.lesion_uncertainty, self.uncertainty)
+        found: list[slicer.vtkMRMLNode] = [node for node in single if node is not None]
         for channels in self.channels.values():
             found += channels
         groups = (self.aligned, self.argmax, self.reconstructions, self.agnostic, self.cross, self.synthetic)
@@ -104,6 +107,7 @@ def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
         "difference": lambda node, sequence: outputs.differences.__setitem__(sequence, node),
         "subset": lambda node, sequence: outputs.subsets.__setitem__(sequence, node),
         "uncertainty": lambda node, sequence: setattr(outputs, "uncertainty", node),
+        "lesion uncertainty": lambda node, sequence: setattr(outputs, "lesion_uncertainty", node),
         "segmentation": lambda node, sequence: setattr(outputs, "segmentation", node),
     }
     nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]

@@ -189,12 +189,14 @@ class ResultBuilder:
         node.SetDescription(f"{node.GetDescription()} In SUV-like units of the model's training data.")
 
     def _segmentation(self, outputs: Outputs) -> Iterator[None]:
-        uncertain = self.result.uncertainty
-        if uncertain is not None:
-            node = self._volume("Uncertainty", uncertain, "uncertainty", outputs.folder, "", window=(0.0, 1.0))
-            show_uncertainty(node)
-            node.SetDescription("Entropy of the class probabilities: 0 certain, 1 all classes equally probable.")
-            outputs.uncertainty = node
+        if self.result.lesion_uncertainty is not None:
+            text = "Entropy of lesion or not: 0 certain, 1 both equally probable."
+            node = self._entropy("Lesion uncertainty", self.result.lesion_uncertainty, text, outputs)
+            outputs.lesion_uncertainty = node
+            yield
+        if self.result.uncertainty is not None:
+            text = "Entropy of the class probabilities: 0 certain, 1 all classes equally probable."
+            outputs.uncertainty = self._entropy("Uncertainty", self.result.uncertainty, text, outputs)
             yield
         image = self.result.segmentation
         if image is None:
@@ -211,6 +213,12 @@ class ResultBuilder:
         node.SetReferenceImageGeometryParameterFromVolumeNode(self.inputs.first)
         outputs.segmentation = node
         yield
+
+    def _entropy(self, name: str, image: Image, text: str, outputs: Outputs) -> slicer.vtkMRMLScalarVolumeNode:
+        node = self._volume(name, image, name.lower(), outputs.folder, "", window=(0.0, 1.0))
+        show_uncertainty(node)
+        node.SetDescription(text)
+        return node
 
     def _window(self, sequence: str, image: Image, outputs: Outputs) -> tuple[float, float]:
         """Window of the real volume of that sequence where there is one with values alike, else by content."""

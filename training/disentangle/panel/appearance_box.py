@@ -11,7 +11,7 @@ import qt
 import slicer
 
 from ..errors import InputError
-from ..mrml.cells import Cell, Grid, judged_cells
+from ..mrml.cells import Cell, Grid, judged_row
 from ..mrml.layouts import view_tag
 from ..mrml.live import LiveVolume, point_in_view
 from ..mrml.outputs import Outputs
@@ -137,7 +137,7 @@ class AppearanceBox:
                 return
             self.uncertainty, self._judged = job.answer["node"], style
             if self._ready():
-                self._show(judged_cells(_("live (synthetic)"), self.live.node, self.uncertainty))
+                self._show([judged_row(_("live (synthetic)"), self.live.node, self.uncertainty)])
 
         try:
             self.logic.drawnUncertainty(style, self.uncertainty, False, done)
