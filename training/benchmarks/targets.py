@@ -101,11 +101,10 @@ def recovered(reports: Reports) -> BySeed:
     return dict.fromkeys(rows[1], share)
 
 
-def loss_without_one(method: str) -> Callable[[Reports], BySeed]:
+def loss_without_one(method: str, report: str = "e000-missing") -> Callable[[Reports], BySeed]:
     """Dice points lost on average when one of the sequences is missing."""
 
     def measure(reports: Reports) -> BySeed:
-        report = "e000-missing"
         columns = {s["column"] for s in reports[report]["scores"] if s["table"] == "dice"}
         single = [c for c in columns if c.startswith("-") and c.count("-") == 1]
         if not single:
@@ -171,6 +170,13 @@ TARGETS = (
         )
     ),
     Target("brain", "one missing: loss of fused anatomies, Dice points", loss_without_one("Fused anatomies"), 6, False),
+    Target(
+        "brain",
+        "one missing: loss of NVNet on fused anatomies, Dice points",
+        loss_without_one("NVNet on fused anatomies", "e000-missing-nvnet"),
+        6,
+        False,
+    ),
     Target("brain", "one missing: loss of Standard+Zero, Dice points", loss_without_one("Standard+Zero"), 20),
     *(
         Target(
