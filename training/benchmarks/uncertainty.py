@@ -23,7 +23,6 @@ from unseen import run, segmented
 from disentangle.datasets.labels import UNLABELLED
 from disentangle.datasets.volumes import Subject
 from disentangle.inference.rules import Rules
-from disentangle.learning.data import lesion_values
 from disentangle.learning.factors import chunks
 from disentangle.systems.base import System
 
@@ -76,7 +75,7 @@ def kinds(system: System, subject: Subject, rules: Rules) -> tuple[np.ndarray, d
     plain = segmented(system, subject)
     shipped = plain.copy()
     rules.follow(shipped, subject.mask, subject.spacing)
-    lesion = list(lesion_values(system.capabilities))
+    lesion = list(system.capabilities.lesions)
 
     def either(p: np.ndarray) -> np.ndarray:
         return entropy(np.stack([p[lesion].sum(axis=0), np.delete(p, lesion, axis=0).sum(axis=0)]))
@@ -107,7 +106,7 @@ def kinds(system: System, subject: Subject, rules: Rules) -> tuple[np.ndarray, d
 
 def measured(system: System, rules: Rules, subjects: list[Subject]) -> dict[str, dict[str, float]]:
     """Kind -> figures, means over the subjects: of all errors, and of those of lesion against the rest."""
-    lesion = list(lesion_values(system.capabilities))
+    lesion = list(system.capabilities.lesions)
     scores: dict[str, dict[str, list[float]]] = {}
     for subject in subjects:
         labels, found = kinds(system, subject, rules)

@@ -89,16 +89,12 @@ class Output:
                     kept[info.name] = Image(values, target.affine)
         return Image(labels, target.affine, source="segmentation"), kept
 
-    def _lesions(self) -> list[int]:
-        """Values of the classes that are neither background nor healthy tissue."""
-        healthy = {0, *self.run.network.capabilities.healthy}
-        return [c.value for c in self.run.bundle.classes if c.value not in healthy]
-
     def _lesion_uncertainty(self) -> Image | None:
         """Entropy of whether a voxel is of a lesion, whatever its class. None where the model tells no lesions from
         healthy tissue (organs alone, say)."""
-        lesions = self._lesions()
-        if not lesions or len(lesions) == len(self.run.bundle.classes) - 1:
+        abilities = self.run.network.capabilities
+        lesions = list(abilities.lesions)
+        if not lesions or len(lesions) == len(abilities.classes) - 1:
             return None
         # Sums of rounded probabilities may leave [0, 1].
         p = np.clip(self.volumes.probabilities[lesions].sum(axis=0), 0.0, 1.0)
@@ -166,7 +162,7 @@ class Output:
             rebuilt,
             labels,
             colors,
-            self._lesions(),
+            self.run.network.capabilities.lesions,
             self.volumes.synthesized,
             self.volumes.agnostic,
         )

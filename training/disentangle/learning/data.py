@@ -154,11 +154,6 @@ def _frame(system: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if size is None else (int(size[0]), int(size[1]))
 
 
-def lesion_values(capabilities: Capabilities) -> tuple[int, ...]:
-    """Class indices that are neither background nor healthy tissue."""
-    return tuple(v for v in range(1, len(capabilities.classes)) if v not in capabilities.healthy)
-
-
 class Sampler(Protocol):
     """Makes batches by number: the same number, the same batch."""
 
@@ -208,7 +203,7 @@ def samplers(config: Mapping[str, Any], data: Data, capabilities: Capabilities) 
         InputError: see :func:`sampling_of`.
     """
     make, sampling = sampling_of(config, capabilities)
-    lesions = lesion_values(capabilities)
+    lesions = capabilities.lesions
     training = make(data.training, capabilities.known, lesions, sampling, config["seed"])
     subjects = data.validation or data.training
     persons = len({s.group for s in subjects})

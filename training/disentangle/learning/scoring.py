@@ -18,7 +18,6 @@ from ..metrics.image import image_quality, match_histogram
 from ..metrics.overlap import dice, hd95
 from ..systems.base import Capabilities, System
 from ..systems.factors import Factors
-from .data import lesion_values
 from .factors import chunks, unpadded
 from .summaries import Quality, mean_quality
 
@@ -199,7 +198,7 @@ def class_scores(
     Unions of the tumour classes are added as "whole tumour" (edema, core, enhancing) where the study shows any, and
     that of all lesion classes as "any lesion" where the rest is known to be healthy.
     """
-    classes, lesion = capabilities.classes, lesion_values(capabilities)
+    classes, lesion = capabilities.classes, capabilities.lesions
     known = subject.mask & (subject.labels != UNLABELLED)
     scores = {}
     for value, name in enumerate(classes):

@@ -49,6 +49,11 @@ class Capabilities:
         return tuple(dict.fromkeys((*self.sequences, *self.targets)))
 
     @property
+    def lesions(self) -> tuple[int, ...]:
+        """Class indices that are neither background nor healthy tissue; of a model of organs, all of them."""
+        return tuple(v for v in range(1, len(self.classes)) if v not in self.healthy)
+
+    @property
     def segments(self) -> bool:
         return bool(self.classes)
 

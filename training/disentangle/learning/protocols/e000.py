@@ -18,7 +18,7 @@ from ...datasets.volumes import Subject
 from ...metrics.image import image_quality, paper_mode
 from ...metrics.overlap import dice
 from ...systems.base import System
-from ..data import lesion_values, load_data
+from ..data import load_data
 from ..scoring import class_dice
 from .analyses import draw_factors, draw_matrix, draw_traversal, draw_tsne, factor_samples, separation
 from .predictions import imputations, reconstructions, segmentation, synthesis, usable
@@ -185,9 +185,9 @@ def lesion_dice(labels: np.ndarray, subject: Subject, system: System) -> tuple[f
     """Mean Dice over the disjoint lesion classes that a subject shows, and that of the usual regions."""
     capabilities = system.capabilities
     scores = class_dice(labels, subject, capabilities)
-    lesions = [capabilities.classes[v] for v in lesion_values(capabilities)]
+    lesions = [capabilities.classes[v] for v in capabilities.lesions]
     single = [scores[n] for n in lesions if n in scores]
-    parts = [v for v in lesion_values(capabilities) if "edema" not in capabilities.classes[v]]
+    parts = [v for v in capabilities.lesions if "edema" not in capabilities.classes[v]]
     tumour = [v for v in parts if "core" in capabilities.classes[v] or "enhancing" in capabilities.classes[v]]
     core = np.isin(subject.labels, tumour)
     regions = {"whole tumour": scores["whole tumour"]} if "whole tumour" in scores else {}
