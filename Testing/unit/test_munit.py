@@ -50,6 +50,16 @@ def test_munit_of_two_domains_has_46_5_million_parameters():
     assert sum(p.numel() for p in system.parameters()) / 1e6 == pytest.approx(46.5, abs=0.05)
 
 
+def test_content_only_images_are_drawn_by_one_generator_where_that_is_asked_for():
+    system, image = tiny("dadr", agnostic_by="source").eval(), torch.randn(2, 1, 32, 32)
+    anatomy = system.encode({"T1in": image}).anatomy["T1in"]
+    by_source = system.autoencoders["CT"].decoder(anatomy, torch.zeros(2, 4))
+    for sequence in ("CT", "T1in"):
+        torch.testing.assert_close(system.agnostic_image(anatomy, sequence), by_source)
+    own = tiny("dadr").eval().agnostic_image(anatomy, "T1in")
+    assert not torch.allclose(own, by_source)
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_it_is_rebuilt_from_its_configuration(name):
     system = tiny(name)

@@ -28,7 +28,7 @@ class Munit(DisentangledDomains):
         slices: adjacent slices per image.
         width: multiplier of the published channel counts.
         segmentor_width, discriminator_width: the same of the U-Net and of the discriminators; None = ``width``.
-        style_dim, norm, empty, output, scales, layers, adversarial, downsamplings, blocks,
+        style_dim, norm, empty, agnostic_by, output, scales, layers, adversarial, downsamplings, blocks,
             discriminator_norm: as of :class:`DisentangledDomains`.
         class_weights: of the cross-entropy, one per class.
         weights: changes to :attr:`WEIGHTS`; "cycle" is 10 where it is used at all.
@@ -56,6 +56,7 @@ class Munit(DisentangledDomains):
         style_dim: int = 8,
         norm: str = "instance",
         empty: str = "zero",
+        agnostic_by: str = "own",
         output: str = "tanh",
         scales: int = 3,
         layers: int = 4,
@@ -91,6 +92,7 @@ class Munit(DisentangledDomains):
             norm,
             output,
             empty,
+            agnostic_by,
             scales,
             layers,
             adversarial,

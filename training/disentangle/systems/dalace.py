@@ -50,7 +50,7 @@ class Dalace(DisentangledDomains):
         ce_updates: the cross-entropy changes "all" of U-Net, anatomy encoder and generator of the annotated domains,
             as the text says, or the "segmentor" alone, as the equation says.
         empty: what AdaIN gets without a style: "zero" vector through the MLP, "identity", or the "mean" code.
-        agnostic_by: domain-agnostic images are decoded by the anatomy's "own" generator or by that of the "source".
+        agnostic_by: as of :class:`DisentangledDomains`.
         output: "tanh" (images in [-1, 1]) or "linear" (z-scored images).
         scales, layers: of the discriminators D_d; the pair discriminator has one scale.
         downsamplings, blocks: as of :class:`.unpaired.DisentangledDomains`.
@@ -126,7 +126,6 @@ class Dalace(DisentangledDomains):
         choice = FIDELITY[fidelity]
         ce_updates = ce_updates or choice["ce_updates"]
         check_choice("ce_updates", ce_updates, ("all", "segmentor"))
-        check_choice("agnostic_by", agnostic_by, ("own", "source"))
         check_choice("updates", updates, ("sequential", "joint"))
         if segment_swapped and updates != "joint":
             raise InputError("system.segment_swapped needs system.updates=joint.")
@@ -147,6 +146,7 @@ class Dalace(DisentangledDomains):
             norm or choice["norm"],
             output,
             empty,
+            agnostic_by,
             scales,
             layers,
             adversarial or choice["adversarial"],
@@ -156,7 +156,7 @@ class Dalace(DisentangledDomains):
             discriminator_norm,
         )
         self.config = config
-        self.ce_updates, self.agnostic_by = ce_updates, agnostic_by
+        self.ce_updates = ce_updates
         self.betas = tuple(betas or choice["betas"])
         self._seen: tuple[Batch, dict, dict, dict] | None = None
         if self.source not in self.annotated:
@@ -166,9 +166,6 @@ class Dalace(DisentangledDomains):
         self.agnostic_discriminator = (
             PatchDiscriminator(slices, *judge) if self.weights["agnostic_adversarial"] else None
         )
-
-    def agnostic(self, anatomy: Tensor, domain: str) -> Tensor:
-        return super().agnostic(anatomy, domain if self.agnostic_by == "own" else self.source)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -316,7 +313,7 @@ class Dalace(DisentangledDomains):
             jobs[j].append(((i, j), anatomy[i], partners(codes[j], len(anatomy[i]))))
         agnostic = {}
         for d, a in anatomy.items():
-            by = d if self.agnostic_by == "own" else self.source
+            by = self.agnostic_generator(d)
             code = a.new_zeros(len(a), self.code) if self.config["empty"] == "zero" else self.empty_code(a, by)
             if code is None:
                 agnostic[d] = self.agnostic(a, d)
@@ -378,7 +375,7 @@ class Dalace(DisentangledDomains):
     def _anatomy_path(self, domains: Iterable[str]) -> list[nn.Module]:
         """What the domain-agnostic images of some domains come from: anatomy encoders and generators, each once."""
         names = list(domains)
-        generators = names if self.agnostic_by == "own" else [self.source]
+        generators = dict.fromkeys(map(self.agnostic_generator, names))
         return [*(self.autoencoders[d].content for d in names), *(self.autoencoders[d].decoder for d in generators)]
 
 
