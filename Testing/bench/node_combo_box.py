@@ -7,6 +7,7 @@ import weakref
 from typing import Any
 
 import shiboken6
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from .standins import HasScene
@@ -28,6 +29,7 @@ class NodeList(HasScene):
         self._attributes: dict[str, dict[str, Any]] = {}
         self._tags: list[tuple[Any, int]] = []
         self._ids: list[str] = []
+        self._leaving: str | None = None
 
     def scene_changed(self, scene: Any) -> None:
         """Observe the new scene."""
@@ -41,9 +43,23 @@ class NodeList(HasScene):
                 if widget is not None and shiboken6.isValid(widget):
                     widget.refresh()
 
+            def on_leaving(_scene: Any, _event: str, node: Any) -> None:
+                widget = myself()
+                if widget is not None and shiboken6.isValid(widget) and not scene.IsClosing():
+                    widget.leave(node)
+
+            def on_left(*_args: Any) -> None:
+                widget = myself()
+                if widget is not None:
+                    widget._leaving = None
+                on_event()
+
+            # As qMRMLSceneModel: the row goes while the node is still in the scene, after other observers heard of it.
+            on_leaving.CallDataType = vtk.VTK_OBJECT
+            self._tags.append((scene, scene.AddObserver(scene.NodeAboutToBeRemovedEvent, on_leaving, -10.0)))
+            self._tags.append((scene, scene.AddObserver(scene.NodeRemovedEvent, on_left, 10.0)))
             for event in (
                 scene.NodeAddedEvent,
-                scene.NodeRemovedEvent,
                 scene.EndBatchProcessEvent,
                 scene.EndImportEvent,
                 scene.EndCloseEvent,
@@ -90,7 +106,7 @@ class NodeList(HasScene):
             nodes = [found.GetItemAsObject(index) for index in range(found.GetNumberOfItems())]
         else:
             nodes = [self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes())]
-        return [node for node in nodes if self.accepts(node)]
+        return [node for node in nodes if node.GetID() != self._leaving and self.accepts(node)]
 
     def nodeCount(self) -> int:
         """How many nodes are offered; "None" does not count."""
@@ -106,8 +122,20 @@ class NodeList(HasScene):
 
     write_hideChildNodeTypes = write_showChildNodeTypes = write_showHidden = write_nodeTypes
 
+    def leave(self, node: Any) -> None:
+        """A node is about to be removed from the scene: its row goes."""
+        if node.GetID() in self._ids:
+            self.nodeAboutToBeRemoved.emit(node)  # while the row is there
+            self._leaving = node.GetID()
+            self.follow()
+
     def refresh(self) -> None:
         """Read the scene again."""
+        if self._scene is None or not self._scene.IsBatchProcessing():
+            self.follow()
+
+    def follow(self) -> None:
+        """Show the nodes that the scene has now."""
         raise NotImplementedError
 
 
@@ -124,25 +152,36 @@ class NodeComboBox(NodeList):
         layout.addWidget(self._combo)
         self._combo.activated.connect(self._on_activated)
 
-    def refresh(self) -> None:
-        """Follow the scene: a vanished current node is replaced, an empty selector takes the first node."""
-        if self._scene is not None and self._scene.IsBatchProcessing():
-            return
+    def follow(self) -> None:
+        """Follow the scene: where the current node vanished its neighbour is selected, also where "None" is offered; an
+        empty selector without "None" takes the first node."""
         nodes = self.accepted_nodes()
         known = self._ids
         self._ids = [node.GetID() for node in nodes]
         wanted = self._current
-        if wanted not in self._ids:
-            lost = wanted is not None
-            wanted = None
-            if self._ids and not self.noneEnabled:
-                at = known.index(self._current) if lost and self._current in known else 0
-                wanted = self._ids[min(max(at - 1, 0), len(self._ids) - 1)]
+        if wanted is not None and wanted not in self._ids:
+            wanted = self._neighbour(known, wanted)
+        if wanted is None and self._ids and not self.noneEnabled:
+            wanted = self._ids[0]
         self._show(nodes)
         self._select(wanted)
         for node in nodes:
             if node.GetID() not in known:
                 self.nodeAdded.emit(node)
+
+    def _neighbour(self, known: list[str], vanished: str) -> str | None:
+        """What QComboBox selects when the model removes the current row.
+
+        qMRMLSceneModel::onMRMLSceneNodeAboutToBeRemoved removes the row of a node, and QComboBox selects the row that
+        takes its place, or the new last one, in Qt 5.15 and 6. "None" is a row like others (``setPreItems``), so it is
+        selected only after the last node, and qMRMLNodeComboBox::refreshIfCurrentNodeHidden, which would select it,
+        finds a node by then. Then qMRMLNodeComboBox::emitCurrentNodeChanged tells of the neighbour as if the user had
+        chosen it.
+        """
+        at = known.index(vanished) if vanished in known else 0
+        following = (node_id for node_id in known[at + 1 :] if node_id in self._ids)
+        preceding = (node_id for node_id in reversed(known[:at]) if node_id in self._ids)
+        return next(following, next(preceding, None))
 
     def _show(self, nodes: list[Any]) -> None:
         entries = [("", "")] if self.noneEnabled else []
@@ -237,7 +276,7 @@ class CheckableNodeComboBox(NodeList):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._label)
 
-    def refresh(self) -> None:
+    def follow(self) -> None:
         """Follow the scene."""
         nodes = self.accepted_nodes()
         self._ids = [node.GetID() for node in nodes]

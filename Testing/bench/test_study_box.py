@@ -176,3 +176,110 @@ def test_a_name_dragged_onto_another_row_exchanges_the_volumes(seg: Any, study: 
     assert nodes(seg) == {"T1": study["T1"], "FLAIR": study["T2"]}
     drag("T1", "T1")
     assert nodes(seg) == {"T1": study["T1"], "FLAIR": study["T2"]}
+
+
+def stored(panel: Any) -> dict[str, Any]:
+    """What the parameter node has."""
+    found = {name: getattr(panel._parameterNode, f"input{name}") for name in panel.studyBox.rows}
+    return {name: node for name, node in found.items() if node is not None}
+
+
+@pytest.mark.parametrize("sequence", ["T1", "T2", "FLAIR"])
+def test_the_row_of_a_deleted_volume_is_left_empty(
+    sequence: str, tiny_models: Any, study: Any, load_module: Any, slicer_bench: Any
+) -> None:
+    import slicer
+
+    panel = load_module("DisentangleSeg")
+    assert nodes(panel) == study
+    slicer.mrmlScene.RemoveNode(study.pop(sequence))
+    slicer_bench.application.processEvents()
+    assert nodes(panel) == study, "QComboBox goes to a neighbour, the row does not"
+    assert stored(panel) == study
+    row = panel.studyBox.rows[sequence]
+    assert (row.before, row.guess.text) == (None, "○ not given")
+    for node in study.values():
+        slicer.mrmlScene.RemoveNode(node)
+    slicer_bench.application.processEvents()
+    assert (nodes(panel), stored(panel)) == ({}, {})
+    assert not panel.ui.applyButton.enabled
+
+
+def test_a_volume_deleted_before_it_has_changed_places_leaves_the_other_row_empty(
+    tiny_models: Any, study: Any, load_module: Any, slicer_bench: Any
+) -> None:
+    import slicer
+
+    panel = load_module("DisentangleSeg")
+    panel.studyBox.rows["T1"].combo.setCurrentNode(study["T2"])  # the T1 volume goes to the T2 row a turn later
+    slicer.mrmlScene.RemoveNode(study.pop("T1"))
+    slicer_bench.application.processEvents()
+    expected = {"T1": study["T2"], "T1Gd": study["T1Gd"], "FLAIR": study["FLAIR"]}
+    assert nodes(panel) == expected
+    assert stored(panel) == expected
+
+
+def unnamed(node: Any, name: str) -> None:
+    """Give a volume a name that tells nothing."""
+    node.SetName(name)
+    node.GetStorageNode().SetFileName("")
+
+
+def test_assigning_keeps_what_the_user_has_chosen(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, slicer_bench: Any
+) -> None:
+    unnamed(study["T1"], "Series 5")
+    unnamed(study["FLAIR"], "Series 9")
+    panel = load_module("DisentangleSeg")
+    rows = panel.studyBox.rows
+    assert nodes(panel) == {"T1Gd": study["T1Gd"], "T2": study["T2"]}
+    rows["FLAIR"].combo.setCurrentNode(study["FLAIR"])
+    rows["T1"].combo.setCurrentNode(study["T1"])
+    rows["T2"].combo.setCurrentNode(None)
+    slicer_bench.application.processEvents()
+    click(panel.ui.assignButton)
+    assert nodes(panel) == study, "the one chosen last, and one that nothing is known of"
+    assert stored(panel) == study
+    rows["T2"].combo.setCurrentNode(study["T1"])
+    slicer_bench.application.processEvents()
+    assert (nodes(panel)["T1"], nodes(panel)["T2"]) == (study["T2"], study["T1"])
+    click(panel.ui.assignButton)
+    expected = {"T1Gd": study["T1Gd"], "T2": study["T1"], "FLAIR": study["FLAIR"]}
+    assert nodes(panel) == expected, "chosen last: stays, although there is one with a better name"
+
+
+def test_assigning_undoes_a_swap_against_the_names(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, slicer_bench: Any
+) -> None:
+    panel = load_module("DisentangleSeg")
+    rows = panel.studyBox.rows
+    rows["T1"].combo.setCurrentNode(study["FLAIR"])
+    slicer_bench.application.processEvents()
+    assert (nodes(panel)["T1"], nodes(panel)["FLAIR"]) == (study["FLAIR"], study["T1"])
+    click(panel.ui.assignButton)
+    assert nodes(panel) == study, "their names surely tell, and no volume is lost"
+    rows["T1"].combo.setCurrentNode(study["FLAIR"])
+    slicer_bench.application.processEvents()
+    click(rows["T1"].keep)
+    click(panel.ui.assignButton)
+    assert nodes(panel) == {"T1": study["FLAIR"], "T1Gd": study["T1Gd"], "T2": study["T2"]}, "the user insists"
+
+
+def test_assigning_empties_rows_of_other_studies_and_of_volumes_that_are_something_else(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, slicer_bench: Any
+) -> None:
+    import slicer
+
+    unnamed(study["T1"], "Series 5")
+    tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    owner = tree.CreateSubjectItem(tree.GetSceneItemID(), "Anna")
+    tree.SetItemParent(tree.GetItemByDataNode(study["FLAIR"]), owner)
+    study["FLAIR"].SetName("Series 9")
+    panel = load_module("DisentangleSeg")
+    rows = panel.studyBox.rows
+    with panel.studyBox.as_stored():
+        rows["FLAIR"].combo.setCurrentNode(study["FLAIR"])
+        rows["T1"].combo.setCurrentNode(study["T2"])
+        rows["T2"].combo.setCurrentNode(None)
+    click(panel.ui.assignButton)
+    assert nodes(panel) == {"T1Gd": study["T1Gd"], "T2": study["T2"]}

@@ -51,6 +51,29 @@ def test_a_selector_with_none_waits_for_the_user(slicer: Any) -> None:
     assert combo.currentNode() is None
 
 
+def test_a_selector_goes_to_the_neighbour_of_a_node_that_is_removed(slicer: Any) -> None:
+    nodes = [volume(slicer, name) for name in ("first", "second", "third")]
+    combo = selector(slicer, noneEnabled=True)
+    combo.setCurrentNode(nodes[1])
+    heard: list[Any] = []
+    combo.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", lambda node: heard.append((node, combo.currentNode())))
+    combo.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
+    slicer.mrmlScene.RemoveNode(nodes[1])
+    slicer.mrmlScene.RemoveNode(nodes[2])
+    slicer.mrmlScene.RemoveNode(nodes[0])
+    first, second, third = nodes
+    assert heard == [(second, second), third, (third, third), first, (first, first), None], "as Qt 5.15 and 6 do"
+
+
+def test_a_selector_emptied_while_a_node_goes_stays_so(slicer: Any) -> None:
+    nodes = [volume(slicer, name) for name in ("first", "second")]
+    combo = selector(slicer, noneEnabled=True)
+    combo.setCurrentNode(nodes[0])
+    combo.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", lambda _node: combo.setCurrentNode(None))
+    slicer.mrmlScene.RemoveNode(nodes[0])
+    assert (combo.currentNode(), combo.nodeCount()) == (None, 1)
+
+
 def test_label_maps_are_volumes_unless_hidden(slicer: Any) -> None:
     plain, hiding = selector(slicer), selector(slicer, hideChildNodeTypes=["vtkMRMLLabelMapVolumeNode"])
     volume(slicer, "labels", "vtkMRMLLabelMapVolumeNode")

@@ -11,7 +11,8 @@ import slicer
 
 from ..inference.confidence import SURE_LOOK, contradicts, doubts
 from ..inference.recognition import LEAST_AGREEMENT, Recognition, discriminant
-from ..mrml.studies import assign_nodes, objection, other_times, unnamed_images
+from ..mrml import hierarchy
+from ..mrml.studies import Assignment, assign_nodes, objection, other_times, unnamed_images
 from ..mrml.text import _
 from .model_facts import cost_of_missing
 from .parameters import input_parameter
@@ -75,7 +76,7 @@ class StudyBox:
             row.remove()
         names = tuple(sequences)
         self.rows = {
-            name: StudyRow(name, self.grid, number, names, self._changed, self.use_as, self.refresh)
+            name: StudyRow(name, self.grid, number, names, self._changed, self._leaving, self.use_as, self.refresh)
             for number, name in enumerate(names)
         }
         for row in self.rows.values():
@@ -99,9 +100,30 @@ class StudyBox:
 
     def _give(self, row: StudyRow, twin: StudyRow, node: slicer.vtkMRMLNode, before: slicer.vtkMRMLNode | None) -> None:
         """The second half of a swap, if both rows still have the volume."""
+        if before is not None and before.GetScene() is None:
+            before = None  # removed from the scene in between
         rows = self.rows.values()
         if row in rows and twin in rows and row.combo.currentNode() is node and twin.combo.currentNode() is node:
-            twin.combo.setCurrentNode(before)
+            self._put(twin, before)
+
+    def _leaving(self, row: StudyRow, node: slicer.vtkMRMLNode) -> None:
+        """The volume of a row is about to go: the row is left empty.
+
+        Left alone, QComboBox would go to the next volume of the list, which is another sequence, and tell of it as of a
+        choice of the user.
+        """
+        if row.combo.currentNode() is not node:
+            return
+        self._put(row, None)
+
+    def _put(self, row: StudyRow, node: slicer.vtkMRMLNode | None) -> None:
+        """Choose the volume of a row, where that is no choice of the user."""
+        swapping, self._swapping = self._swapping, True
+        row.combo.setCurrentNode(node)
+        self._swapping = swapping
+        if not swapping:
+            self.refresh()
+            self.on_change()
 
     def exchange(self, first: StudyRow, second: StudyRow) -> None:
         """Two rows change their volumes; one of them may be empty."""
@@ -163,31 +185,54 @@ class StudyBox:
         return {sequence: node for sequence, node in chosen.items() if node is not None}
 
     def assign(self, only_empty: bool = False, among: Iterable[str] | None = None) -> None:
-        """Choose the volumes of the scene that look most like the sequences.
+        """Choose the volumes of the scene that look most like the sequences, none of them twice.
 
         Where the user has chosen a volume, the others are looked for in the study that it belongs to.
 
         Args:
-            only_empty: keep what is chosen already, and take no volume twice.
+            only_empty: keep what is chosen already; else what :meth:`_kept` says.
             among: IDs of the volumes that may be chosen; None takes all.
         """
         chosen = list(self.nodes().values())
         hint = slicer.mrmlScene.GetNodeByID(self._hint) if self._hint else None
         like = hint if hint in chosen else chosen[0] if only_empty and chosen else None
-        taken = {node.GetID() for node in chosen} if only_empty else set()
         proposals = assign_nodes(slicer.mrmlScene, self.rows, like=like, among=among)
+        kept = self.nodes() if only_empty else self._kept(like, proposals)
+        proposed = {name: proposal.node for name, proposal in proposals.items() if proposal.node not in kept.values()}
         self._swapping = True
         for sequence, row in self.rows.items():
-            proposal = proposals.get(sequence)
-            if only_empty and (row.combo.currentNode() is not None or proposal is None):
-                continue
-            if proposal is not None and proposal.node.GetID() in taken:
-                continue
-            row.combo.setCurrentNode(proposal.node if proposal is not None else None)
+            if sequence not in kept:
+                row.combo.setCurrentNode(proposed.get(sequence))
         self._swapping = False
         self._proposing = len(self.nodes()) < len(self.rows)
         self.refresh()
         self.on_change()
+
+    def _kept(
+        self, hint: slicer.vtkMRMLNode | None, proposals: Mapping[str, Assignment]
+    ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+        """Sequence -> volume that stays where the user has put it.
+
+        That is the volume chosen last, unless its name surely says what else it is; those that the user has confirmed;
+        and those that nothing better is known for. All are of the study that the others are looked for in.
+
+        Args:
+            hint: the volume chosen last; None where that is not known.
+            proposals: what the rows would get.
+        """
+        given = self.nodes()
+        proposed = [proposal.node for proposal in proposals.values()]
+        beside = next((node for node in [hint, *proposed, *given.values()] if node is not None), None)
+        kept: dict[str, slicer.vtkMRMLScalarVolumeNode] = {}
+        for sequence, node in given.items():
+            row = self.rows[sequence]
+            if node is hint:
+                wanted = row.named == sequence or row.named not in proposals or proposals[row.named].node is not node
+            else:
+                wanted = sequence not in proposals and row.named in ("", sequence) and not objection({sequence: node})
+            if (wanted or row.confirmed) and _same_study(node, beside) and node not in kept.values():
+                kept[sequence] = node
+        return kept
 
     def to_look_at(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
         """The volumes whose images are worth a look: the chosen ones, and where rows were left empty by
@@ -227,3 +272,10 @@ class StudyBox:
                     name=node.GetName(), first=other, second=sequence
                 )
         return objection(nodes) or ""
+
+
+def _same_study(first: slicer.vtkMRMLNode, second: slicer.vtkMRMLNode) -> bool:
+    """Whether two nodes belong to the same patient and study; nodes of nobody belong together."""
+    return hierarchy.patient_of(first) == hierarchy.patient_of(second) and (
+        hierarchy.study_of(first) == hierarchy.study_of(second)
+    )

@@ -27,6 +27,7 @@ class StudyRow:
         grid, row: where they go; the row below is for the button.
         sequences: all that the model knows.
         on_change: called when another volume was chosen.
+        on_leave: called when a volume is about to go from the list: removed from the scene, or hidden.
         on_use_as: called when the volume shall be used as the sequence that it looks like.
         on_keep: called when the user has said that the volume is what it is used as.
     """
@@ -38,6 +39,7 @@ class StudyRow:
         row: int,
         sequences: Collection[str],
         on_change: Callable[[StudyRow], None],
+        on_leave: Callable[[StudyRow, slicer.vtkMRMLNode], None],
         on_use_as: Callable[[StudyRow, str], None],
         on_keep: Callable[[], None],
     ) -> None:
@@ -79,16 +81,20 @@ class StudyRow:
         )
         self.before: slicer.vtkMRMLNode | None = None
         self._better, self._doubted, self._sequences = "", False, sequences
-        self._on_change, self._on_use_as, self._on_keep = on_change, on_use_as, on_keep
+        self._on_change, self._on_leave, self._on_use_as, self._on_keep = on_change, on_leave, on_use_as, on_keep
         for column, widget in enumerate((self.label, self.combo, self.guess)):
             grid.addWidget(widget, 2 * row, column)
         grid.addWidget(self.use_as, 2 * row + 1, 1)
         grid.addWidget(self.keep, 2 * row + 1, 2)
         self.combo.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
+        self.combo.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", self._leaving)
         self.show()
 
     def _changed(self, _node: slicer.vtkMRMLNode | None) -> None:
         self._on_change(self)
+
+    def _leaving(self, node: slicer.vtkMRMLNode) -> None:
+        self._on_leave(self, node)
 
     def _use_as(self) -> None:
         if self._better:
@@ -193,6 +199,7 @@ class StudyRow:
     def remove(self) -> None:
         """Take the widgets away."""
         self.combo.disconnect("currentNodeChanged(vtkMRMLNode*)", self._changed)
+        self.combo.disconnect("nodeAboutToBeRemoved(vtkMRMLNode*)", self._leaving)
         self.combo.setMRMLScene(None)
         for widget in (self.label, self.combo, self.guess, self.use_as, self.keep):
             widget.hide()
