@@ -59,6 +59,8 @@ SegParameters = make_parameters(
 class DisentangleSegWidget(DisentangleWidget):
     """The panel: the boxes of both modules, and the Segment Editor."""
 
+    _offered = None
+
     def createLogic(self):
         return DisentangleSegLogic()
 
@@ -87,7 +89,7 @@ class DisentangleSegWidget(DisentangleWidget):
     def extras(self):
         """What the user has edited stays, where that is wanted."""
         segmentation = self.outputs.segmentation if self.outputs is not None else None
-        change = self.logic.keepEdited(segmentation) if self._parameterNode.keepEdited else None
+        change = self.logic.keepEdited(segmentation, self.inputs()) if self._parameterNode.keepEdited else None
         return {"change": change}
 
     def setupOwn(self):
@@ -153,8 +155,12 @@ class DisentangleSegWidget(DisentangleWidget):
         self.factorPage.forget()
         self.factorPage.update(outputs is not None and bool(outputs.aligned) and self.isLastRun(outputs))
         if outputs is None or outputs.segmentation is None:
+            self._offered = None
             return
+        if self._offered is outputs.segmentation:
+            return  # another node of the run was removed; what the user edits by now is theirs to say
         yield
+        self._offered = outputs.segmentation
         self.editor.setSegmentationNode(outputs.segmentation)
         source = next(iter(outputs.inputs.values()), None)
         if source is not None:
@@ -162,7 +168,8 @@ class DisentangleSegWidget(DisentangleWidget):
 
     def showFirst(self, run):
         self.resultViews.leave()
-        self.grids.show_elsewhere(run.inputs.first)
+        if slicer.mrmlScene.IsNodePresent(run.inputs.first):
+            self.grids.show_elsewhere(run.inputs.first)
         self.editSection.collapsed = False
 
     def _useSharedEditorNode(self):

@@ -16,6 +16,7 @@ if (_SOURCES / "disentangle").is_dir() and str(_SOURCES) not in sys.path:  # an 
 from disentangle.errors import Cancelled, InputError  # noqa: E402
 from disentangle.mrml.results import add_disagreement  # noqa: E402
 from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
+from disentangle.panel import parts  # noqa: E402
 from disentangle.panel.citations import acknowledgement  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.model_facts import quality_of_made  # noqa: E402
@@ -61,6 +62,7 @@ class DisentangleSynthWidget(DisentangleWidget):
 
     meaningOfMissing = staticmethod(quality_of_made)
     _showingSources = False
+    _lateGrid = ""
 
     def createLogic(self):
         return DisentangleSynthLogic()
@@ -115,6 +117,7 @@ class DisentangleSynthWidget(DisentangleWidget):
         self.ui.sourceComboBox.connect("currentIndexChanged(int)", self.onSourceChanged)
         self.ui.uncertaintyViewButton.connect("clicked(bool)", self.onUncertainty)
         self.ui.styleSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self.updateReadiness())
+        parts.empty_where_removed(self.ui.styleSelector)
 
     def targets(self):
         """The ticked sequences."""
@@ -189,18 +192,32 @@ class DisentangleSynthWidget(DisentangleWidget):
             self.resultViews.show("uncertainty")
             return
         try:
-            self.logic.uncertainty(wait=False, onDone=self.onUncertaintyDone)
+            self.logic.uncertainty(wait=False, onDone=self.onUncertaintyDone, run=self.outputs)
         except InputError as error:
             slicer.util.errorDisplay(str(error))
+        except Cancelled:
+            pass  # the status line says it
 
     def onUncertaintyDone(self, job):
         if job.error is None:
-            self.resultViews.show("uncertainty")
+            self._lateGrid = "uncertainty"
+            if self.isHere():
+                self.showLateGrid()
         elif not isinstance(job.error, Cancelled):
             slicer.util.errorDisplay(str(job.error))
 
+    def showLate(self):
+        DisentangleWidget.showLate(self)
+        self.showLateGrid()
+
+    def showLateGrid(self):
+        """Show what was asked for, where it is not on screen yet."""
+        grid, self._lateGrid = self._lateGrid, ""
+        if grid and self.outputs is not None and self.outputs.uncertainty is not None:
+            self.resultViews.show(grid)
+
     def showFirst(self, run):
-        first = next(iter(run.outputs.synthetic.values()), None)
+        first = next(iter(self.outputs.synthetic.values()), None)
         if first is not None:
             self.resultViews.leave()
             self.grids.show_elsewhere(first)
@@ -245,7 +262,7 @@ class DisentangleSynthLogic(DisentangleLogic):
         done = self.compute(nodes, wanted, wait, examples=examples)
         return done.synthetic if wait else done
 
-    def uncertainty(self, wait=True, onDone=None):
+    def uncertainty(self, wait=True, onDone=None, run=None):
         """How far the sequences of the last run disagree about the synthetic volumes that it made, in the looks that
         these have.
 
@@ -254,6 +271,9 @@ class DisentangleSynthLogic(DisentangleLogic):
             node = logic.uncertainty()
             print(node.GetName(), slicer.util.arrayFromVolume(node).max())
 
+        Args:
+            run: outputs that have to be those of the last run; None takes them.
+
         Returns:
             a volume: standard deviation of what each sequence alone would give, averaged over the targets; 1 is the
             spread of all intensities in the brain (with ``wait=False`` the job, whose answer holds it as "node").
@@ -261,14 +281,16 @@ class DisentangleSynthLogic(DisentangleLogic):
         Raises:
             InputError: the run had one sequence only, or its factors are no longer in memory.
         """
+        session = self.session() if run is None else self.sessionOf(run.run)
         outputs, placement = self.lastOutputs(), self.runner.run.inputs.placement
-        request = {"request": "disagreement", "session": self.session(), "targets": list(outputs.synthetic)}
+        request = {"request": "disagreement", "session": session, "targets": list(outputs.synthetic)}
         looks = ", ".join(f"{name} like {image.source}" for name, image in self.runner.run.examples.items())
 
         def done(job):
             if job.error is None:
                 image = job.answer["content"]
-                job.answer["node"] = add_disagreement(outputs, image, slicer.mrmlScene, placement, looks)
+                made = self.runner.run.outputs or outputs  # another object where nodes were removed meanwhile
+                job.answer["node"] = add_disagreement(made, image, slicer.mrmlScene, placement, looks)
             if onDone is not None:
                 onDone(job)
 

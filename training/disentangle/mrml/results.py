@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import slicer
 
+from ..errors import InputError
 from ..sequences import SEQUENCES
 from ..study import Image
 from . import hierarchy
@@ -28,6 +29,7 @@ from .outputs import APPEARANCE, BUNDLE, CHANNEL, INPUT_REFERENCE, INPUTS, RUN, 
 from .segments import segment_id, tag_checksums
 from .studies import ROLE, SYNTHETIC, StudyNodes
 from .terminology import terminology_entry
+from .text import _
 from .volumes import Placement, fill_volume, oriented_image
 
 if TYPE_CHECKING:
@@ -81,11 +83,25 @@ class ResultBuilder:
     def steps(self, title: str) -> Iterator[None]:
         """Make the nodes; each step makes one. Where a step fails, or no more are taken, call :meth:`discard`."""
         outputs = self.outputs
+        self._look_for_inputs()
         outputs.folder = hierarchy.make_folder(self.scene, hierarchy.home_of(self.inputs.first), title)
         yield from self._factors(outputs)
         yield from self._cross(outputs)
         yield from self._synthetic(outputs)
         yield from self._segmentation(outputs)
+
+    def _look_for_inputs(self) -> None:
+        """Leave out inputs that were removed from the scene since they were read.
+
+        Raises:
+            InputError: the first one was, with which the results would lie.
+        """
+        if not self.scene.IsNodePresent(self.inputs.first):
+            sentence = _(
+                "The volume {name!r} was removed from the scene during the run; load it and press Apply again."
+            )
+            raise InputError(sentence.format(name=self.inputs.first.GetName()))
+        self.outputs.inputs = {s: node for s, node in self.inputs.nodes.items() if self.scene.IsNodePresent(node)}
 
     def discard(self) -> None:
         """Take away what was made; the scene is as it was before."""
@@ -253,7 +269,7 @@ class ResultBuilder:
         node.SetAttribute(ROLE, role)
         node.SetAttribute(RUN, self.run)
         node.SetAttribute(INPUTS, " ".join(self.inputs.nodes))
-        for sequence, source in self.inputs.nodes.items():
+        for sequence, source in self.outputs.inputs.items():
             node.SetNodeReferenceID(f"{INPUT_REFERENCE}{sequence}", source.GetID())
         node.SetAttribute(BUNDLE, json.dumps({k: self.bundle.get(k) for k in ("name", "version", "checksum")}))
         hierarchy.put_into(folder, node)

@@ -11,11 +11,15 @@ import vtk
 from vtk.util import numpy_support
 
 from ..bundles import ClassInfo
+from ..errors import InputError
+from .text import _
 
 PREFIX = "Disentangle_"
 """Start of the ID of the segments that stand for classes; the class value follows."""
 CHECKSUM = "Disentangle.Checksum"
 """Tag of a segment: what its voxels were when the run ended."""
+EDITED = "edited"
+"""Value of that tag where the user had edited the segment by then."""
 
 
 def segment_id(value: int) -> str:
@@ -54,17 +58,78 @@ def labels_of(
 
 
 def mask_of(segmentation: slicer.vtkMRMLSegmentationNode, name: str, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    """Voxels of one segment on the grid of a volume, bool [k, j, i]."""
+    """Voxels of one segment on the grid of a volume, bool [k, j, i]; the segmentation is not changed.
+
+    Raises:
+        InputError: the segment has another representation that cannot be turned into voxels.
+    """
     segment = segmentation.GetSegmentation().GetSegment(name)
-    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    shape = tuple(reversed(volume.GetImageData().GetDimensions()))
-    image = segment.GetRepresentation(representation)
-    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
-        return np.zeros(shape, bool)
-    place = _box_in(image, segmentation, volume)
-    if place is None:  # drawn on another grid
+    image = segment.GetRepresentation(_voxels())
+    if image is None and _drawn(segment):  # surfaces of a plan, of a mesh file
+        return _converted(segmentation, name, volume)
+    if _empty(image):
+        return np.zeros(_shape_of(volume), bool)
+    if segmentation.GetParentTransformNode() is not volume.GetParentTransformNode() or not _on_grid(image, volume):
         return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, name, volume) > 0
-    mask = np.zeros(shape, bool)
+    return _placed(image, segment.GetLabelValue(), volume)
+
+
+def _converted(segmentation: slicer.vtkMRMLSegmentationNode, name: str, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Voxels of a segment without a label map, made from a copy of it."""
+    content = segmentation.GetSegmentation()
+    copy = slicer.vtkSegmentation()
+    copy.SetSourceRepresentationName(content.GetSourceRepresentationName())
+    copy.CopySegmentFromSegmentation(content, name, False)
+    parents = segmentation.GetParentTransformNode(), volume.GetParentTransformNode()
+    if parents[0] is not parents[1]:
+        transform = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(*parents, transform)
+        copy.ApplyNonLinearTransform(transform)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    converter = slicer.vtkSegmentationConverter
+    geometry = converter.SerializeImageGeometry(matrix, volume.GetImageData())
+    copy.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
+    segment = copy.GetSegment(name)
+    if segment is None or not copy.CreateRepresentation(_voxels()):
+        sentence = _("{segment} of {name} cannot be turned into voxels; convert it to a binary labelmap first.")
+        raise InputError(sentence.format(segment=content.GetSegment(name).GetName(), name=segmentation.GetName()))
+    image = segment.GetRepresentation(_voxels())
+    if _empty(image):  # too small for a voxel, or outside
+        return np.zeros(_shape_of(volume), bool)
+    if not _on_grid(image, volume):
+        stored, grid, image = image, slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+        converter.DeserializeImageGeometry(geometry, grid, False)
+        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(stored, grid, image, False)
+    return _placed(image, segment.GetLabelValue(), volume)
+
+
+def _voxels() -> str:
+    """The representation that is a label map."""
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+
+
+def _empty(image: slicer.vtkOrientedImageData | None) -> bool:
+    return image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None
+
+
+def _drawn(segment: slicer.vtkSegment) -> bool:
+    """Whether a segment has any representation that is not empty."""
+    names: list[str] = []
+    segment.GetContainedRepresentationNames(names)
+    return any(segment.GetRepresentation(name).GetNumberOfElements(vtk.vtkDataObject.POINT) for name in names)
+
+
+def _shape_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[int, ...]:
+    return tuple(reversed(volume.GetImageData().GetDimensions()))
+
+
+def _placed(image: slicer.vtkOrientedImageData, value: int, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Where a label map on a volume's grid has a value, in the whole volume."""
+    mask = np.zeros(_shape_of(volume), bool)
+    place = _box_in(image, volume)
+    if place is None:
+        return mask
     (low, high), extent = place, image.GetExtent()
     stored = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
     stored = stored.reshape(extent[5] - extent[4] + 1, extent[3] - extent[2] + 1, extent[1] - extent[0] + 1)
@@ -72,20 +137,21 @@ def mask_of(segmentation: slicer.vtkMRMLSegmentationNode, name: str, volume: sli
         slice(a - extent[2 * n], b - extent[2 * n] + 1) for n, (a, b) in enumerate(zip(low, high, strict=True))
     )[::-1]
     outer = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))[::-1]
-    mask[outer] = stored[inside] == segment.GetLabelValue()
+    mask[outer] = stored[inside] == value
     return mask
 
 
-def _box_in(image, segmentation, volume) -> tuple[list[int], list[int]] | None:
-    """Lowest and highest (i, j, k) of a stored label map on the volume's grid; None where it has another grid."""
-    if segmentation.GetParentTransformNode() is not volume.GetParentTransformNode():
-        return None
+def _on_grid(image: slicer.vtkOrientedImageData, volume: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether a stored label map has the voxels of a volume, whatever box of them."""
     matrices = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrices[0])
     volume.GetIJKToRASMatrix(matrices[1])
     own, grid = (slicer.util.arrayFromVTKMatrix(m) for m in matrices)
-    if not np.allclose(own, grid, atol=1e-4):
-        return None
+    return np.allclose(own, grid, atol=1e-4)
+
+
+def _box_in(image: slicer.vtkOrientedImageData, volume: slicer.vtkMRMLVolumeNode) -> tuple[list[int], list[int]] | None:
+    """Lowest and highest (i, j, k) of a label map on the volume's grid; None where it lies outside."""
     size, extent = volume.GetImageData().GetDimensions(), image.GetExtent()
     low = [max(extent[2 * n], 0) for n in range(3)]
     high = [min(extent[2 * n + 1], size[n] - 1) for n in range(3)]

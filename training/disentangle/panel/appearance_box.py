@@ -10,7 +10,7 @@ import numpy as np
 import qt
 import slicer
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..mrml.cells import Cell, Grid, judged_row
 from ..mrml.layouts import view_tag
 from ..mrml.live import LiveVolume, point_in_view
@@ -31,10 +31,14 @@ class AppearanceBox:
         layout: the panel's.
         logic: with the methods of ``appearance_tools.py`` and ``view_tools.py``.
         on_layout: called when a grid was shown here.
+        is_here: whether the user is in the module.
     """
 
-    def __init__(self, layout: qt.QVBoxLayout, logic: Any, on_layout: Callable[[], None]) -> None:
-        self.logic, self.grids, self._on_layout = logic, logic.grids, on_layout
+    def __init__(
+        self, layout: qt.QVBoxLayout, logic: Any, on_layout: Callable[[], None], is_here: Callable[[], bool]
+    ) -> None:
+        self.logic, self.grids, self._on_layout, self._is_here = logic, logic.grids, on_layout, is_here
+        self._late: tuple[Any, list[float]] | None = None
         self.outputs: Outputs | None = None
         self.live: LiveVolume | None = None
         self.uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
@@ -135,20 +139,29 @@ class AppearanceBox:
             if job.error is not None:
                 tell(job.error)
                 return
-            self.uncertainty, self._judged = job.answer["node"], style
-            if self._ready():
-                self._show([judged_row(_("live (synthetic)"), self.live.node, self.uncertainty)])
+            self._late = job.answer["node"], style
+            if self._is_here():
+                self.show_late()
 
         try:
-            self.logic.drawnUncertainty(style, self.uncertainty, False, done)
-        except InputError as error:
+            self.logic.drawnUncertainty(style, self.uncertainty, False, done, self.outputs)
+        except (Cancelled, InputError) as error:
             tell(error)
+
+    def show_late(self) -> None:
+        """Show the uncertainty that has been computed, where it is not on screen yet."""
+        late, self._late = self._late, None
+        if late is None or not slicer.mrmlScene.IsNodePresent(late[0]):
+            return
+        self.uncertainty, self._judged = late
+        if self._ready():
+            self._show([judged_row(_("live (synthetic)"), self.live.node, self.uncertainty)])
 
     def _ready(self) -> bool:
         """Whether there is a volume to draw into; made where it is not there yet."""
         try:
             if self.live is None or not self.live.there:
-                self.live = self.logic.liveVolume()
+                self.live = self.logic.liveVolume(self.outputs)
         except InputError as error:
             tell(error)
             return False
@@ -168,7 +181,7 @@ class AppearanceBox:
             node.RemoveObserver(tag)
             self._observed = None
         self.logic.stopDrawing()
-        self.live = self.uncertainty = self._judged = None
+        self.live = self.uncertainty = self._judged = self._late = None
 
     def style(self) -> list[float]:
         """The modality factor that the sliders say."""
@@ -204,15 +217,17 @@ class AppearanceBox:
 
         try:
             if self.live is None or not self.live.there:
-                self.live = self.logic.liveVolume()
+                self.live = self.logic.liveVolume(self.outputs)
             self.logic.drawVolume(self.anatomy.currentText, self.style(), self.units(), self.live, False, done)
-        except InputError as error:
+        except (Cancelled, InputError) as error:
             tell(error)
 
     def _styles(self) -> dict[str, list[float]]:
         run = self.logic.runner.run
-        same = run is not None and run.outputs is self.outputs and run.session and self.outputs is not None
-        if not same or not self.outputs.aligned or not run.styles:
+        same = run is not None and run.outputs is not None and self.outputs is not None and run.session
+        if not same or run.outputs.run != self.outputs.run:
+            return {}
+        if not self.outputs.aligned or not run.styles:
             return {}
         return self.logic.styles()
 

@@ -10,6 +10,7 @@ import slicer
 from ..bundles import find_bundle
 from ..errors import InputError
 from ..mrml.live import LiveVolume, point_in_view
+from ..mrml.outputs import RUN
 from ..mrml.plots import factor_plots, score_tables
 from ..mrml.results import add_disagreement
 from ..mrml.text import _
@@ -40,6 +41,21 @@ class AppearanceTools:
         self._drawing = False
         self._place: str = ""
 
+    def sessionOf(self, run: str) -> str:
+        """As :meth:`session`, for what belongs to one run: since its results were shown, a batch or the console may
+        have computed others.
+
+        Args:
+            run: what its nodes have as attribute "Disentangle.Run".
+
+        Raises:
+            InputError: the worker has the factors of another run, or none.
+        """
+        session, outputs = self.session(), self.runner.run.outputs
+        if outputs is None or outputs.run != run:
+            raise InputError(_("The factors are no longer in memory; press Apply to compute them again."))
+        return session
+
     def styles(self) -> dict[str, list[float]]:
         """Modality factor of each sequence of the last run (its mean), and the model's own for the others.
 
@@ -66,11 +82,14 @@ class AppearanceTools:
             style: modality factor, as many numbers as the model has.
             units: {sequence: weight}, see :func:`units_of`.
             point: LPS mm; None takes the middle of the red slice view.
+
+        Raises:
+            InputError: the factors of the live volume's run are no longer in memory.
         """
         point = point or point_in_view(slicer.mrmlScene) or (0.0, 0.0, 0.0)
         wanted = {
             "request": "draw",
-            "session": self.session(),
+            "session": self.sessionOf(live.node.GetAttribute(RUN)),
             "anatomy": anatomy,
             "style": [float(v) for v in style],
             "units": dict(units),
@@ -130,8 +149,13 @@ class AppearanceTools:
 
         Returns:
             the volume node (with ``wait=False`` the job).
+
+        Raises:
+            InputError: the factors of the live volume's run are no longer in memory.
         """
-        request = {"request": "redraw", "session": self.session(), "anatomy": anatomy}
+        filled = live if live is not None and live.there else None
+        session = self.session() if filled is None else self.sessionOf(filled.node.GetAttribute(RUN))
+        request = {"request": "redraw", "session": session, "anatomy": anatomy}
         request.update(style=[float(v) for v in style], units=dict(units))
 
         def done(job: Job) -> None:
@@ -146,7 +170,7 @@ class AppearanceTools:
         job = self.work(Job(request=request, title=_("Drawing the volume")), False, done)
         return self._result(job)["node"] if wait else job
 
-    def drawnUncertainty(self, style, node=None, wait=True, onDone=None):
+    def drawnUncertainty(self, style, node=None, wait=True, onDone=None, run=None):
         """How far the sequences of the last run disagree about what an appearance would make of each of them.
 
         Example::
@@ -156,6 +180,7 @@ class AppearanceTools:
         Args:
             style: modality factor.
             node: volume to fill again; None makes a new one.
+            run: outputs that have to be those of the last run; None takes them.
 
         Returns:
             the volume node (with ``wait=False`` the job, whose answer holds it as "node").
@@ -165,7 +190,8 @@ class AppearanceTools:
         """
         style = [float(v) for v in style]
         outputs, placement = self.lastOutputs(), self.runner.run.inputs.placement
-        request = {"request": "disagreement", "session": self.session(), "targets": [], "style": style}
+        session = self.sessionOf((run or outputs).run)
+        request = {"request": "disagreement", "session": session, "targets": [], "style": style}
 
         def done(job: Job) -> None:
             if job.error is None:
@@ -180,7 +206,7 @@ class AppearanceTools:
         job = self.work(Job(request=request, title=_("Comparing the sequences")), False, done)
         return self._result(job)["node"] if wait else job
 
-    def liveVolume(self) -> LiveVolume:
+    def liveVolume(self, run=None) -> LiveVolume:
         """A new volume for :meth:`drawSlice`, on the grid of the last run's factors.
 
         Example::
@@ -188,9 +214,14 @@ class AppearanceTools:
             live = logic.liveVolume()
             print(live.node.GetName())
 
+        Args:
+            run: outputs that have to be those of the last run; None takes them.
+
         Raises:
-            InputError: the last run kept no factors.
+            InputError: the last run kept no factors, or is another one.
         """
+        if run is not None:
+            self.sessionOf(run.run)
         outputs = self.runner.run.outputs if self.runner.run is not None else None
         if outputs is None or not outputs.aligned:
             raise InputError(_("Tick 'Anatomy factors' and press Apply first."))

@@ -8,7 +8,7 @@ from typing import Any
 import ctk
 import qt
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..mrml.text import _
 from . import parts
 from .batch_tools import Batch, Entry, studies_in, studies_of_scene
@@ -94,6 +94,8 @@ class BatchBox:
             )
             self.show()
             self.batch.start()
+        except Cancelled as error:  # the licence; a run may be under way, whose state this is not
+            self.status.text = str(error)
         except InputError as error:
             tell(error)
 

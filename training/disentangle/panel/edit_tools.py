@@ -7,7 +7,7 @@ from typing import Any
 import qt
 import slicer
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..mrml.factor_mask import channel_at, release, restrict
 from ..mrml.outputs import Outputs
 from ..mrml.text import _
@@ -77,6 +77,7 @@ class EditTools:
         self.status = parts.text_label("learningLabel")
         inner.addWidget(self.status)
         self.learnt = 0
+        logic.beforeReplacing = self.save_for_undo
         self.set_outputs(None)
 
     def set_outputs(self, outputs: Outputs | None) -> None:
@@ -111,7 +112,8 @@ class EditTools:
         for widget in (self.inside, self.sequence, self.pick, *self.channels):
             widget.enabled = factors
         run = self.logic.runner.run
-        warm = there and run is not None and run.outputs is self.outputs and bool(run.session) and run.learns
+        warm = there and run is not None and bool(run.session) and run.learns
+        warm = warm and run.outputs is not None and run.outputs.run == self.outputs.run
         self.learnButton.enabled = warm
         self.undoButton.enabled = self.saveButton.enabled = warm and self.learnt > 0
 
@@ -192,6 +194,11 @@ class EditTools:
 
     # -- learning --------------------------------------------------------------------------------------------------
 
+    def save_for_undo(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+        """Let the editor's own Undo lead back to what a segmentation is now."""
+        if self.editor.segmentationNode() is segmentation:
+            self.editor.saveStateForUndo()
+
     def learn(self) -> None:
         """Have the worker learn from the corrections."""
 
@@ -221,10 +228,15 @@ class EditTools:
             self.status.text = _("The model is as it was before.")
             self.update()
 
-        self._start(lambda: self.logic.undoLearning(False, done))
+        self._start(lambda: self.logic.undoLearning(False, done, self.outputs.segmentation))
 
     def save(self) -> None:
         """Ask for a name and store the adapted model."""
+        try:
+            self.logic.sessionOf(self.outputs.run)
+        except InputError as error:
+            tell(error)
+            return
         base = self.logic.modelOfRun().name
         name = qt.QInputDialog.getText(
             slicer.util.mainWindow(), _("Save model"), _("Name of the model:"), qt.QLineEdit.Normal, f"{base}-adapted"
@@ -247,5 +259,5 @@ class EditTools:
     def _start(self, start: Any) -> None:
         try:
             start()
-        except InputError as error:
+        except (Cancelled, InputError) as error:
             tell(error)

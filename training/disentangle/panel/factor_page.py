@@ -7,7 +7,7 @@ from typing import Any
 import qt
 import slicer
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..mrml.text import _
 from . import parts
 from .statistics_box import tell
@@ -92,7 +92,7 @@ class FactorPage:
 
         try:
             self.logic.disentanglement(False, done)
-        except InputError as error:
+        except (Cancelled, InputError) as error:
             tell(error)
 
     def show_plot(self) -> None:

@@ -25,6 +25,16 @@ def section(layout: qt.QVBoxLayout, name: str, text: str, collapsed: bool = True
     return box, inner
 
 
+def empty_where_removed(selector: Any) -> None:
+    """Leave a node selector empty when its node goes from the scene: QComboBox would go to the next of the list."""
+
+    def leaving(node: Any) -> None:
+        if selector.currentNode() is node:
+            selector.setCurrentNode(None)
+
+    selector.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", leaving)
+
+
 def button(name: str, text: str, tooltip: str, on_click: Callable[[], None], enabled: bool = True) -> qt.QPushButton:
     """A push button."""
     made = qt.QPushButton(text)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 STEP_SECONDS = 0.04
 """Nodes are made for so long at a poll; then Slicer gets its turn."""
+_WITHOUT_SCENE = ("batch", "check", "model")
+"""Requests of jobs that have nothing to do with the scene: a batch of files, a look at Python, a model's files."""
 
 
 class Runner:
@@ -62,11 +64,18 @@ class Runner:
         self._preview: Preview | None = None
         self.task: Task | None = None
         self.run: Run | None = None
+        self.may_preview: Callable[[], bool] = lambda: True
 
     @property
     def busy(self) -> bool:
         """Whether a run or a job is under way."""
         return self.task is not None and (not self.task.done or self._finishing is not None)
+
+    @property
+    def needs_scene(self) -> bool:
+        """Whether what is under way is about nodes of the scene, and is of no use without them."""
+        job = self.task if isinstance(self.task, Job) else None
+        return self.busy and (job is None or job.request.get("request") not in _WITHOUT_SCENE)
 
     @property
     def waiting(self) -> bool:
@@ -142,6 +151,11 @@ class Runner:
             self.controller.stopped()
             self._end(error=Cancelled(_("The worker was closed.")))
 
+    def forget_nodes(self) -> None:
+        """The scene is closed: the last run's nodes are no more."""
+        if self.run is not None:
+            self.run.outputs = None
+
     # -- sending ---------------------------------------------------------------------------------------------------
 
     def _begin(self, task: Task, on_done: Callable[[Any], None] | None, send: Callable[[], None]) -> None:
@@ -194,10 +208,10 @@ class Runner:
         from ..bundles import find_bundle
         from ..worker.codec import read
 
-        if self.controller.cancelling:
+        if self.controller.cancelling or not self.may_preview():
             return
         try:
-            self._drop_preview()
+            self.drop_preview()
             bundle = find_bundle(self.run.wanted.bundle)
             self._preview = Preview(self.scene, read(folder), bundle.classes, self.run.inputs.placement)
             self.controller.log(_("The slices on screen are done; the volume follows."))
@@ -206,7 +220,8 @@ class Runner:
         except Exception:
             logging.exception("Disentangle could not show its preview")
 
-    def _drop_preview(self) -> None:
+    def drop_preview(self) -> None:
+        """Take the slices off the screen."""
         if self._preview is not None:
             self._preview.remove()
             self._preview = None
@@ -324,7 +339,7 @@ class Runner:
     def _end(self, outputs: Outputs | None = None, error: Exception | None = None) -> Iterator[None] | None:
         """Tell the listener; what it returns are steps that are still to be taken, where there are results."""
         task = self.task
-        self._drop_preview()
+        self.drop_preview()
         task.error, task.done, self._checking = error, True, False
         if task is self.run:
             task.outputs = outputs

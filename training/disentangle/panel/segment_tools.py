@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 
-from ..bundles import Bundle, find_bundle
+from ..bundles import Bundle, ClassInfo, find_bundle
 from ..errors import InputError
 from ..mrml.factor_mask import release, restrict, shared_editor_node
-from ..mrml.outputs import Outputs, run_of
+from ..mrml.outputs import INPUT_REFERENCE, INPUTS, RUN, Outputs, run_of
 from ..mrml.results import fill_segmentation
-from ..mrml.segments import checksums, edited, kept, labels_of, mask_of, replace_labels, tag_checksums, tags_of
+from ..mrml.segments import (
+    EDITED,
+    checksums,
+    edited,
+    kept,
+    labels_of,
+    mask_of,
+    replace_labels,
+    tag_checksums,
+    tags_of,
+)
 from ..mrml.tables import statistics_table, structures_of
 from ..mrml.text import _
 from ..mrml.volumes import RAS_LPS, ijk_to_ras, placement_of
@@ -25,10 +35,15 @@ if TYPE_CHECKING:
 
 
 class SegmentTools:
-    """Part of a logic; the rest of it offers ``work``, ``session``, ``runner``."""
+    """Part of a logic; the rest of it offers ``work``, ``session``, ``sessionOf``, ``runner``.
+
+    Attributes:
+        beforeReplacing: called with a segmentation before learning, or its undoing, gives it other voxels.
+    """
 
     def __init__(self) -> None:
         self._before_learning: list[tuple] = []
+        self.beforeReplacing: Callable[[slicer.vtkMRMLSegmentationNode], None] = lambda _segmentation: None
 
     def statistics(self, segmentation, table=None):
         """Volume of every segment and region (whole tumour, tumour core) as it is now, edits included.
@@ -43,7 +58,11 @@ class SegmentTools:
 
         Returns:
             the table node: Structure, Voxels, Volume (mm3), Volume (ml).
+
+        Raises:
+            InputError: the segmentation is no longer in the scene.
         """
+        _check_present(segmentation)
         return statistics_table(slicer.mrmlScene, segmentation, structures_of(segmentation), None, table)
 
     def compareSegmentations(self, segmentation, reference, wait=True, onDone=None):
@@ -61,7 +80,8 @@ class SegmentTools:
             {structure: {"dice", "hd95_mm", "asd_mm"}} (with ``wait=False`` the job).
 
         Raises:
-            InputError: the reference has no segments, or lies elsewhere. RuntimeError: the worker failed.
+            InputError: the reference has no segments, or cannot be turned into voxels. RuntimeError: the worker
+            failed.
         """
         volume = self._grid_of(segmentation)
         masks = _masks_by_structure(segmentation, reference, volume)
@@ -88,10 +108,13 @@ class SegmentTools:
 
         Returns:
             {sequence: segmentation node} (with ``wait=False`` the job, whose ``answer["nodes"]`` they are).
+
+        Raises:
+            InputError: the factors of that run are no longer in memory.
         """
         outputs = run or self.lastOutputs()
         names = list(sequences or outputs.inputs)
-        session = self.session()
+        session = self.sessionOf(outputs.run)
         bundle = find_bundle(self.runner.run.wanted.bundle)
 
         def done(job: Job) -> None:
@@ -115,29 +138,47 @@ class SegmentTools:
         content = segmentation.GetSegmentation()
         return [content.GetSegment(f"Disentangle_{v}").GetName() for v in edited(segmentation, labels, values)]
 
-    def keepEdited(self, segmentation) -> Callable[[Result], None] | None:
+    def keepEdited(self, segmentation, inputs) -> Callable[[Result], None] | None:
         """For :meth:`start`: a change of the next result that leaves the edited segments as they are now; None where
-        nothing was edited."""
-        if segmentation is None:
+        nothing was edited, or the next run is of another subject.
+
+        They are kept where the first input is the same volume in the same place. Where only others of the inputs are
+        the same, the report of the result says that they were not.
+
+        Args:
+            inputs: {sequence: volume node} of the next run.
+        """
+        volume = _grid(segmentation) if segmentation is not None else None
+        ids = [node.GetID() for node in inputs.values() if node is not None]
+        if volume is None or not any(node.GetID() in ids for node in run_of(segmentation).values()):
             return None
-        volume = self._grid_of(segmentation)
+        affine = _world_affine(volume)
+        if affine is None:  # the run lay on a grid of its own, with which nothing can be compared here
+            return None
         labels, values = labels_of(segmentation, volume)
         changed = edited(segmentation, labels, values)
         if not changed:
             return None
-        affine = RAS_LPS @ ijk_to_ras(volume)
+        # The change is made in a thread, where no node may be asked.
+        same, name = ids[0] == volume.GetID(), segmentation.GetName()
 
         def change(result: Result) -> None:
             image = result.segmentation
-            if image is not None and image.array.shape == labels.shape and _same_place(image.affine, affine, volume):
-                result.segmentation = Image(kept(image.array, labels, changed), image.affine, source=image.source)
-                names = ", ".join(info.name for info in result.classes if info.value in changed)
-                result.report.setdefault("warnings", []).append(
-                    _("Kept as you edited it: {names}.").format(names=names)
+            if image is None:
+                return
+            warnings = result.report.setdefault("warnings", [])
+            if not same or image.array.shape != labels.shape or not np.allclose(image.affine, affine, atol=1e-3):
+                warnings.append(
+                    _(
+                        "What you edited is not kept, as the first input is another one or was moved; {name} has it."
+                    ).format(name=name)
                 )
-                # They still count as edited, in the run after this one too.
-                for value in changed:
-                    result.report["checksums"][value] = "edited"
+                return
+            result.segmentation = Image(kept(image.array, labels, changed), image.affine, source=image.source)
+            names = ", ".join(info.name for info in result.classes if info.value in changed)
+            warnings.append(_("Kept as you edited it: {names}.").format(names=names))
+            # They still count as edited, in the run after this one too.
+            result.report["checksums"].update(dict.fromkeys(changed, EDITED))
 
         return change
 
@@ -190,20 +231,23 @@ class SegmentTools:
         Raises:
             InputError: nothing was corrected, or the factors are no longer in memory.
         """
-        session = self.session()
         volume = self._grid_of(segmentation)
-        labels, _values = labels_of(segmentation, volume)
+        name = segmentation.GetAttribute(RUN)
+        session = self.sessionOf(name)
+        labels, values = labels_of(segmentation, volume)
         run = self.runner.run
-        bundle = find_bundle(run.wanted.bundle)
+        classes = find_bundle(run.wanted.bundle).classes
+        mine = edited(segmentation, labels, values)
         before = (segmentation, labels, tags_of(segmentation))
 
         def done(job: Job) -> None:
             if job.error is None:
-                array = job.answer["content"].array
-                self._before_learning.append(before)
-                replace_labels(segmentation, array, bundle.classes, volume)
-                values = [info.value for info in bundle.classes if info.value]
-                tag_checksums(segmentation, checksums(array, values))
+                # The worker has forgotten the adaptations of other runs.
+                earlier = [entry for entry in self._before_learning if entry[0].GetAttribute(RUN) == name]
+                self._before_learning = [*earlier, before]
+                if _grid(segmentation) is not None:
+                    self.beforeReplacing(segmentation)
+                    _take_learnt(segmentation, job.answer["content"].array, labels, mine, classes, volume)
             if onDone is not None:
                 onDone(job)
 
@@ -214,28 +258,38 @@ class SegmentTools:
         )
         return self._result(job)["figures"] if wait else job
 
-    def undoLearning(self, wait=True, onDone=None):
+    def undoLearning(self, wait=True, onDone=None, segmentation=None):
         """Forget the last :meth:`learn`; the segmentation becomes what it was just before, your corrections included.
 
         Example::
 
             logic.undoLearning()
 
+        Args:
+            segmentation: the one that learning changed; None takes the one that was learnt from last.
+
         Returns:
             how many adaptations are left in force.
+
+        Raises:
+            InputError: the factors of that segmentation's run are no longer in memory, or nothing was learnt.
         """
-        bundle = find_bundle(self.runner.run.wanted.bundle) if self.runner.run is not None else None
+        if segmentation is None and self._before_learning:
+            segmentation = self._before_learning[-1][0]
+        session = self.session() if segmentation is None else self.sessionOf(segmentation.GetAttribute(RUN))
+        classes = find_bundle(self.runner.run.wanted.bundle).classes
 
         def done(job: Job) -> None:
             if job.error is None and self._before_learning:
-                segmentation, labels, tags = self._before_learning.pop()
-                if slicer.mrmlScene.IsNodePresent(segmentation):
-                    replace_labels(segmentation, labels, bundle.classes, self._grid_of(segmentation))
-                    tag_checksums(segmentation, tags)
+                changed, labels, tags = self._before_learning.pop()
+                if _grid(changed) is not None:
+                    self.beforeReplacing(changed)
+                    replace_labels(changed, labels, classes, self._grid_of(changed))
+                    tag_checksums(changed, tags)
             if onDone is not None:
                 onDone(job)
 
-        request = {"request": "undo", "session": self.session()}
+        request = {"request": "undo", "session": session}
         job = self.work(Job(request=request, title=_("Undoing"), reads=False), False, done)
         return self._result(job)["learnt"] if wait else job
 
@@ -259,17 +313,61 @@ class SegmentTools:
     @staticmethod
     def _grid_of(segmentation) -> slicer.vtkMRMLScalarVolumeNode:
         """The volume on whose grid a segmentation of a run lies: the run's first input."""
-        inputs = run_of(segmentation)
-        if not inputs:
+        _check_present(segmentation)
+        volume = _grid(segmentation)
+        if volume is None:
             raise InputError(
                 _("{name} was not made by Disentangle, or its first input is gone.").format(name=segmentation.GetName())
             )
-        return next(iter(inputs.values()))
+        return volume
 
 
-def _same_place(affine: np.ndarray, local: np.ndarray, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    """Whether an LPS affine of the world is that of a volume, as far as its parent transform lets us know."""
-    return volume.GetParentTransformNode() is not None or np.allclose(affine, local, atol=1e-3)
+def _check_present(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Refuse a segmentation that was removed."""
+    if not slicer.mrmlScene.IsNodePresent(segmentation):
+        raise InputError(_("{name} is no longer in the scene.").format(name=segmentation.GetName()))
+
+
+def _grid(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The first input of a segmentation's run; None where it or the segmentation is gone, or it is of no run.
+
+    The inputs that are left would do for none of this: the segmentation lies on the grid of the first.
+    """
+    names = (segmentation.GetAttribute(INPUTS) or "").split()
+    if not names or not slicer.mrmlScene.IsNodePresent(segmentation):
+        return None
+    volume = segmentation.GetNodeReference(f"{INPUT_REFERENCE}{names[0]}")
+    return volume if volume is not None and volume.GetImageData() is not None else None
+
+
+def _world_affine(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray | None:
+    """(4, 4) LPS affine of a volume in the world; None under a transform that no affine image can carry."""
+    if volume.GetParentTransformNode() is None:
+        return RAS_LPS @ ijk_to_ras(volume)
+    to_world = placement_of(volume).to_world
+    return None if to_world is None else RAS_LPS @ to_world @ ijk_to_ras(volume)
+
+
+def _take_learnt(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    learnt: np.ndarray,
+    sent: np.ndarray,
+    mine: Sequence[int],
+    classes: Sequence[ClassInfo],
+    volume: slicer.vtkMRMLScalarVolumeNode,
+) -> None:
+    """Give a segmentation what the model answers now; what was drawn since it was sent stays, too.
+
+    Args:
+        learnt: class values of the new answer; sent: those that it learnt from.
+        mine: classes that had been edited by then. They still count as edited.
+    """
+    now, values = labels_of(segmentation, volume)
+    since = now != sent
+    labels = np.where(since, now, learnt).astype(np.uint8)
+    replace_labels(segmentation, labels, classes, volume)
+    touched = {*mine, *np.unique(now[since]).tolist(), *np.unique(sent[since]).tolist()}
+    tag_checksums(segmentation, {**checksums(labels, values), **dict.fromkeys(touched.intersection(values), EDITED)})
 
 
 def _masks_by_structure(segmentation, reference, volume) -> dict[str, tuple[np.ndarray, np.ndarray]]:

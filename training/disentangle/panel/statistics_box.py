@@ -49,11 +49,12 @@ class StatisticsBox:
         label.setBuddy(self.reference)
         parts.row(inner, label, self.reference)
         self.reference.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self.update())
+        parts.empty_where_removed(self.reference)
         self.updateButton = parts.button(
             "updateStatisticsButton",
             _("Update volumes"),
             _("Count the voxels again, after editing."),
-            self.refresh,
+            self.count,
         )
         self.compareButton = parts.button(
             "compareButton",
@@ -81,12 +82,13 @@ class StatisticsBox:
     def set_outputs(self, outputs: Outputs | None) -> None:
         """The run whose segmentation :meth:`refresh` lists from now on."""
         self.outputs, self.scores, self.node = outputs, {}, None
-        self.show3DButton.setSegmentationNode(outputs.segmentation if outputs is not None else None)
+        self.show3DButton.setSegmentationNode(self.segmentation)
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
-        """The segmentation that is listed."""
-        return self.outputs.segmentation if self.outputs is not None else None
+        """The segmentation that is listed; None where there is none, or it was removed."""
+        node = self.outputs.segmentation if self.outputs is not None else None
+        return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
 
     def refresh(self) -> None:
         """Count again and show."""
@@ -106,6 +108,11 @@ class StatisticsBox:
         self.table.fill(titles, rows)
         self.update()
 
+    def count(self) -> None:
+        """Count again, as the user asks for."""
+        if self._present():
+            self.refresh()
+
     def update(self) -> None:
         """Enable what can be done."""
         there = self.segmentation is not None
@@ -116,6 +123,8 @@ class StatisticsBox:
 
     def compare(self) -> None:
         """Have the worker compare with the reference."""
+        if not self._present():
+            return
 
         def done(job: Any) -> None:
             if job.error is None:
@@ -129,6 +138,8 @@ class StatisticsBox:
 
     def single_sequences(self) -> None:
         """Have the worker segment from each sequence alone."""
+        if not self._present():
+            return
         self._start(
             lambda: self.logic.singleSequences(
                 self.outputs, wait=False, onDone=lambda job: tell(job.error) if job.error is not None else None
@@ -137,11 +148,21 @@ class StatisticsBox:
 
     def show_table(self) -> None:
         """Put the figures into a table node and show it."""
+        if not self._present():
+            return
         if self.node is not None and not slicer.mrmlScene.IsNodePresent(self.node):
             self.node = None
         structures = structures_of(self.segmentation)
         self.node = statistics_table(slicer.mrmlScene, self.segmentation, structures, self.scores, self.node)
         self.logic.showTable(self.node)
+
+    def _present(self) -> bool:
+        """Whether the segmentation is there; where it was removed, the user is told."""
+        if self.segmentation is None:
+            self.scores = {}
+            self.refresh()
+            tell(InputError(_("The segmentation is no longer in the scene; press Apply to compute it again.")))
+        return self.segmentation is not None
 
     def _start(self, start: Any) -> None:
         try:

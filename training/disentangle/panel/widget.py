@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
@@ -31,6 +32,9 @@ from .summary import summarize
 from .synthetic_marks import mark_views, unmark_views
 from .tasks import Run, Wanted
 
+_AGAIN_MS = 200
+"""Removed nodes are looked at again after so long, while results are being shown."""
+
 
 class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel. A module's own widget class says what it computes and shows (the methods at the end)."""
@@ -44,6 +48,9 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag: int | None = None
         self._rowsTag: int | None = None
         self._updating = False
+        self._shown = False
+        self._steps: Generator[None, None, None] | None = None
+        self._unseen: Run | None = None
 
     def setup(self) -> None:
         """Called when the user opens the module for the first time."""
@@ -77,7 +84,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.grids = self.logic.grids
         self.resultViews = ResultViews(self.logic, self.viewButtons(), self.ui.previousLayoutButton)
         self.setupOwn()
-        self.appearanceBox = AppearanceBox(self.panelLayout, self.logic, self.resultViews.update)
+        self.appearanceBox = AppearanceBox(self.panelLayout, self.logic, self.resultViews.update, self.isHere)
         self.setupEditing()
         self.batchBox = BatchBox(
             self.panelLayout,
@@ -92,6 +99,11 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneReplaced)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReplaced)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self._removals = qt.QTimer()
+        self._removals.setSingleShot(True)
+        self._removals.connect("timeout()", self.onRemovals)
+        self.logic.runner.may_preview = self.isHere
         self.arrivals = Arrivals(scene, self.onArrivals)
         mark_views()
         self.initializeParameterNode()
@@ -102,6 +114,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.imageCheck.stop()
         self.resultViews.set_outputs(None)
         self.removeObservers()
+        self._removals.stop()
         self.arrivals.close()
         unmark_views()
         self.logic.close()
@@ -110,13 +123,29 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the user opens the module."""
         self.computationBox.refresh()
         self.initializeParameterNode()
+        self.showLate()
 
     def exit(self) -> None:
         """Called each time the user opens another module: the layout of before comes back."""
         self.appearanceBox.stop()
         self.imageCheck.stop()
+        self._removals.stop()
+        self._stopShowing()
+        self.logic.runner.drop_preview()
         self.resultViews.leave()
         self.setParameterNode(None)
+
+    def isHere(self) -> bool:
+        """Whether the user is in the module: elsewhere, views, layout and Segment Editor are not this panel's."""
+        return bool(self.parent.isEntered)
+
+    def showLate(self) -> None:
+        """The user is back: put on screen, once, what ended while they were in another module."""
+        run, self._unseen = self._unseen, None
+        if run is not None and self.outputs is not None and run.outputs is self.outputs:
+            self.showFirst(run)
+            self.ui.resultsCollapsibleButton.collapsed = False
+        self.appearanceBox.show_late()
 
     # --- state ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +183,8 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._guiTag = node.connectGui(self.ui)
         self._connectRows()
         self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-        self._showOutputs(outputs_of(slicer.mrmlScene, node.run))
+        if self.isHere():  # else the panel is being made, and is entered next
+            self._showOutputs(self._outputsOf(node.run))
         self.onStudyChanged()
 
     def _connectRows(self) -> None:
@@ -184,7 +214,15 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user, an action or a scene that was opened chose other volumes."""
         self.updateReadiness()
         if self._parameterNode is not None:
+            if self.studyBox.nodes() and not self._parameterNode.bundle:
+                self._rememberModel()  # before there are volumes, the model may still be chosen by them
             self.imageCheck.later()
+
+    def _rememberModel(self) -> None:
+        """Store the model that is shown, which the user need not have chosen, with the scene."""
+        bundle = self.modelBox.bundle
+        if bundle is not None and self._parameterNode.bundle != bundle.name:
+            self._parameterNode.bundle = bundle.name
 
     def _recognisable(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
         """The volumes to look at, where the worker can tell what they look like and somebody sees it."""
@@ -207,8 +245,12 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
         """The scene is about to be closed: what runs for it is stopped, and the grids let go of its volumes."""
-        if self.logic.runner.busy:
+        if self.logic.runner.needs_scene:
             self.logic.close()
+        self.logic.runner.forget_nodes()
+        self._removals.stop()
+        self._stopShowing()
+        self._unseen = None
         self.grids.clear()
         self._showOutputs(None)
         self.setParameterNode(None)
@@ -217,6 +259,20 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A scene was closed or loaded."""
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    def onNodeRemoved(self, _caller: Any, _event: Any) -> None:
+        """A node was removed, perhaps one of many: they are looked at when Slicer has its turn again."""
+        if self.outputs is not None and self.isHere() and not slicer.mrmlScene.IsClosing():
+            self._removals.start(0)
+
+    def onRemovals(self) -> None:
+        """Nodes were removed: where they are of the results that are shown, the boxes show what is left."""
+        if self.outputs is None or self._parameterNode is None or is_there(self.outputs):
+            return
+        if self._unseen is not None and self.logic.runner.busy:  # its results are being shown
+            self._removals.start(_AGAIN_MS)
+            return
+        self._showOutputs(self._outputsOf(self.outputs.run))
 
     def updateReadiness(self) -> None:
         """Say on the button what is missing."""
@@ -250,6 +306,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user pressed Apply."""
         try:
             self.modelBox.agree()
+            self._rememberModel()
             self.logic.start(self.inputs(), self.wanted(self.modelBox.bundle), self.onDone, **self.extras())
         except Cancelled as error:
             self.logic.controller.fail(str(error))
@@ -274,34 +331,68 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if "looks_like" in facts and sequence in run.inputs.nodes:
                 self.logic.recognizer.remember(run.inputs.nodes[sequence], facts["looks_like"])
         self.studyBox.refresh()
+        self._unseen = run
+        if not self.isHere():
+            return  # shown when the user comes back
         yield
+        if self._unseen is run:
+            self._steps = self._presenting(run)
+            yield from self._steps  # ends where it is stopped in between
+
+    def _presenting(self, run: Run) -> Generator[None, None, None]:
+        """Show the results of a run that has just ended."""
         yield from self._showing(run.outputs)
         yield
         self.showFirst(run)
         yield
         self.ui.resultsCollapsibleButton.collapsed = False
+        self._unseen = None
+
+    def _stopShowing(self) -> None:
+        """The user goes, or the scene: what has not been shown yet is not shown now."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.close()
+
+    def _outputsOf(self, run: str) -> Outputs | None:
+        """The results of a run: the same object as before as long as all its nodes are there, else a new one.
+
+        The logic holds the last run's, and adds to them what is computed afterwards.
+        """
+        last = self.logic.runner.run
+        last = last if last is not None and last.outputs is not None and last.outputs.run == run else None
+        held = last.outputs if last is not None else self.outputs
+        if held is not None and held.run == run and is_there(held):
+            return held
+        found = outputs_of(slicer.mrmlScene, run)
+        if last is not None:
+            last.outputs = found
+        return found
 
     def _showOutputs(self, outputs: Outputs | None) -> None:
         for _step in self._showing(outputs):
             pass
 
     def _showing(self, outputs: Outputs | None) -> Iterator[None]:
-        before = self.outputs.run if self.outputs is not None else ""
-        self.outputs = outputs
+        others = outputs is not self.outputs or not self._shown
+        self.outputs, self._shown = outputs, False  # until the end: the steps may be stopped in between
         self.resultViews.set_outputs(outputs)
-        if outputs is None or before != outputs.run:
+        if others:
             yield
             self.appearanceBox.set_outputs(outputs)
             yield
         known = outputs is not None and self._parameterNode is not None
         self.ui.resultsLabel.text = self._parameterNode.summary if known else _("No results yet.")
-        if before != (outputs.run if outputs is not None else ""):
+        if others:
             yield from self.showOutputs(outputs)
+        self._shown = True
 
     def isLastRun(self, outputs: Outputs | None) -> bool:
         """Whether the worker still has the factors of these results."""
         run = self.logic.runner.run
-        return outputs is not None and run is not None and run.outputs is outputs and bool(run.session)
+        if outputs is None or run is None or run.outputs is None:
+            return False
+        return run.outputs.run == outputs.run and bool(run.session)
 
     # --- what a module says of itself -----------------------------------------------------------------------------
 
@@ -354,3 +445,8 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def showFirst(self, run: Run) -> None:
         """A run has just finished: put the first thing to see on screen."""
+
+
+def is_there(outputs: Outputs) -> bool:
+    """Whether all nodes of a run, and the volumes it was made from, are in the scene."""
+    return all(slicer.mrmlScene.IsNodePresent(node) for node in (*outputs.nodes(), *outputs.inputs.values()))

@@ -1,0 +1,292 @@
+"""Buttons act on the study that the panel shows, whatever was computed, drawn or removed since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import dialogs
+from bench.test_tools import open_section, paint, ran, rows, wait_idle  # noqa: F401
+
+LESION = "Disentangle_4"
+BOX = (slice(12, 16), slice(20, 28), slice(14, 22))
+LATE = (slice(30, 33), slice(20, 28), slice(14, 22))
+GONE = "no longer in memory"
+
+
+def patient(folder: Path, name: str) -> dict[str, Any]:
+    """The same volumes again, as those of another patient."""
+    import slicer
+
+    tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = tree.CreateSubjectItem(tree.GetSceneItemID(), name)
+    nodes = {s: slicer.util.loadVolume(str(folder / f"{s}.nii.gz"), {"name": f"{name} {s}"}) for s in ("T1", "FLAIR")}
+    for node in nodes.values():
+        tree.SetItemParent(tree.GetItemByDataNode(node), item)
+    return nodes
+
+
+def choose(panel: Any, nodes: dict[str, Any]) -> None:
+    for sequence, row in panel.studyBox.rows.items():
+        row.combo.setCurrentNode(nodes.get(sequence))
+
+
+def lesion(segmentation: Any, volume: Any) -> np.ndarray:
+    import slicer
+
+    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, LESION, volume).copy()
+
+
+def refused(text: str) -> None:
+    assert [text in shown.text for shown in dialogs.shown] == [True], dialogs.shown
+    dialogs.shown.clear()
+
+
+class Answer:
+    """A result as the thread gets it, of which the change looks at these."""
+
+    def __init__(self, affine: np.ndarray, shape: tuple[int, ...], classes: Any) -> None:
+        import sys
+
+        self.segmentation = sys.modules["disentangle.study"].Image(np.zeros(shape, np.uint8), affine)
+        self.classes, self.report = classes, {"checksums": {}}
+
+
+def test_edits_are_kept_for_the_same_first_input_only(
+    ran: Any,  # noqa: F811
+    study: Any, study_folder: Path, click: Any, wait_until: Any,
+) -> None:  # fmt: skip
+    import slicer
+
+    logic, segmentation = ran.logic, ran.outputs.segmentation
+    paint(segmentation, study["T1"], "white-matter lesion", BOX)
+    other = patient(study_folder, "Bert")
+    assert logic.keepEdited(segmentation, other) is None
+    classes = ran.modelBox.bundle.classes
+    image = logic.runner.run.inputs.study["T1"]
+    shape = image.array.shape
+
+    answer = Answer(image.affine, shape, classes)
+    logic.keepEdited(segmentation, study)(answer)
+    assert (answer.segmentation.array[BOX] == 4).all()
+    assert "Kept as you edited it" in answer.report["warnings"][0]
+
+    answer = Answer(image.affine, shape, classes)
+    logic.keepEdited(segmentation, {"FLAIR": study["FLAIR"], "T1": study["T1"]})(answer)
+    assert not answer.segmentation.array.any(), "another first input: nothing says that the head lies as before"
+    assert "is not kept" in answer.report["warnings"][0]
+
+    # Under a transform places are compared as well; where the nodes lie is known before the thread asks.
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    for node in (study["T1"], segmentation):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    change = logic.keepEdited(segmentation, study)
+    study["T1"].GetParentTransformNode = None
+    elsewhere = image.affine.copy()
+    elsewhere[:3, 3] += 30.0
+    for affine, kept in ((image.affine, True), (elsewhere, False)):
+        answer = Answer(affine, shape, classes)
+        change(answer)
+        assert answer.segmentation.array.any() == kept
+    del study["T1"].GetParentTransformNode
+
+    choose(ran, other)
+    click(ran.ui.applyButton)
+    wait_idle(ran, wait_until)
+    assert ran.outputs.inputs["T1"] is other["T1"]
+    assert not lesion(ran.outputs.segmentation, other["T1"])[BOX].all()
+    assert "edited" not in ran.ui.resultsLabel.text
+    assert dialogs.shown == []
+
+
+def test_buttons_refuse_the_factors_of_another_run(
+    ran: Any,  # noqa: F811
+    study: Any, study_folder: Path, click: Any, wait_until: Any,
+) -> None:  # fmt: skip
+    first, logic = ran.outputs, ran.logic
+    paint(first.segmentation, study["T1"], "white-matter lesion", BOX)
+    click(ran.editTools.learnButton)
+    wait_idle(ran, wait_until)
+    taught = lesion(first.segmentation, study["T1"])
+    style = logic.styles()["FLAIR"]
+    live = logic.liveVolume(first)
+    other = patient(study_folder, "Bert")
+    logic.factors(other)
+    logic.segment(other)
+    assert ran.outputs is first
+    open_section(ran.statisticsBox.section)
+    open_section(ran.editSection)
+    tools = ran.editTools
+    for button in (ran.statisticsBox.aloneButton, tools.learnButton, tools.undoButton, tools.saveButton):
+        click(button)
+        wait_idle(ran, wait_until)
+        refused(GONE)
+    assert first.subsets == {}
+    assert np.array_equal(lesion(first.segmentation, study["T1"]), taught)
+    InputError = __import__("sys").modules["disentangle.errors"].InputError
+    for act in (
+        lambda: logic.drawSlice(live, "T1", style, {"FLAIR": 1.0}),
+        lambda: logic.drawVolume("T1", style, {"FLAIR": 1.0}, live),
+        lambda: logic.drawnUncertainty(style, run=first),
+        lambda: logic.liveVolume(first),
+    ):
+        with pytest.raises(InputError, match=GONE):
+            act()
+
+
+def surfaces_of(segmentation: Any) -> Any:
+    """A copy that exists as closed surfaces only, as a plan of radiotherapy does."""
+    import slicer
+
+    reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "plan")
+    content, names = reference.GetSegmentation(), slicer.vtkSegmentationConverter
+    content.DeepCopy(segmentation.GetSegmentation())
+    content.CreateRepresentation(names.GetSegmentationClosedSurfaceRepresentationName())
+    content.SetSourceRepresentationName(names.GetSegmentationClosedSurfaceRepresentationName())
+    content.RemoveRepresentation(names.GetSegmentationBinaryLabelmapRepresentationName())
+    return reference
+
+
+def test_surfaces_are_compared_as_voxels_and_stay_surfaces(
+    ran: Any,  # noqa: F811
+    study: Any, click: Any, wait_until: Any,
+) -> None:  # fmt: skip
+    import sys
+
+    import slicer
+    import vtk
+
+    box, segmentation = ran.statisticsBox, ran.outputs.segmentation
+    # An untrained model scatters single voxels, which no surface keeps.
+    paint(segmentation, study["T1"], "white matter", (slice(None),) * 3)
+    paint(segmentation, study["T1"], "white-matter lesion", (slice(10, 22), slice(18, 32), slice(12, 26)))
+    reference = surfaces_of(segmentation)
+    open_section(box.section)
+    box.reference.setCurrentNode(reference)
+    click(box.compareButton)
+    wait_idle(ran, wait_until)
+    assert dialogs.shown == []
+    assert float(rows(box.table)["white-matter lesion"][1]) > 0.8
+    names = slicer.vtkSegmentationConverter
+    voxels = names.GetSegmentationBinaryLabelmapRepresentationName()
+    assert not reference.GetSegmentation().ContainsRepresentation(voxels)
+
+    mask_of = sys.modules["disentangle.mrml.segments"].mask_of
+    plan = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "ball")
+    plan.SetSourceRepresentationToClosedSurface()
+    ball = vtk.vtkSphereSource()
+    ball.SetRadius(30.0)
+    ball.SetThetaResolution(40)
+    ball.SetPhiResolution(40)
+    ball.Update()
+    plan.AddSegmentFromClosedSurfaceRepresentation(ball.GetOutput(), "ball", [1, 0, 0], "ball")
+    plan.AddSegmentFromClosedSurfaceRepresentation(vtk.vtkPolyData(), "nothing", [1, 0, 0], "nothing")
+    mask = mask_of(plan, "ball", study["T1"])
+    size = 4.0 / 3.0 * np.pi * 30.0**3 / np.prod(study["T1"].GetSpacing())
+    assert mask.sum() == pytest.approx(size, rel=0.1)
+    assert not mask_of(plan, "nothing", study["T1"]).any()
+    move = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 3, 2.0 * study["T1"].GetSpacing()[2])
+    move.SetMatrixTransformToParent(matrix)
+    plan.SetAndObserveTransformNodeID(move.GetID())
+    moved = mask_of(plan, "ball", study["T1"])
+    centres = [np.argwhere(m).mean(axis=0) for m in (mask, moved)]
+    assert np.abs(centres[1] - centres[0]).sum() == pytest.approx(2.0, abs=0.1)
+
+
+def test_what_has_no_voxels_and_cannot_get_any_is_refused(
+    study: Any, load_module: Any, slicer_bench: Any, monkeypatch: Any
+) -> None:
+    import sys
+
+    import slicer
+
+    load_module("DisentangleSeg")
+    segments = sys.modules["disentangle.mrml.segments"]
+    segment = slicer.vtkSegment()
+    segment.SetName("white matter")
+    source = __import__("vtk").vtkSphereSource()
+    source.Update()
+    segment.AddRepresentation("Planar contour", source.GetOutput())
+    plan = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "plan")
+    plan.GetSegmentation().SetSourceRepresentationName("Planar contour")
+    plan.GetSegmentation().AddSegment(segment, "wm")
+    from bench import scene
+
+    with pytest.raises(sys.modules["disentangle.errors"].InputError, match="white matter of plan cannot be turned"):
+        segments.mask_of(plan, "wm", study["T1"])
+    scene.vtk_errors.clear()  # VTK says so, too
+
+
+def test_apply_works_after_the_old_volumes_were_removed(
+    ran: Any,  # noqa: F811
+    study: Any, study_folder: Path, click: Any, wait_until: Any,
+) -> None:  # fmt: skip
+    import slicer
+
+    old = ran.outputs.segmentation
+    slicer.mrmlScene.RemoveNode(study["T1"])  # the other inputs are left, but the grid is gone
+    assert ran.logic.keepEdited(old, study) is None
+    for sequence in ("T1Gd", "T2", "FLAIR"):
+        slicer.mrmlScene.RemoveNode(study[sequence])
+    other = patient(study_folder, "Bert")
+    choose(ran, other)
+    click(ran.ui.applyButton)
+    wait_idle(ran, wait_until)
+    assert dialogs.shown == []
+    assert ran.outputs.segmentation is not old
+
+
+def test_a_removed_segmentation_is_said_to_be_gone_and_computed_again(
+    ran: Any,  # noqa: F811
+    study: Any, click: Any, wait_until: Any,
+) -> None:  # fmt: skip
+    import slicer
+
+    box, old = ran.statisticsBox, ran.outputs.segmentation
+    open_section(box.section)
+    slicer.mrmlScene.RemoveNode(old)
+    click(box.tableButton)
+    refused("is no longer in the scene; press Apply")
+    assert not box.tableButton.enabled
+    assert ran.extras() == {"change": None}
+    with pytest.raises(__import__("sys").modules["disentangle.errors"].InputError, match="no longer in the scene"):
+        ran.logic.statistics(old)
+    click(ran.ui.applyButton)
+    wait_idle(ran, wait_until)
+    assert dialogs.shown == []
+    assert ran.outputs.segmentation is not old
+    assert box.tableButton.enabled
+
+
+def test_what_is_drawn_while_it_learns_stays_and_corrections_still_count(
+    ran: Any,  # noqa: F811
+    study: Any, click: Any, wait_until: Any, monkeypatch: Any,
+) -> None:  # fmt: skip
+    segmentation, volume, logic = ran.outputs.segmentation, study["T1"], ran.logic
+    open_section(ran.editSection)
+    saved: list[np.ndarray] = []
+    monkeypatch.setattr(
+        type(ran.editor), "saveStateForUndo", lambda _self: saved.append(lesion(segmentation, volume)), raising=True
+    )
+    paint(segmentation, volume, "white-matter lesion", BOX)
+    click(ran.editTools.learnButton)
+    wait_until(lambda: logic.runner._request is not None and not logic.runner._background.busy, 60)
+    drawn = ~lesion(segmentation, volume)[LATE].astype(bool)
+    paint(segmentation, volume, "white-matter lesion", LATE)
+    wait_idle(ran, wait_until)
+    assert "Learnt from" in ran.editTools.status.text
+    learnt = lesion(segmentation, volume)
+    assert learnt[BOX].all()
+    assert drawn.any()
+    assert learnt[LATE][drawn].all()
+    assert len(saved) == 1
+    assert saved[0][LATE].all(), "the editor's Undo leads back to what was there just before"
+    assert "white-matter lesion" in logic.editedSegments(segmentation)
+    click(ran.ui.applyButton)
+    wait_idle(ran, wait_until)
+    assert np.array_equal(lesion(ran.outputs.segmentation, volume), learnt)
