@@ -241,7 +241,7 @@ def test_the_model_that_is_shown_is_stored_with_the_scene(
     slicer_bench.application.processEvents()
     slicer.util.loadVolume(str(study_folder / "T1.nii.gz"))
     wait_until(lambda: bool(seg.studyBox.nodes()), 10, "the row")
-    assert seg._parameterNode.bundle == seg.modelBox.bundle.name == "brain-mr"
+    wait_until(lambda: seg._parameterNode.bundle == seg.modelBox.bundle.name == "brain-mr", 10, "the stored model")
     seg._parameterNode.bundle = ""
     seg.logic.start = lambda *_args, **_more: None
     click(seg.ui.applyButton)

@@ -214,9 +214,14 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user, an action or a scene that was opened chose other volumes."""
         self.updateReadiness()
         if self._parameterNode is not None:
-            if self.studyBox.nodes() and not self._parameterNode.bundle:
-                self._rememberModel()  # before there are volumes, the model may still be chosen by them
+            # Later: a parameter node that changes now, before it has heard of the chosen volume, would undo the choice.
+            qt.QTimer.singleShot(0, self._rememberFirst)
             self.imageCheck.later()
+
+    def _rememberFirst(self) -> None:
+        """Store the model with the first volume; before there are volumes, it may still be chosen by them."""
+        if self._parameterNode is not None and self.studyBox.nodes() and not self._parameterNode.bundle:
+            self._rememberModel()
 
     def _rememberModel(self) -> None:
         """Store the model that is shown, which the user need not have chosen, with the scene."""
