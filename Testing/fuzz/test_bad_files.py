@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 import struct
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dicom_files import dicom_slice, frame, write_multi_frame
 from disentangle.errors import InputError
 from disentangle.preprocessing import prepare
 from disentangle.study import Image, Study, write_atomically
+from disentangle.study.dicom_header import read_header
 
 ARRAY = np.random.default_rng(3).integers(0, 4000, (9, 10, 11)).astype(np.int16)
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -193,6 +196,88 @@ def test_a_damaged_dicom_file(tmp_path: Path) -> None:
     (tmp_path / "IM0001.dcm").write_bytes(b"\0" * 128 + b"DICM" + bytes(range(256)))
     with pytest.raises(InputError, match=r"IM0001\.dcm is a damaged DICOM file"):
         Study.from_folder(tmp_path)
+
+
+def test_a_dicom_slice_cut_off_is_damaged_and_not_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "IM0001.dcm"
+    dicom_slice(ARRAY[0], SeriesDescription="T1").save_as(path, enforce_file_format=True)
+    whole = path.read_bytes()
+    for size in (140, 400, whole.index(b"\x28\0\x10\0US"), whole.index(b"\xe0\x7f\x10\0")):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"IM0001\.dcm is a damaged DICOM file"):
+            Study.from_folder(tmp_path)
+
+
+def test_a_dicom_position_that_is_no_number(tmp_path: Path) -> None:
+    place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1], "SeriesInstanceUID": "1.2.3"}
+    for k in (12345, 2):
+        path = tmp_path / f"{k}.dcm"
+        item = dicom_slice(ARRAY[0], SeriesDescription="T1", ImagePositionPatient=[0, 0, k], **place)
+        item.save_as(path, enforce_file_format=True)
+        path.write_bytes(path.read_bytes().replace(b"12345", b"nan  "))
+    with pytest.raises(InputError, match="without a position in space"):
+        Study.from_folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def multi_frame(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("multi") / "e.dcm"
+    write_multi_frame(path, ARRAY, [frame([0, 0, 2.0 * k]) for k in range(len(ARRAY))], open_ended=True)
+    return path.read_bytes()
+
+
+@CALM
+@given(data=st.data())
+def test_a_damaged_header_of_a_multi_frame_file(tmp_path: Path, multi_frame: bytes, data: st.DataObject) -> None:
+    raw = bytearray(multi_frame)
+    end = raw.rindex(b"\xe0\x7f\x10\0OW")
+    for place in data.draw(st.lists(st.integers(132, end), min_size=1, max_size=8)):
+        raw[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "e.dcm"
+    path.write_bytes(raw[: data.draw(st.integers(132, len(raw)))])
+    header, whole = read_header(path)
+    assert isinstance(header, dict) and isinstance(whole, bool)
+
+
+def test_a_header_of_endlessly_nested_sequences(tmp_path: Path) -> None:
+    path = tmp_path / "e.dcm"
+    nested = struct.pack("<HH2sHI", 0x5200, 0x9230, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    path.write_bytes(b"\0" * 128 + b"DICM" + nested * 100_000)
+    assert read_header(path) == ({}, False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are no UTF-8")
+def test_a_path_that_is_no_utf8(tmp_path: Path) -> None:
+    # In a process of its own: SimpleITK ends the process over such a name.
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/st\xfc"))
+    folder.mkdir()
+    good(tmp_path / "T1.nii.gz").rename(folder / "T1.nii.gz")
+    good(tmp_path / "T2.nrrd").rename(folder / "T2.nrrd")
+    (folder / "d").mkdir()
+    dicom_slice(ARRAY[0]).save_as(folder / "d" / "1.dcm", enforce_file_format=True)
+    script = f"""
+import os
+from pathlib import Path
+from disentangle.errors import InputError
+from disentangle.inference.result import check_image_name, write_image
+from disentangle.study import Image, Study
+folder = Path(os.fsdecode({os.fsencode(folder)!r}))
+good = Image.read({str(good(tmp_path / "T1.nii.gz"))!r})
+for act in (lambda: Image.read(folder / "T1.nii.gz"), lambda: Image.read(folder / "T2.nrrd"),
+            lambda: Study.from_dicom(folder / "d"), lambda: good.write(folder / "out.nrrd"),
+            lambda: write_image(good, folder / "out.mha", "text"), lambda: check_image_name(folder / "out.nrrd")):
+    try:
+        act()
+    except InputError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6 and all("st?" in line and line.endswith("rename the file or its folder.") for line in lines)
+    assert sorted(p.name for p in folder.iterdir()) == ["T1.nii.gz", "T2.nrrd", "d"]
 
 
 @pytest.mark.parametrize(

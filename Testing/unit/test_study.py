@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
-from dicom_files import dicom_slice
+from dicom_files import dicom_object, dicom_slice, frame, write_multi_frame
 from disentangle.errors import InputError
 from disentangle.study import Grid, Image, Study, check_image, looks_like_ct, write_atomically
 
@@ -235,6 +235,93 @@ def test_incomplete_or_tilted_dicom_series_are_refused(tmp_path: Path) -> None:
     write_series(tmp_path / "tilt", tilt=1.0, SeriesDescription="T1")
     with pytest.raises(InputError, match="tilted gantry"):
         Study.from_dicom(tmp_path / "tilt")
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.11", "SR"),
+        ("1.2.840.10008.5.1.4.1.1.11.1", "PR"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", "DOC"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT"),
+        ("1.2.840.10008.5.1.4.1.1.66", "MR"),  # raw data
+        ("1.2.840.10008.5.1.4.1.1.4.2", "MR"),  # spectroscopy
+        ("1.3.12.2.1107.5.9.1", "MR"),  # Siemens' own, "non-image"
+    ],
+)
+def test_dicom_objects_without_pixels_are_passed_over(tmp_path: Path, kind: str, modality: str) -> None:
+    voxels = write_series(tmp_path / "s", SeriesDescription="T1")
+    dicom_object(kind, modality).save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    study = Study.from_dicom(tmp_path)
+    assert study.available == ("T1",) and study["T1"].array.size == voxels.size
+
+
+def test_a_series_whose_slices_are_scaled_differently_keeps_its_values(tmp_path: Path) -> None:
+    uid = generate_uid()
+    slopes = [1, 0.25, 200, 3, 1]
+    for k, slope in enumerate(slopes):
+        place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 4 * k]}
+        scale = {"RescaleSlope": slope, "RescaleIntercept": 0, "RescaleType": "US", "PixelSpacing": [1, 1]}
+        pixels = np.arange(48).reshape(6, 8) * 21
+        item = dicom_slice(pixels, SeriesInstanceUID=uid, SeriesDescription="T1", **place, **scale)
+        item.save_as(tmp_path / f"{k}.dcm", enforce_file_format=True)
+    array = Study.from_dicom(tmp_path)["T1"].array
+    assert np.array_equal(array, np.multiply.outer(slopes, pixels))
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("open_ended", [False, True])
+@pytest.mark.parametrize("order", ["volumes", "interleaved", "backwards"])
+def test_echoes_of_a_multi_frame_file_are_separate_volumes(
+    tmp_path: Path, implicit: bool, open_ended: bool, order: str
+) -> None:
+    voxels = RNG.integers(0, 1000, (2, 5, 6, 8))  # (echo, place from left to right, j, i)
+    order_of = {"interleaved": lambda n: (n[1], n[0]), "backwards": lambda n: (-n[0], -n[1]), "volumes": lambda n: n}
+    indices = sorted(np.ndindex(2, 5), key=order_of[order])
+    frames = [frame([10 - 4.0 * k, 0, 5], echo=(15, 100)[e]) for e, k in indices]
+    pixels = np.stack([voxels[n] for n in indices])
+    write_multi_frame(tmp_path / "e.dcm", pixels, frames, implicit, open_ended, SeriesDescription="T1")
+    with pytest.raises(InputError, match=r"'T1', echo times 15, 100 ms.* holds 2 time points.*from 0 to 1"):
+        Study.from_dicom(tmp_path)
+    for echo in range(2):
+        image = Study.from_dicom(tmp_path, time_point=echo)["T1"]
+        assert image.array.shape == (5, 6, 8)
+        for k in range(5):
+            x = (image.affine @ [0, 0, k, 1])[0]
+            assert np.array_equal(image.array[k], voxels[echo, round((10 - x) / 4)])
+        assert np.allclose(image.spacing, [0.75, 0.5, 4])
+
+
+def test_the_frames_of_a_multi_frame_file_have_scales_of_their_own(tmp_path: Path) -> None:
+    slopes = [0.5, 1, 100, 3, 1]
+    voxels = RNG.integers(0, 1000, (5, 6, 8))
+    frames = [frame([4.0 * k, 0, 0], slope=slope) for k, slope in enumerate(slopes)]
+    write_multi_frame(tmp_path / "e.dcm", voxels, frames, SeriesDescription="T1")
+    array = Study.from_dicom(tmp_path)["T1"].array
+    expected = voxels * np.reshape(slopes, (-1, 1, 1))
+    assert np.allclose(array, expected) or np.allclose(array, expected[::-1])
+
+
+def test_the_stacks_of_a_multi_frame_scout_are_told_apart(tmp_path: Path) -> None:
+    ways = [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1]]
+    normals = [np.cross(way[:3], way[3:]) for way in ways]
+    frames = [frame(4.0 * k * n, orientation=way) for way, n in zip(ways, normals, strict=True) for k in range(3)]
+    write_multi_frame(tmp_path / "a.dcm", RNG.integers(0, 1000, (9, 8, 8)), frames, SeriesDescription="Localizer")
+    with pytest.raises(InputError, match=r"3 DICOM series.*3 slices.*export the one to use by itself"):
+        Image.read(tmp_path)
+    write_series(tmp_path / "s", SeriesDescription="T1")
+    assert Study.from_dicom(tmp_path).available == ("T1",)
+
+
+def test_a_multi_frame_file_with_missing_frames_harms_only_who_reads_it(tmp_path: Path) -> None:
+    frames = [frame([4.0 * k, 0, 0]) for k in (0, 1, 2, 3, 0, 1)]
+    pixels = RNG.integers(0, 1000, (6, 6, 8))
+    write_multi_frame(tmp_path / "e.dcm", pixels, frames, SeriesDescription="Localizer")
+    with pytest.raises(InputError, match="1 to 2 images per slice position"):
+        Image.read(tmp_path)
+    write_series(tmp_path / "s", SeriesDescription="T1")
+    study = Study.from_dicom(tmp_path)
+    assert study.available == ("T1",) and "Localizer" in study.warnings[0]
 
 
 def test_an_assignment_against_the_evidence_is_warned_about(tmp_path: Path) -> None:

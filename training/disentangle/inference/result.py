@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from ..bundles import ClassInfo
 from ..errors import InputError
 from ..study import Image, nifti, quiet_itk
+from ..study.reading import itk_path
 from .output import Staging, check_writable, staged_outputs
 from .png import write_png
 
@@ -166,10 +167,13 @@ def check_image_name(path: str | os.PathLike[str]) -> None:
     """Refuse a name that no image can be written to.
 
     Raises:
-        InputError: the suffix is not one of an image.
+        InputError: the suffix is not one of an image, or ITK cannot take the path.
     """
-    if not Path(path).name.lower().endswith(OUTPUT_SUFFIXES):
+    name = Path(path).name.lower()
+    if not name.endswith(OUTPUT_SUFFIXES):
         raise InputError(f"The output {path} has no image suffix; end its name in {', '.join(OUTPUT_SUFFIXES)}.")
+    if not name.endswith((".nii", ".nii.gz")):
+        itk_path(Path(path).absolute())
 
 
 def write_image(image: Image, path: Path, description: str, classes: Sequence[ClassInfo] = ()) -> None:
@@ -177,18 +181,19 @@ def write_image(image: Image, path: Path, description: str, classes: Sequence[Cl
 
     Raises:
         OSError: it could not be written (no space left, most likely).
+        InputError: ITK cannot take the path.
     """
     if path.name.lower().endswith((".nii", ".nii.gz")):
         nifti.write(path, image.array, image.affine, description)  # ITK takes no notice of a full disk
         return
-    picture = image.to_sitk()
+    target, picture = itk_path(path), image.to_sitk()
     picture.SetMetaData("Description", description)
     if path.name.lower().endswith(".nrrd"):
         for key, value in segment_fields(image, classes).items():
             picture.SetMetaData(key, value)
     try:
         with quiet_itk():
-            sitk.WriteImage(picture, str(path), useCompression=True)
+            sitk.WriteImage(picture, target, useCompression=True)
     except RuntimeError as error:
         # SimpleITK hides the reason; writing a little more brings the system's own to light.
         path.write_bytes(bytes(1 << 16))

@@ -17,7 +17,7 @@ from . import metaimage, nifti
 from .dicom import find_series
 from .files import write_atomically
 from .geometry import Grid, affine_of, set_geometry
-from .reading import IMAGE_SUFFIXES, Volume, is_image_name, quiet_itk, read_file
+from .reading import IMAGE_SUFFIXES, Volume, is_image_name, itk_path, quiet_itk, read_file
 
 MINIMUM_SLICES = 3
 """A volume has at least this many voxels along every axis."""
@@ -129,13 +129,14 @@ class Image:
         return path
 
     def _write_nrrd(self, path: Path) -> None:
+        name = itk_path(path)
         with path.open("wb"):
             pass  # a place that cannot be written says so here, with the system's own reason
         image = self.to_sitk()
         try:
             with quiet_itk():
-                sitk.WriteImage(image, str(path), useCompression=True)
-                again = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+                sitk.WriteImage(image, name, useCompression=True)
+                again = sitk.GetArrayFromImage(sitk.ReadImage(name))
             complete = np.array_equal(again, sitk.GetArrayViewFromImage(image), equal_nan=True)
         except RuntimeError:
             complete = False
@@ -158,9 +159,9 @@ def _read_dicom_folder(folder: Path, time_point: int | None, sequence: str | Non
         fitting = [s for s in series if sequence is not None and s.guess().sure and s.guess().sequence == sequence]
         titles = ", ".join(f"{s.title} ({s.slices} slices)" for s in series)
         if len(fitting) != 1:
-            raise InputError(
-                f"{folder} holds {len(series)} DICOM series: {titles}; put the one to use into a folder of its own."
-            )
+            together = len({s.volumes[0][0] for s in series}) == 1
+            advice = "export the one to use by itself" if together else "put the one to use into a folder of its own"
+            raise InputError(f"{folder} holds {len(series)} DICOM series: {titles}; {advice}.")
         notes = [f"Of the {len(series)} series in {folder}, {fitting[0].title} was taken as {sequence}."]
         series = fitting
     volume = series[0].read(time_point)

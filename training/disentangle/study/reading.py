@@ -44,6 +44,24 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
+def itk_path(path: str | os.PathLike[str]) -> str:
+    """The path as SimpleITK takes it.
+
+    Raises:
+        InputError: it is no UTF-8.
+    """
+    text = os.fspath(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # SimpleITK would end the whole process. The message itself must be fit to be printed and stored.
+        shown = text.encode("utf-8", "replace").decode("utf-8")
+        raise InputError(
+            f"The path {shown} has characters that are not valid (no UTF-8); rename the file or its folder."
+        ) from error
+    return text
+
+
 def is_image_name(path: str | os.PathLike[str]) -> bool:
     """Whether the name ends as those of the image formats that are read here."""
     return Path(path).name.lower().endswith(IMAGE_SUFFIXES)
@@ -134,7 +152,7 @@ def _refuse_shear(path: Path, affine: np.ndarray) -> None:
 def _information(path: Path, image_io: str) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_path(path))
     try:
         with quiet_itk():
             reader.ReadImageInformation()
