@@ -204,6 +204,93 @@ def test_no_space_left_while_writing(refused, monkeypatch):
     assert len(calls) == 3
 
 
+@pytest.fixture
+def place(tmp_path: Path, study: Path) -> Path:
+    """Where :func:`refused` writes to, with a study in it already."""
+    shutil.copytree(study, tmp_path / "place")
+    (tmp_path / "place" / "T1.json").write_text("{}", encoding="utf-8")
+    return tmp_path / "place"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_output_that_is_the_input(refused, place):
+    before = contents(place)
+    assert "T1.nii.gz, which is read as input" in refused(f"T1={place / 'T1.nii.gz'}", target="T1.nii.gz")
+    assert contents(place) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there that few users have")
+def test_an_output_that_is_the_input_by_another_name(refused, place):
+    (place / "link.nii.gz").symlink_to(place / "T1.nii.gz")
+    (place / "folder").mkdir()
+    before = contents(place)
+    assert "which is read as input" in refused(f"T1={place / 'link.nii.gz'}", target="folder/../T1.nii.gz")
+    assert contents(place) == before
+
+
+def test_an_output_that_is_a_dicom_file(refused, place):
+    (place / "image.nii.gz").write_bytes(bytes(128) + b"DICM")
+    assert "a DICOM file" in refused(target="image.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("segment --study . -o T2.nii.gz", "T2.nii.gz, which is read as input"),
+        ("segment --study . -o brainmask.nii.gz", "brainmask.nii.gz, which is read as input"),
+        ("segment --study . -o s.nii.gz --json study.json", "study.json, which is read as input"),
+        ("segment -i T1=T1.nii.gz -o s.nii.gz --json T1.json", "T1.json, which is read as input"),
+        ("segment -i T1=T1.nii.gz --mask m.nii.gz -o m.nii.gz", "m.nii.gz, which is read as input"),
+        ("segment -i T1=T1.nii.gz -o s.nii.gz --overview s.nii.gz", "Two outputs"),
+        ("segment -i T1=T1.nii.gz -o new.nii.gz --json ./new.nii.gz", "Two outputs"),
+        ("segment -i T1=T1.nii.gz -o new.nii.gz --probabilities new.nii.gz", "Two outputs"),
+        ("segment -i T1=T1.nii.gz -o p/grey_matter.nii.gz --probabilities p", "Two outputs"),
+        ("segment -i T1=p/grey_matter.nii.gz -o s.nii.gz --probabilities p", "which is read as input"),
+        ("segment -i T1=p/uncertainty.nii.gz -o s.nii.gz --uncertainty p", "which is read as input"),
+        ("synthesize -i T1=p/synthetic_T2.nii.gz --target T2 -o p", "which is read as input"),
+        (
+            "synthesize -i T1=T1.nii.gz --target T2 --reference T2=p/synthetic_T2.nii.gz -o p",
+            "which is read as input",
+        ),
+        ("synthesize -i T1=T1.nii.gz --target T2 --style T2=T2.nii.gz -o p --json T2.nii.gz", "which is read as input"),
+        ("synthesize -i T1=T1.nii.gz --target T2 -o new --json new/synthetic_T2.nii.gz", "Two outputs"),
+        ("factors -i T1=p/factors/T1/anatomy_1.nii.gz -o p", "which is read as input"),
+        ("factors -i T1=p/cross/T1_as_T1.nii.gz -o p", "which is read as input"),
+        ("factors -i T1=T1.nii.gz -o new --json new/modality.json", "Two outputs"),
+        ("batch batch.csv -o .", "batch.csv, which is read as input"),
+        ("batch files.csv --target T2 -o .", "which is read as input"),
+        ("batch folder.csv --target T2 -o .", "which is read as input"),
+        ("evaluate config.yaml --json config.yaml", "config.yaml, which is read as input"),
+    ],
+)
+def test_nothing_that_is_read_is_overwritten(place, model, monkeypatch, capfd, arguments, sentence):
+    monkeypatch.chdir(place)
+    copies = ["m.nii.gz", "s.nii.gz", "p/grey_matter.nii.gz", "p/uncertainty.nii.gz", "p/synthetic_T2.nii.gz"]
+    for name in [*copies, "p/factors/T1/anatomy_1.nii.gz", "p/cross/T1_as_T1.nii.gz"]:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(place / ("brainmask.nii.gz" if name == "m.nii.gz" else "T1.nii.gz"), place / name)
+    for name, manifest in (
+        ("batch", "study\n."),
+        ("files", "name,T1\np,p/synthetic_T2.nii.gz"),
+        ("folder", "study\np"),
+    ):
+        (place / f"{name}.csv").write_text(manifest + "\n", encoding="utf-8")
+    (place / "config.yaml").write_text("{}", encoding="utf-8")
+    if "--study" in arguments:
+        (place / "m.nii.gz").unlink()
+        (place / "s.nii.gz").unlink()
+    before = contents(place)
+    words = arguments.split()
+    assert main([*words, *([] if words[0] == "evaluate" else ["--model", str(model)])]) == 2
+    error = capfd.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert contents(place) == before
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_disk_that_is_really_full(refused, monkeypatch):
     real = output.Staging.path

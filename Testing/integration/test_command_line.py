@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from disentangle.bundles import Bundle
 from disentangle.cli import main
+from disentangle.cli.outputs import REPORT, class_files, result_files, uncertainty_files
+from disentangle.errors import InputError
 from disentangle.learning.lineage import lineage
 from disentangle.study import Image, Study
 from tiny_bundle import tiny_bundle
@@ -57,6 +63,9 @@ def test_segment_writes_labels_probabilities_report_and_picture(study: Path, mod
     assert files(tmp_path / "u") == {"lesion_uncertainty.nii.gz", "uncertainty.nii.gz"}
     assert Image.read(tmp_path / "o" / "seg.nii.gz").grid.same_as(Study.from_folder(study).first.grid)
     assert len(files(tmp_path / "p")) == 5
+    # What was checked beforehand not to overwrite anything is what was written.
+    assert set(uncertainty_files(tmp_path / "u")) == set((tmp_path / "u").iterdir())
+    assert set(class_files(tmp_path / "p", Bundle.load(model))) == set((tmp_path / "p").iterdir())
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report["labels"]["1"] == "cerebrospinal fluid"
     assert report["inputs"]["T1"]["file"].endswith("T1.nii.gz")
@@ -100,12 +109,47 @@ def test_a_given_mask_limits_the_labels(study: Path, model: str, tmp_path: Path)
     assert not labels[:, :, half.shape[2] // 2 + 2 :].any()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        ("segment --input FLAIR=FLAIR.nii.gz T1=T1.nii.gz -o s.nii.gz", "FLAIR"),
+        ("segment --input PD=PD.nii.gz T2=T2.nii.gz T1=T1.nii.gz -o s.nii.gz", "T2"),  # PD is none of the model's
+        ("segment --study . -o s.nii.gz", "T1"),
+        ("factors --input T2=T2.nii.gz T1=T1.nii.gz -o out", "T2"),
+        ("synthesize --study . --target T1 -o out", "T1Gd"),
+    ],
+)
+def test_a_given_mask_is_the_only_one_and_lies_on_the_first_input(
+    study: Path, model: str, tmp_path: Path, monkeypatch, arguments: str, first: str
+):
+    import disentangle.inference
+
+    shutil.copytree(study, tmp_path / "study")
+    monkeypatch.chdir(tmp_path / "study")
+    mask = Image.read("brainmask.nii.gz")
+    mask.with_array(np.roll(mask.array, 1, 0)).write("../mask.nii.gz")
+    mask.write("brainmask_T1.nii.gz")
+    if "PD" in arguments:
+        shutil.copy("T2.nii.gz", "PD.nii.gz")
+    masks = {}
+
+    def run(predictor, study, **wanted):
+        masks.update(study.masks)
+        raise InputError("That is all.")
+
+    monkeypatch.setattr(disentangle.inference.Predictor, "run", run)
+    assert main([*arguments.split(), "--mask", "../mask.nii.gz", "--model", model, "-q"]) == 2
+    assert list(masks) == [first]
+    assert np.array_equal(masks[first].array, np.roll(mask.array, 1, 0))
+
+
 def test_synthesize_scores_what_it_makes(study: Path, model: str, tmp_path: Path, capsys):
     arguments = ["synthesize", "--target", "FLAIR", "--reference", f"FLAIR={study / 'FLAIR.nii.gz'}"]
     arguments += ["-i", f"T1={study / 'T1.nii.gz'}", "-i", f"T2={study / 'T2.nii.gz'}", "--model", model]
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
     expected = {"synthetic_FLAIR.nii.gz", "difference_FLAIR.nii.gz", "report.json", "overview.png"}
     assert files(tmp_path / "out") == expected
+    assert {p.name for p in result_files(tmp_path / "out", targets=("FLAIR",))} == expected - {REPORT}
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["quality"]["synthesis"]["FLAIR"]["psnr"] > 0
     assert "FLAIR: PSNR" in capsys.readouterr().out
@@ -130,6 +174,34 @@ def test_factors_come_with_cross_reconstructions_and_pictures(study: Path, model
     assert {f"factors/T1/anatomy_{n}.nii.gz" for n in (1, 2, 3, 4)} <= found
     assert json.loads((tmp_path / "out" / "modality.json").read_text(encoding="utf-8")).keys() == {"T1", "FLAIR"}
     assert (tmp_path / "r.json").exists()
+    may_be = result_files(tmp_path / "out", sequences=("T1", "FLAIR"))
+    assert found - {REPORT} <= {p.relative_to(tmp_path / "out").as_posix() for p in may_be}
+
+
+def test_results_in_the_folder_of_the_study_may_be_made_again(
+    study: Path, model: str, tmp_path: Path, monkeypatch, capsys
+):
+    from disentangle.worker import client
+
+    folder = tmp_path / "brain"
+    shutil.copytree(study, folder)
+    arguments = ["segment", "--study", str(folder), "--model", model, "-o", str(folder / "segmentation.nii.gz"), "-q"]
+    for _ in range(2):
+        assert main(arguments) == 0
+
+    def begin(python):
+        raise InputError("The outputs are as they should be.")
+
+    monkeypatch.setattr(client, "WorkerClient", begin)
+    (tmp_path / "list.csv").write_text("study\nbrain\n", encoding="utf-8")
+    assert main(["batch", str(tmp_path / "list.csv"), "--factors", "--model", model, "-o", str(tmp_path), "-q"]) == 2
+    assert "as they should be" in capsys.readouterr().err
+
+
+def test_the_report_may_be_named_where_it_is_anyway(study: Path, model: str, tmp_path: Path):
+    arguments = ["synthesize", "-i", f"T1={study / 'T1.nii.gz'}", "--target", "T2", "--model", model, "-q"]
+    assert main([*arguments, "-o", str(tmp_path / "out"), "--json", str(tmp_path / "out" / "report.json")]) == 0
+    assert "T1" in json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["inputs"]
 
 
 def test_models_are_added_listed_shown_verified_and_removed(model: str, home: Path, capsys):
@@ -183,6 +255,18 @@ def test_batch_goes_on_after_a_failure_and_resumes(study: Path, model: str, tmp_
     assert main([*arguments, "--resume"]) == 0
     assert (tmp_path / "out" / "whole" / "segmentation.nii.gz").stat().st_mtime_ns == before
     assert (tmp_path / "out" / "bad" / "segmentation.nii.gz").exists()
+
+
+def test_batch_runs_the_model_of_a_folder_and_not_an_installed_one_of_its_name(
+    study: Path, model: str, tmp_path: Path, monkeypatch
+):
+    assert main(["models", "add", model]) == 0
+    tiny_bundle(tmp_path / "tiny", version="9.8.7")
+    (tmp_path / "list.csv").write_text(f"name,T1\none,{study / 'T1.nii.gz'}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert main(["batch", "list.csv", "-o", "out", "--model", "./tiny", "-q"]) == 0
+    report = json.loads(Path("out/one/report.json").read_text(encoding="utf-8"))
+    assert report["bundle"]["version"] == "9.8.7"
 
 
 @pytest.mark.parametrize(
@@ -255,6 +339,46 @@ def test_stopping_leaves_nothing_behind(monkeypatch, capsys, study, model, tmp_p
     assert main(arguments) == 1
     assert "stopped" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+_STOPPED = """
+import sys, time
+from disentangle import parallel
+from disentangle.cli import main, predict
+
+def long(item, progress):
+    if item == 2:
+        print("begun", flush=True)
+    time.sleep(60)  # as native code, which nobody can stop
+
+def run(options, console):
+    parallel.in_parallel(long, [1, 2])
+
+parallel.cores = lambda: 2
+predict.run_segment = run
+sys.argv = ["disentangle", "segment", "-o", "x.nii.gz"]
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal that one can send there")
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_stopped_process_ends_at_once_and_says_one_line(times: int, tmp_path: Path):
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", _STOPPED], cwd=tmp_path, **streams) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(0.2)
+            began = time.monotonic()
+            for _ in range(times):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.05)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert said.count("\n") == 1 and "stopped" in said
+    assert time.monotonic() - began < 10
 
 
 def test_training_without_its_packages_names_the_extra(monkeypatch, capsys, tmp_path):

@@ -20,9 +20,11 @@ import pytest
 from disentangle.bundles import ClassInfo, write_bundle
 from disentangle.errors import InputError
 from disentangle.inference import Predictor, Result, SequenceFactors
+from disentangle.inference.output import staged_outputs
 from disentangle.phantoms import brain_phantom
-from disentangle.study import Image, Study
+from disentangle.study import Image, Study, write_atomically
 from disentangle.worker import client as client_module
+from disentangle.worker import server as server_module
 from disentangle.worker.checks import check_interpreter
 from disentangle.worker.client import FINAL, WorkerClient, worker_environment, worker_python
 from disentangle.worker.codec import read_result, read_study, write_result, write_study
@@ -270,6 +272,32 @@ os._exit(9)
     pid, folder = json.loads(done.stdout)
     assert wait_until(lambda: not Path(folder).exists()), "patients' images were left behind"
     assert sys.platform == "win32" or wait_until(lambda: not alive(pid)), "the worker outlived its parent"
+
+
+def test_what_is_half_written_goes_when_the_parent_dies(tmp_path: Path, monkeypatch) -> None:
+    ended = []
+    monkeypatch.setattr(server_module.os, "_exit", ended.append)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError), staged_outputs(tmp_path / "there") as staging:
+        staging.path(tmp_path / "there" / "factors" / "T1.nii.gz").write_text("private", encoding="utf-8")
+        with write_atomically(tmp_path / "report.json") as report, write_atomically(tmp_path / "folder") as folder:
+            report.write_text("private", encoding="utf-8")
+            folder.mkdir()
+            (folder / "image.npy").write_text("private", encoding="utf-8")
+            Server(io.BytesIO(), io.BytesIO())._abandon()
+            assert ended == [0]
+            assert [p for p in tmp_path.rglob("*") if p != tmp_path / "there"] == []
+    assert [p for p in tmp_path.rglob("*") if p != tmp_path / "there"] == []
+
+
+def test_what_was_written_before_the_parent_died_stays(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(server_module.os, "_exit", lambda code: None)
+    with staged_outputs(tmp_path) as staging:
+        staging.path(tmp_path / "a.txt").write_text("done", encoding="utf-8")
+    with write_atomically(tmp_path / "b.txt") as temporary:
+        temporary.write_text("done", encoding="utf-8")
+    Server(io.BytesIO(), io.BytesIO())._abandon()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "b.txt"]
 
 
 def test_close_ends_the_process_and_deletes_its_folders() -> None:

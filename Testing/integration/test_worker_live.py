@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from disentangle.inference import Result
 from disentangle.inference.scores import FactorScores
 from disentangle.phantoms import brain_phantom
 from disentangle.study import Image, Study
@@ -97,8 +98,50 @@ def test_an_adapted_model_is_saved_among_the_users_own(worker, ran):
     assert (Path(saved["bundle"]) / "bundle.json").is_file()
     assert ask(worker, ran, "save", name="mine")["kind"] == "input"
     assert ask(worker, ran, "save", name="../mine")["kind"] == "input"
+    shipped = ask(worker, ran, "save", name="brain-mr")
+    assert shipped["message"] == "A model brain-mr is there already; choose another name."
+    assert not Path(saved["bundle"]).with_name("brain-mr").exists()
     assert ask(worker, ran, "undo")["learnt"] == 0
     assert ask(worker, ran, "undo")["kind"] == "input"
+
+
+def test_what_was_learnt_stays_with_its_study_and_never_reaches_a_batch(study, bundle, tmp_path):
+    def predict(one: Study) -> tuple[dict, Result]:
+        place = client.folder()
+        request = {"request": "predict", "bundle": bundle, "study": write_study(one, place / "s"), "device": "cpu"}
+        event = client.wait(client.submit({**request, "output": place / "out", "segment": True}), timeout_s=120)
+        return event, read_result(event["output"])
+
+    def batch(name: str) -> tuple[dict, bytes]:
+        request = {"request": "batch", "folder": tmp_path / "in", "output": tmp_path / name, "bundle": bundle}
+        event = client.wait(client.submit({**request, "segment": True, "device": "cpu"}), timeout_s=120)
+        return event["report"], (tmp_path / name / "segmentation.nii.gz").read_bytes()
+
+    def learn() -> None:
+        event, result = predict(study)
+        array = result.segmentation.array.copy()
+        array[len(array) // 2][array[len(array) // 2] > 0] = 4
+        place = client.folder()
+        write({"corrected": Image(array, result.segmentation.affine), "original": result.segmentation}, place / "c")
+        fields = {"session": event["session"], "study": place / "c", "output": place / "out"}
+        assert client.wait(client.submit({"request": "adapt", **fields}), timeout_s=120)["learnt"] == 1
+
+    study.write(tmp_path / "in")
+    home = str(tmp_path / "home")
+    with WorkerClient(env={**os.environ, "OMP_NUM_THREADS": "1", "DISENTANGLE_HOME": home}) as client:
+        untaught, result = predict(study)
+        assert untaught["learnt"] == 0
+        report, segmentation = batch("before")
+        learn()
+        assert batch("after")[1] == segmentation  # of the same images even
+        assert batch("after")[0]["warnings"] == report["warnings"]
+        learn()
+        again, taught = predict(study)
+        assert again["learnt"] == 1
+        assert any("adapted to your corrections" in warning for warning in taught.report["warnings"])
+        assert client.wait(client.submit({"request": "save", "session": again["session"], "name": "m"}))["bundle"]
+        assert client.wait(client.submit({"request": "undo", "session": again["session"]}))["learnt"] == 0
+        np.testing.assert_array_equal(predict(study)[1].segmentation.array, result.segmentation.array)
 
 
 def test_masks_are_compared(worker, ran):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from disentangle.inference import Predictor, answers
+from disentangle.inference import Predictor, answers, corrections
 from disentangle.phantoms import create_phantom
 from disentangle.progress import Progress
 from disentangle.study import Image
@@ -89,6 +89,24 @@ def test_another_study_and_a_model_that_has_learnt_are_asked_anew(predictor, stu
     adapted = predictor.run(study)
     assert predictor.calls
     assert adapted.report["backend"]["reason"] == "the model was adapted"
+
+
+def test_nothing_said_by_an_adapted_model_is_an_answer_of_the_installed_one(predictor, study, monkeypatch):
+    for name, value in {"_STEPS": 6, "_LEARNING_RATE": 1e-2, "_SECONDS": 600.0}.items():
+        monkeypatch.setattr(corrections, name, value)
+    first = predictor.run(study)
+    taught = first.segmentation.array.copy()
+    k = len(taught) // 2
+    rarest = int(np.bincount(taught.ravel(), minlength=5)[1:].argmin()) + 1
+    taught[k - 1 : k + 2][taught[k - 1 : k + 2] > 0] = rarest
+    for forget in (lambda: predictor.session.learner.undo(), lambda: predictor.networks.restore()):
+        predictor.session.learner.adapt(Image(taught, first.segmentation.affine), Progress())
+        adapted = predictor.run(study)
+        assert not np.array_equal(adapted.segmentation.array, first.segmentation.array)
+        forget()
+        again = predictor.run(study)
+        np.testing.assert_array_equal(again.segmentation.array, first.segmentation.array)
+        assert again.report["backend"] == first.report["backend"]
 
 
 def test_a_result_that_its_owner_changes_changes_no_later_answer(predictor, study):

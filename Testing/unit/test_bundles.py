@@ -245,6 +245,39 @@ def test_a_zip_that_writes_elsewhere_is_refused(bundle: Bundle, tmp_path: Path, 
     assert not (home / "Models" / "tiny").exists()
 
 
+def test_a_zip_with_damaged_contents_is_one_sentence(bundle: Bundle, tmp_path: Path, home: Path):
+    archive = tmp_path / "broken.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bag:
+        for path in bundle.path.iterdir():
+            bag.write(path, path.name)
+        weights = bag.getinfo("model.safetensors")
+    data = bytearray(archive.read_bytes())
+    begin = weights.header_offset + 30 + len(weights.filename)
+    data[begin : begin + 64] = b"\xff" * 64  # no deflated block begins so
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match="is a damaged zip; get it again"):
+        bundles.add_bundle(archive)
+    assert not (home / "Models").exists()
+
+
+def test_a_bundle_that_would_run_in_place_of_a_shipped_one_is_not_added(bundle: Bundle, tmp_path: Path, home: Path):
+    tiny_bundle(tmp_path / "shipped" / "anything", name="tiny")
+    with pytest.raises(InputError, match=r"is there already, in .*another name"):
+        bundles.add_bundle(bundle.path)
+    assert not (home / "Models").exists()
+    edit_card(bundle, name="tinier")
+    assert bundles.add_bundle(bundle.path).path == home / "Models" / "tinier"
+
+
+def test_a_bundle_of_the_working_directory_is_found_again_by_its_path(tmp_path: Path, home: Path, monkeypatch):
+    tiny_bundle(home / "Models" / "tiny", version="user")
+    tiny_bundle(tmp_path / "work" / "tiny", version="own")
+    monkeypatch.chdir(tmp_path / "work")
+    found = bundles.find_bundle("./tiny")
+    monkeypatch.chdir(tmp_path)
+    assert found.version == bundles.find_bundle(str(found.path)).version == "own"
+
+
 def test_an_unsound_bundle_is_not_added(bundle: Bundle, home: Path):
     (bundle.path / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(InputError):

@@ -1,5 +1,9 @@
 """What makes the preprocessing fast: smoothing, threads, findings that are remembered."""
 
+import signal
+import struct
+import sys
+import threading
 import time
 
 import numpy as np
@@ -102,6 +106,33 @@ def test_a_cancelled_computation_stops_all_items(workers):
     assert time.monotonic() - began < 1.0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="one cannot send Ctrl-C to a thread there")
+def test_ctrl_c_stops_all_items_and_waits_for_none(monkeypatch):
+    """It reaches the main thread only, and while this one waits."""
+    monkeypatch.setattr(parallel, "cores", lambda: 3)
+    stopped, may_end = [], threading.Event()
+
+    def work(item, progress):
+        if item == 1:
+            time.sleep(0.05)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        may_end.wait(10)
+        try:
+            progress("work", 0.5)
+        except Cancelled:
+            stopped.append(item)
+            raise
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_parallel(work, [1, 2, 3])
+    assert time.monotonic() - began < 5
+    may_end.set()
+    while len(stopped) < 3 and time.monotonic() - began < 10:
+        time.sleep(0.01)
+    assert sorted(stopped) == [1, 2, 3]
+
+
 def image(seed, sequence):
     k, j, i = np.mgrid[:24, :28, :26]
     ball = ((k - 12) ** 2 + (j - 14) ** 2 + (i - 13) ** 2 < 90).astype(np.float32)
@@ -147,9 +178,22 @@ def test_masks_are_stored_as_bits_and_come_back(tmp_path):
     assert set(found) == {"brain", "metric", "kind"}
 
 
+def test_an_entry_with_a_bad_sector_is_as_none_and_goes_away(tmp_path):
+    Memory(tmp_path).remember("a", {"brain": np.random.default_rng(0).random((9, 9, 9)) > 0.5})
+    entry = tmp_path / "a.npz"
+    content = bytearray(entry.read_bytes())
+    name, extra = struct.unpack("<HH", content[26:30])
+    start = 30 + name + extra
+    content[start : start + 6] = bytes(b ^ 0xFF for b in content[start : start + 6])  # zlib cannot begin with these
+    entry.write_bytes(content)
+    assert Memory(tmp_path).recall("a") is None
+    assert not entry.exists()
+
+
 def test_a_damaged_or_unwritable_memory_only_costs_time(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK nonsense")
     assert Memory(tmp_path).recall("a") is None
+    assert not (tmp_path / "a.npz").exists()
     blocked = tmp_path / "file"
     blocked.write_text("")
     memory = Memory(blocked / "below")

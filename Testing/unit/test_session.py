@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 from disentangle.bundles import Bundle
 from disentangle.errors import InputError
-from disentangle.inference import Predictor
+from disentangle.inference import Predictor, corrections
 from disentangle.inference.session import FUSED, Session
 from disentangle.metrics.embedding import principal_components, tsne_map
 from disentangle.phantoms import brain_phantom, create_phantom
@@ -175,6 +177,68 @@ def test_corrections_are_learnt_undone_and_saved(ran, session, bundle, tmp_path)
     again = Predictor(saved, device="cpu").run(session.run.whole, segment=True)
     untouched = correction.array == before.array
     assert (again.segmentation.array == array)[untouched].mean() > 0.99
+
+
+@pytest.fixture
+def same_steps(monkeypatch):
+    """Learning is a number of steps, however busy the machine is."""
+    for name, value in {"_STEPS": 6, "_LEARNING_RATE": 1e-2, "_SECONDS": 600.0}.items():
+        monkeypatch.setattr(corrections, name, value)
+
+
+def rarest(segmentation: Image) -> int:
+    """The class that the middle slice has least of."""
+    middle = segmentation.array[len(segmentation.array) // 2]
+    return int(np.bincount(middle.ravel(), minlength=5)[1:].argmin()) + 1
+
+
+def test_what_one_study_taught_is_undone_and_saved_after_its_next_run_and_not_for_another_one(
+    bundle, tmp_path, same_steps
+):
+    study, other = (brain_phantom(seed, spacing=8.0, lesions="ms").study for seed in (5, 6))
+    predictor = Predictor(bundle, device="cpu")
+    untaught = predictor.run(other).segmentation.array
+    first = predictor.run(study)
+    correction = corrected(first.segmentation, len(first.segmentation.array) // 2, rarest(first.segmentation))
+    predictor.session.learner.adapt(correction, QUIET)
+    again = predictor.run(copy.deepcopy(study))  # as if it was read again
+    (warning,) = [w for w in again.report["warnings"] if "adapted to your corrections" in w]
+    assert warning not in first.report["warnings"]
+    assert not np.array_equal(again.segmentation.array, first.segmentation.array)
+    assert predictor.session.learner.learnt == 1
+    assert predictor.session.learner.save(tmp_path / "mine", "mine").card["derived_from"]["name"] == bundle.name
+    predictor.session.learner.adapt(correction, QUIET)
+    assert predictor.session.learner.learnt == 2
+    predictor.session.learner.undo()
+    session = predictor.session
+    session.learner.undo()
+    assert np.array_equal(session.learner.segmentation.array, first.segmentation.array)
+    assert np.array_equal(session.segment(list(session.prepared.images), QUIET).array, first.segmentation.array)
+    session.learner.adapt(correction, QUIET)
+    elsewhere = predictor.run(other)
+    assert np.array_equal(elsewhere.segmentation.array, untaught)
+    assert not [w for w in elsewhere.report["warnings"] if "adapted" in w]
+    assert elsewhere.report["backend"] == first.report["backend"]
+    for ask in (predictor.session.learner.undo, lambda: predictor.session.learner.save(tmp_path / "no", "no")):
+        with pytest.raises(InputError, match="as it was installed"):
+            ask()
+    assert np.array_equal(predictor.run(study).segmentation.array, first.segmentation.array)
+
+
+def test_a_session_of_an_earlier_study_teaches_the_installed_model(bundle, same_steps):
+    study, other = (brain_phantom(seed, spacing=8.0, lesions="ms").study for seed in (5, 6))
+    predictor, sessions, answers = Predictor(bundle, device="cpu"), [], []
+    for one in (study, other):
+        answers.append(predictor.run(one).segmentation)
+        sessions.append(predictor.session)
+    lessons = [corrected(answer, len(answer.array) // 2, rarest(answer)) for answer in answers]
+    alone = sessions[0].learner.adapt(lessons[0], QUIET)
+    sessions[1].learner.adapt(lessons[1], QUIET)
+    assert [session.learner.learnt for session in sessions] == [0, 1]
+    after = sessions[0].learner.adapt(lessons[0], QUIET, answers[0])
+    assert [session.learner.learnt for session in sessions] == [1, 0]
+    assert after["loss"] == alone["loss"]
+    assert np.array_equal(after["segmentation"].array, alone["segmentation"].array)
 
 
 def test_nothing_corrected_is_nothing_to_learn(ran, session):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from .errors import Cancelled
@@ -55,8 +55,15 @@ def in_parallel(work: Callable[[T, Progress], R], items: Sequence[T], progress: 
             failed.set()
             raise
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         futures = [pool.submit(one, number) for number in range(len(items))]
+        wait(futures)
+    except BaseException:  # Ctrl-C reaches this thread only, and must not wait for the others
+        failed.set()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     errors = [future.exception() for future in futures]
     # One that was stopped because another failed is not the reason.
     for error in sorted(filter(None, errors), key=lambda e: isinstance(e, Cancelled)):

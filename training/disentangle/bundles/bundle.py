@@ -41,7 +41,8 @@ class Bundle:
             InputError: no bundle, or a defect in its card.
         """
         folder = Path(path)
-        return cls(folder, read_card(folder))
+        # Absolute: a relative path of one part would be taken for a name, and is lost in another working directory.
+        return cls(folder.absolute(), read_card(folder))
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
@@ -116,6 +117,12 @@ def add_bundle(source: str | os.PathLike[str]) -> Bundle:
         target = user_folder() / "Models" / bundle.name
         if target.exists():
             raise InputError(f"A model {bundle.name} is installed already; remove it first.")
+        for other in list_bundles():
+            if other.name == bundle.name:  # the added one would silently run in its place
+                raise InputError(
+                    f"A model {other.name} is there already, in {other.path}; give the one that you add another name "
+                    "in its bundle.json."
+                )
         with write_atomically(target) as temporary:
             temporary.mkdir()
             _copy_files(folder, temporary)
@@ -147,7 +154,7 @@ def _extract(archive: Path, target: Path) -> None:
             for member in chosen:
                 with bag.open(member) as stream, (target / wanted[member.filename]).open("wb") as output:
                     shutil.copyfileobj(stream, output)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         raise InputError(f"{archive} is a damaged zip; get it again.") from error
 
 

@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: without the program's name; None takes those of the process.
+        arguments: without the program's name; None takes those of the process, which ends at once when the command
+            is stopped.
 
     Returns:
         0 success, 2 bad input, 1 failure.
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.settings = [*settings, *rest]
     except SystemExit as stop:  # --help, --version, or a mistake that was reported
         return int(stop.code or 0)
-    return run_command(options)
+    return run_command(options, own_process=arguments is None)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .options import add_loudness, add_model, choose_bundle, count
+from .outputs import REPORT, check_outputs, result_files
 from .running import Console
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
     rows = read_manifest(options.manifest)
     check_writable(options.output, folder=True)
     bundle = choose_bundle(options)
+    _check_outputs(rows, bundle, options)
     make_folder(options.output)
     summary, worst = [], 0
     with WorkerClient(sys.executable) as client:
@@ -133,6 +135,33 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
     return worst
 
 
+def _check_outputs(rows: Sequence[Row], bundle: Bundle, options: argparse.Namespace) -> None:
+    """Refuse results of any study that would take the place of an input of any.
+
+    Raises:
+        InputError: see :func:`check_outputs`.
+    """
+    from ..sequences import canonical
+
+    targets = [canonical(name) for group in options.target for name in group]
+    sequences = bundle.sequences if options.factors else ()
+    outputs = [options.output / SUMMARY]
+    for row in rows:
+        folder = options.output / row.name
+        outputs += [*result_files(folder, not options.no_segment, targets, sequences), folder / REPORT]
+    check_outputs(outputs, [options.manifest, *(path for row in rows for path in _files_of(row))])
+
+
+def _files_of(row: Row) -> list[Path]:
+    """The files of a study, as far as names tell: a result beside them from an earlier run is none of them."""
+    from ..sequences import guess_sequence
+    from ..study.reading import is_image_name
+
+    if row.folder is None:
+        return [path for _, path in row.files]
+    return [p for p in row.folder.glob("*") if is_image_name(p) and guess_sequence(p.name).sequence is not None]
+
+
 def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
@@ -143,10 +172,11 @@ def _one(
 ) -> tuple[str, str, int]:
     """(status, message, exit code) of one study."""
     folder = options.output / row.name
-    if options.resume and (folder / "report.json").is_file():
+    if options.resume and (folder / REPORT).is_file():
         return "skipped", "done before", 0
     request = {"request": "batch", **row.to_dict(), "time_point": options.time_point, "output": str(folder.resolve())}
-    request.update(bundle=str(bundle.path), device=options.device, backend=options.backend, fast=options.fast)
+    # A folder as it was named, ./brain-mr, would be the name of an installed model there.
+    request.update(bundle=str(bundle.path.resolve()), device=options.device, backend=options.backend, fast=options.fast)
     request.update(threads=options.threads, precision=options.precision)
     request.update(segment=bool(bundle.classes) and not options.no_segment)
     request.update(synthesize=[name for group in options.target for name in group])

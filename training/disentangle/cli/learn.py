@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..inference.output import check_writable
 from .options import add_loudness
+from .outputs import check_outputs
 from .running import Console
 
 
@@ -93,6 +94,7 @@ def run_evaluate(options: argparse.Namespace, console: Console) -> None:
     """``disentangle evaluate``."""
     if options.json is not None:
         check_writable(options.json)
+        check_outputs([options.json], [options.source, *options.source.glob("*")])
     if learning("protocols", "is_protocol")(options.source):
         report = learning("protocols", "run")(options.source, options.settings, console.progress, console.say)
         console.say(f"Report: {report}")

@@ -107,12 +107,12 @@ def pairs(groups: list[list[str]], option: str) -> list[tuple[str, str]]:
 
 
 def read_study(options: argparse.Namespace, console: Console) -> Study:
-    """The study that the options name.
+    """The study that the options name, without the mask that they give (see :func:`give_mask`).
 
     Raises:
         InputError: neither or both of --input and --study, or what the study room refuses.
     """
-    from ..study import Image, Study
+    from ..study import Study
 
     if bool(options.input) == bool(options.study):
         both = "both --input and --study; use one of them" if options.input else "no images; use --input or --study"
@@ -121,12 +121,26 @@ def read_study(options: argparse.Namespace, console: Console) -> Study:
         study = Study.from_folder(options.study, options.time_point)
     else:
         study = Study.read(pairs(options.input, "--input"), options.time_point)
-    if options.mask:
-        study.masks[""] = Image.read(options.mask)
     for sequence, image in study.images.items():
         how = f", guessed: {image.guess.reason}" if image.guess and options.study else ""
         console.detail(f"{sequence}: {image.source}{how}")
     return study
+
+
+def give_mask(study: Study, options: argparse.Namespace, bundle: Bundle) -> None:
+    """Put the mask that the options give in place of those of the study.
+
+    It lies in the space of the first input, which is the first one that the model reads.
+
+    Raises:
+        InputError: see ``Image.read``.
+    """
+    from ..study import Image
+
+    if options.mask is None:
+        return
+    first = next((name for name in study.available if name in bundle.sequences), study.available[0])
+    study.masks = {first: Image.read(options.mask)}
 
 
 def read_images(groups: list[list[str]], option: str) -> dict[str, Image]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..sequences import canonical
-from .options import add_loudness, add_model, add_study, make_predictor, read_images, read_study
+from .options import add_loudness, add_model, add_study, give_mask, make_predictor, read_images, read_study
+from .outputs import REPORT, check_outputs, class_files, files_of, result_files, uncertainty_files
 from .running import Console
 
 if TYPE_CHECKING:
@@ -75,6 +76,13 @@ def run_segment(options: argparse.Namespace, console: Console) -> None:
             check_writable(folder, folder=True)
     predictor = make_predictor(options)
     study = read_study(options, console)
+    outputs = [path for path in (options.output, options.json, options.overview) if path is not None]
+    if options.probabilities is not None:
+        outputs += class_files(options.probabilities, predictor.bundle)
+    if options.uncertainty is not None:
+        outputs += uncertainty_files(options.uncertainty)
+    check_outputs(outputs, _inputs(study, options))
+    give_mask(study, options, predictor.bundle)
     result = predictor.run(
         study,
         segment=True,
@@ -103,11 +111,14 @@ def run_synthesize(options: argparse.Namespace, console: Console) -> None:
     predictor = make_predictor(options)
     references, examples = read_images(options.reference, "--reference"), read_images(options.style, "--style")
     study = read_study(options, console)
+    outputs = result_files(options.output, targets=targets)
+    check_outputs([*outputs, *_reports(options)], _inputs(study, options, [*references.values(), *examples.values()]))
     if options.study:
         study, held_out = hold_out(study, targets)
         for target in held_out:
             console.note(f"{target} is in the study: it is made of the other sequences and compared with the real one.")
         references = {**held_out, **references}
+    give_mask(study, options, predictor.bundle)
     result = predictor.run(
         study,
         segment=False,
@@ -138,6 +149,9 @@ def run_factors(options: argparse.Namespace, console: Console) -> None:
     _check_folder(options)
     predictor = make_predictor(options)
     study = read_study(options, console)
+    outputs = result_files(options.output, sequences=study.available)
+    check_outputs([*outputs, *_reports(options)], _inputs(study, options))
+    give_mask(study, options, predictor.bundle)
     result = predictor.run(study, segment=False, factors=True, cross_reconstructions=True, progress=console.progress)
     _write_folder(result, options)
     tell(result, console)
@@ -150,6 +164,21 @@ def _check_folder(options: argparse.Namespace) -> None:
     check_writable(options.output, folder=True)
     if options.json is not None:
         check_writable(options.json)
+
+
+def _inputs(study: Study, options: argparse.Namespace, others: Iterable[Image] = ()) -> list[Path]:
+    """Every file that was read, or will be."""
+    return [
+        *files_of(study, options.study),
+        *(Path(image.source) for image in others),
+        *([] if options.mask is None else [options.mask]),
+    ]
+
+
+def _reports(options: argparse.Namespace) -> list[Path]:
+    """Where the report goes; ``--json`` may well name the one of the folder."""
+    own = options.output / REPORT
+    return [own] if options.json is None or options.json.resolve() == own.resolve() else [own, options.json]
 
 
 def _write_folder(result: Result, options: argparse.Namespace) -> None:

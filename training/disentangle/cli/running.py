@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import traceback
 import warnings
+from typing import NoReturn
 
+from .. import unfinished
 from ..errors import Cancelled, InputError
 from ..progress import Progress
 
@@ -81,8 +85,22 @@ class Console:
             self._bar.clear()
 
 
-def run_command(options: argparse.Namespace) -> int:
-    """Run ``options.run(options, console)`` and turn what it raises into a sentence and an exit code."""
+def end_process(code: int) -> NoReturn:
+    """End the process now. Threads in native code cannot be asked to stop: an ordinary end would wait for them, and
+    some of them do not survive the end of the interpreter."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    unfinished.discard()  # of threads: compiled programs, for example
+    os._exit(code)
+
+
+def run_command(options: argparse.Namespace, own_process: bool = False) -> int:
+    """Run ``options.run(options, console)`` and turn what it raises into a sentence and an exit code.
+
+    Args:
+        own_process: the process is there for this command only; where it is stopped, it ends here.
+    """
     console = Console(getattr(options, "quiet", False), getattr(options, "verbose", False))
     try:
         with warnings.catch_warnings():
@@ -95,7 +113,11 @@ def run_command(options: argparse.Namespace) -> int:
         console.error(f"disentangle {options.command}: {error}")
         return 2
     except (KeyboardInterrupt, Cancelled):
+        if own_process:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the second Ctrl-C of somebody in a hurry
         console.error(f"disentangle {options.command}: stopped; no unfinished output was left behind.")
+        if own_process:
+            end_process(1)
         return 1
     except BrokenPipeError:  # the reader of our output left, as in `disentangle models | head`
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ..study import Image
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .networks import Networks
     from .session import Session
 
 _REMINDERS = 6
@@ -37,7 +37,6 @@ class Learner:
 
     def __init__(self, session: Session, segmentation: Image | None) -> None:
         self.session, self.segmentation = session, segmentation
-        self._states: list[tuple[dict[str, Tensor], Image | None]] = []
 
     @property
     def possible(self) -> bool:
@@ -47,7 +46,12 @@ class Learner:
     @property
     def learnt(self) -> int:
         """How many adaptations are in force."""
-        return len(self._states)
+        return self._networks.learnt(self.session.run.whole)
+
+    @property
+    def _networks(self) -> Networks:
+        """Where the adaptations are kept: they outlive the session, for the next run of the same study."""
+        return self.session.run.predictor.networks
 
     def _head(self) -> nn.Module:
         """The segmentation head, on PyTorch from now on: compiled programs do not learn."""
@@ -90,7 +94,7 @@ class Learner:
             raise InputError("The corrections lie outside what the model looks at; correct inside the brain.")
         slices = slices[np.linspace(0, len(slices) - 1, min(len(slices), 12)).round().astype(int)]
         head = self._head()
-        self._states.append((copy.deepcopy(head.state_dict()), self.segmentation))
+        self._networks.remember(self.session.run.whole, self.segmentation)
         try:
             figures = self._train(head, slices, labels, spots, progress.part(0.0, 0.5))
             image = self.session.segment(list(self.session.prepared.images), progress.part(0.5, 1.0))
@@ -144,10 +148,10 @@ class Learner:
 
     def undo(self) -> None:
         """Forget the last adaptation."""
-        if not self._states:
+        if not self.learnt:
             raise InputError("There is nothing to undo; the model is as it was installed.")
-        state, self.segmentation = self._states.pop()
-        self.session.network.head.load_state_dict(state)
+        self.segmentation = self._networks.undo()
+        self.session.run.network = self._networks.network
 
     def save(self, folder: Any, name: str) -> Bundle:
         """Write the adapted model as a bundle of its own.
@@ -155,7 +159,7 @@ class Learner:
         Raises:
             InputError: nothing was learnt, or the folder cannot be written.
         """
-        if not self._states:
+        if not self.learnt:
             raise InputError("The model is as it was installed; there is nothing to save.")
         bundle = self.session.bundle
         system = bundle.system()  # the one that runs is folded for inference

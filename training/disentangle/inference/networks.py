@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from functools import partial
@@ -9,18 +10,40 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundles import Bundle
 from ..parallel import in_a_thread
+from ..preprocessing import study_key
 from ..progress import Progress
 from .devices import choose_device, release_memory
 from .plan import Plan, choose_plan, in_half
 
 if TYPE_CHECKING:
+    from ..study import Image, Study
     from ..systems.base import System
     from ..systems.factors import Capabilities
     from .backends import Network
+    from .backends.eager import EagerNetwork
     from .report import RunReport
 
 _PATIENCE_S = 0.05
 """How often somebody who waits for the networks looks whether to go on waiting."""
+
+
+class Lessons:
+    """What was learnt on one study.
+
+    Args:
+        study: whose corrections were learnt from; :meth:`of` tells whether another one has the same content.
+
+    Attributes:
+        before: before each adaptation, the latest last: the state of the segmentation head, and what it had answered.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study, self._key = study, study_key(study)
+        self.before: list[tuple[dict[str, Any], Image | None]] = []
+
+    def of(self, study: Study) -> bool:
+        """Whether they are about a study."""
+        return study is self._study or study_key(study) == self._key
 
 
 class Networks:
@@ -50,7 +73,7 @@ class Networks:
         self._plan: Plan | None = None
         self._reason = self._warning = ""
         self._loading: Future[tuple[Network, str | None]] | None = None
-        self.adapted = False
+        self._lessons: Lessons | None = None
         self._resting: Any = None
 
     def begin(self, sequences: Sequence[str] = (), segment: bool = False) -> None:
@@ -84,12 +107,18 @@ class Networks:
             InputError: the bundle is damaged, or of no use.
             Cancelled: asked to stop while it was not there yet.
         """
+        self._forget_others(report.study)
         self.begin()
         if self._loading is not None:
             while not wait([self._loading], _PATIENCE_S).done:
                 if progress is not None:
                     progress("load", 0.0, f"loading the model {self.bundle.name}")
             self._take(self._loading, report)
+        if self.adapted:
+            report.warn(
+                f"The model {self.bundle.name} answers here as adapted to your corrections of this study, not as "
+                "installed; undo the learning to have the installed model's answer."
+            )
         return self._told(report)
 
     def _take(self, loading: Future[tuple[Network, str | None]], report: RunReport) -> None:
@@ -132,12 +161,64 @@ class Networks:
         return self._network is not None and self._network.name != "torch"
 
     def use_torch(self, report: RunReport) -> Network:
-        """PyTorch from now on: the model is to learn."""
+        """PyTorch from now on: the model is to learn from the study of a report."""
+        self._forget_others(report.study)
         if self._network.name != "torch":
             self._take(in_a_thread(self._torch), report)
         self._network.replays.forget()
-        self.adapted, self._reason, self._warning = True, "the model was adapted", ""
+        self._reason, self._warning = "the model was adapted", ""
         return self._told(report)
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> Network | None:
+        """What computes; None before it is there."""
+        return self._network
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the segmentation head is not the installed one."""
+        return self._lessons is not None
+
+    def learnt(self, study: Study) -> int:
+        """How many adaptations to a study are in force."""
+        return len(self._lessons.before) if self._lessons is not None and self._lessons.of(study) else 0
+
+    def remember(self, study: Study, segmentation: Image | None) -> None:
+        """The head is about to learn: keep its state for :meth:`undo`. :meth:`use_torch` comes first.
+
+        Args:
+            study: whose corrections will be learnt.
+            segmentation: what the head has answered about it.
+        """
+        if self._lessons is None:
+            self._lessons = Lessons(study)
+        self._lessons.before.append((copy.deepcopy(self._network.head.state_dict()), segmentation))
+
+    def undo(self) -> Image | None:
+        """Forget the last adaptation; what had been answered before it. There must be one."""
+        state, segmentation = self._lessons.before[-1]
+        if len(self._lessons.before) == 1:
+            self.restore()
+        else:
+            self._lessons.before.pop()
+            self._network.head.load_state_dict(state)
+        return segmentation
+
+    def restore(self) -> None:
+        """The segmentation head as it was installed; nothing where it is."""
+        if self._lessons is None:
+            return
+        self._network.head.load_state_dict(self._lessons.before[0][0])
+        self._lessons = None
+        # Another network for all who keep what one has said: what the adapted head said is nothing of this one's.
+        self._network = self._eager(self._network.system)
+
+    def _forget_others(self, study: Study) -> None:
+        """What one patient taught is not for the next one."""
+        if self._lessons is not None and not self._lessons.of(study):
+            self.restore()
 
     def system(self, device: Any) -> System:
         """The bundle's system on a device, folded, loaded once."""
@@ -164,12 +245,15 @@ class Networks:
 
     def _torch(self) -> tuple[Network, str | None]:
         """PyTorch's network, and a note when its device is not the one asked for."""
-        from .backends.eager import EagerNetwork
-
         self._use_threads()
         device, note = choose_device(self.device)
-        half = in_half(self.precision, device.type)
-        return EagerNetwork(self.system(device), compiled=self.backend == "compile", half=half), note
+        return self._eager(self.system(device)), note
+
+    def _eager(self, system: System) -> EagerNetwork:
+        from .backends.eager import EagerNetwork
+
+        half = in_half(self.precision, next(system.parameters()).device.type)
+        return EagerNetwork(system, compiled=self.backend == "compile", half=half)
 
     def _use_threads(self) -> None:
         if self.threads:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import unfinished
 from ..errors import InputError
 from ..study.files import explain_write_error
 
@@ -62,6 +63,7 @@ class Staging:
         place = _existing_ancestor(final.parent)
         if place not in self._scratch:
             scratch = place / f".{uuid.uuid4().hex[:8]}-disentangle"
+            unfinished.begin(scratch)
             scratch.mkdir()
             self._scratch[place] = scratch
         # One folder per file: two outputs may have the same name in different folders.
@@ -72,6 +74,10 @@ class Staging:
 
     def commit(self) -> None:
         """Move everything to its destination; what was new there goes away again when a move fails."""
+        with unfinished.finishing:
+            self._move()
+
+    def _move(self) -> None:
         new: list[Path] = []
         try:
             for temporary, final in self._files:
@@ -89,6 +95,7 @@ class Staging:
         """Remove the temporary folders."""
         for scratch in self._scratch.values():
             shutil.rmtree(scratch, ignore_errors=True)
+            unfinished.end(scratch)
 
 
 @contextlib.contextmanager

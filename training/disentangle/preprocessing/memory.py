@@ -6,9 +6,9 @@ name is a digest of voxels, geometry and settings.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,10 +78,17 @@ class Memory:
             return self._found[key]
         if self.folder is None:
             return None
+        path = self.folder / f"{key}.npz"
         try:
-            with np.load(io.BytesIO((self.folder / f"{key}.npz").read_bytes()), allow_pickle=False) as stored:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 finding = {name: _unpacked(stored, name) for name in stored.files if not name.endswith(_SHAPE)}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        except Exception:  # damaged bytes may be anything: zlib.error, BadZipFile, NotImplementedError, ...
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
         self._keep(key, finding)
         return finding

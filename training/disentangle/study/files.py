@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import unfinished
 from ..errors import InputError
 
 _NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
@@ -69,9 +70,11 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     make_folder(path.parent)
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    unfinished.begin(temporary)
     try:
         yield temporary
-        _move(temporary, path)
+        with unfinished.finishing:
+            _move(temporary, path)
     except OSError as error:
         raise explain_write_error(path, error) from error
     finally:
@@ -80,3 +83,4 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        unfinished.end(temporary)

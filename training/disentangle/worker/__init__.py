@@ -28,7 +28,8 @@ Requests (``id`` is any string that the client chooses):
                                                ``style`` (numbers): ``session``, ``output``
 ``{"request": "scores", "id", ...}``           figures of disentanglement: ``session``, ``output``
 ``{"request": "adapt", "id", ...}``            learn from ``study`` (images ``corrected`` and ``original``):
-                                               ``session``, ``output``
+                                               ``session``, ``output``. It stays in force for predictions of the same
+                                               study alone; another study and a batch get the installed model
 ``{"request": "undo", "id", "session"}``       forget the last adaptation
 ``{"request": "save", "id", "session",         store the adapted model among the user's own
 "name"}``
@@ -53,8 +54,9 @@ Events:
 "message"}``
 ``{"event": "log", "text"}``                           made by the client from lines on stderr
 ``{"event": "preview", "id", "output"}``               the slices that came first, of a prediction under way
-``{"event": "result", "id", ...}``                     ``output`` and ``session`` of a prediction, ``check`` of a check;
-                                                       of the others what they were asked for
+``{"event": "result", "id", ...}``                     ``output`` and ``session`` of a prediction, and ``learnt``, how
+                                                       many adaptations it was made with; ``check`` of a check; of the
+                                                       others what they were asked for
 ``{"event": "cancelled", "id"}``                       it was stopped; nothing of it is left
 ``{"event": "error", "id", "kind", "message",          ``kind``: "input" (the user's), "failure" (a defect), and from
 "details"}``                                           the client "crash" and "start"; ``message`` is one sentence

@@ -91,13 +91,13 @@ class Live:
         return {"learnt": self._session.learner.learnt}
 
     def _save(self, request: Mapping[str, Any], progress: Progress) -> Answer:
-        from ..bundles import user_folder
+        from ..bundles import list_bundles, user_folder
 
         name = str(request["name"]).strip()
         folder = user_folder() / "Models" / name
         if not name or Path(name).name != name or name.startswith("."):
             raise InputError(f"{name!r} cannot be the name of a model; use letters, digits and dashes.")
-        if folder.exists():
+        if folder.exists() or name in {bundle.name for bundle in list_bundles()}:
             raise InputError(f"A model {name} is there already; choose another name.")
         return {"bundle": str(self._session.learner.save(folder, name).path)}
 

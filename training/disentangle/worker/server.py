@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .. import __version__
+from .. import __version__, unfinished
 from ..errors import Cancelled, InputError
 from ..progress import Progress
 from . import PROTOCOL
@@ -113,9 +113,11 @@ class Server:
 
     def _abandon(self) -> None:
         """The parent is gone: nobody wants the result, and long native code cannot be asked to stop."""
-        if self._workspace is not None:
-            shutil.rmtree(self._workspace, ignore_errors=True)
-        os._exit(0)
+        with unfinished.finishing:  # nothing is begun or moves to its destination any more
+            if self._workspace is not None:
+                shutil.rmtree(self._workspace, ignore_errors=True)
+            unfinished.discard()
+            os._exit(0)
 
     def send(self, event: str, **fields: Any) -> None:
         """Write one event; safe from any thread."""
@@ -178,6 +180,7 @@ class Server:
             "session": request["id"],
             "styles": styles,
             "learns": session.learner.possible and result.segmentation is not None,
+            "learnt": session.learner.learnt,
         }
 
     def _batch(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -195,6 +198,7 @@ class Server:
             study = Study.from_folder(request["folder"], request.get("time_point"))
         self._live.forget()
         predictor = self.predictor(request)
+        predictor.networks.restore()  # what was learnt on one study in the panel is nothing for a series of them
         wanted = {name: request[name] for name in _WANTED if name in request}
         result = predictor.run(study, progress=progress, **wanted)
         result.write(folder)
