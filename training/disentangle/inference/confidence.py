@@ -44,7 +44,7 @@ def recognise_study(prepared: PreparedStudy, progress: Progress | None = None) -
 
     def look(name: str, progress: Progress, ways: Sequence[str] = tuple(FLIPS)) -> Recognition:
         progress("recognize", 0.0, f"looking at {name}")
-        return recognise(prepared.images[name], prepared.mask, spacing, ways)
+        return recognise(prepared.images[name], _judged(prepared, name), spacing, ways)
 
     progress = progress or Progress()
     first = look(names[0], progress.part(0.0, 0.5))
@@ -52,6 +52,19 @@ def recognise_study(prepared: PreparedStudy, progress: Progress | None = None) -
     ways = tuple(dict.fromkeys(("upright", first.orientation)))
     others = in_parallel(partial(look, ways=ways), names[1:], progress.part(0.5, 1.0))
     return dict(zip(names, (first, *others), strict=True))
+
+
+def _judged(prepared: PreparedStudy, name: str) -> np.ndarray:
+    """The voxels that tell what a sequence looks like: the part of the brain that it shows, bool (K, J, I)."""
+    if name not in prepared.seen:
+        return prepared.mask
+    part = prepared.seen[name].copy()
+    # Brains are laid over the atlas by the ends of their masks. A part must not be stretched over all of it, so a voxel
+    # of each end of the brain stays: six in a million change no figure.
+    index = np.nonzero(prepared.mask)
+    ends = [end for along in index for end in (along.argmin(), along.argmax())]
+    part[tuple(along[ends] for along in index)] = True
+    return part
 
 
 def recognise_images(images: Mapping[str, Image], progress: Progress | None = None) -> dict[str, Recognition]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,13 +42,14 @@ class Volumes:
     """What came out, on the working grid (K, J, I). Images have the background's value outside the mask.
 
     Factors and what is rebuilt of them lie as their own sequence does, before any alignment: beside the input that
-    they tell about. Segmentation and synthesis come from the anatomies as they lie on the first sequence.
+    they tell about. Segmentation and synthesis come from the anatomies as they lie on the first sequence. Where a
+    sequence is not read, its factors are those of nothing: anatomies are 0, images have the background's value.
 
     Attributes:
         probabilities: (L, K, J, I) or None; outside the mask class 0 has probability 1.
         anatomy: sequence -> (C, K, J, I), see :meth:`System.anatomy_maps`; 0 outside the mask.
         features: channels of the anatomy factor itself; more than C where maps stand for groups of them.
-        modality: sequence -> (Z,), the mean over slices, weighted by the area of the mask.
+        modality: sequence -> (Z,), the mean over the slices in which it is read, weighted by the area of the mask.
         rebuilt: (sequence of the anatomy, sequence of the appearance) -> normalised image; appearances that the
             system can draw.
         agnostic: sequence -> domain-agnostic image, where the system has such.
@@ -64,6 +65,42 @@ class Volumes:
     synthesized: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+class Presence:
+    """The sequences that are read in each slice: one that shows too little of a slice has nothing to say about it.
+
+    A sequence alone is read in every slice, and where none shows enough, all are read: an answer from little is better
+    than none.
+
+    Args:
+        names: sequences that are read together.
+        shown: see :attr:`~disentangle.preprocessing.PreparedStudy.shown`; those of other sequences do not matter.
+    """
+
+    def __init__(self, names: Iterable[str], shown: Mapping[str, np.ndarray]) -> None:
+        self.names = tuple(names)
+        lacking = {name: shown[name] for name in self.names if name in shown}
+        if len(lacking) == len(self.names):
+            nobody = ~np.any(list(lacking.values()), axis=0)
+            lacking = {name: there | nobody for name, there in lacking.items()}
+        self._shown = {name: there for name, there in lacking.items() if not there.all()}
+
+    def at(self, k: int) -> tuple[str, ...]:
+        """The sequences that are read in a slice, in their order."""
+        return tuple(name for name in self.names if name not in self._shown or self._shown[name][k])
+
+    def alike(self, slices: Sequence[int] | np.ndarray) -> int:
+        """How many of some slices, from the first on, are read from the same sequences as the first."""
+        if not self._shown:
+            return len(slices)
+        first = self.at(slices[0])
+        return next((n for n, k in enumerate(slices) if self.at(k) != first), len(slices))
+
+    def absent(self, *names: str) -> np.ndarray:
+        """Numbers of the slices in which one of the sequences is not read."""
+        lacking = [~self._shown[name] for name in names if name in self._shown]
+        return np.flatnonzero(np.any(lacking, axis=0)) if lacking else np.zeros(0, int)
+
+
 class Engine:
     """Runs a system over volumes.
 
@@ -72,15 +109,23 @@ class Engine:
         batch_size: slices at once; halved as often as memory demands.
         notes: receives a sentence whenever memory ran short, or slices are larger than the system reads.
         background: of normalised images, outside the mask and around slices.
+        shown: see :attr:`~disentangle.preprocessing.PreparedStudy.shown`, of the study whose images will be run; in
+            slices of which a sequence shows too little, the others answer.
     """
 
     def __init__(
-        self, network: Network, batch_size: int, notes: Callable[[str], None], background: float = 0.0
+        self,
+        network: Network,
+        batch_size: int,
+        notes: Callable[[str], None],
+        background: float = 0.0,
+        shown: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.network = network
         self.batch_size = batch_size
         self.notes = notes
         self.background = background
+        self.shown = shown or {}
 
     def run(
         self,
@@ -116,14 +161,17 @@ class Engine:
                 f"The model reads slices of {height} x {width} pixels; what lies farther from the middle, "
                 f"{self._frame.lost(mask):.0%} of each slice, was left out."
             )
-        store = _Store(self.network, self._frame, mask, wanted, tuple(images), self.background)
-        slices = np.roll(slices, -self._start(slices, first))
+        presence = Presence(images, self.shown)
+        store = _Store(self.network, self._frame, mask, wanted, presence, self.background)
+        slices = np.roll(slices, -self._start(slices, first, presence))
         done = 0
         while done < len(slices):
             batch = slices[done : done + self.batch_size]
+            batch = batch[: presence.alike(batch)]
             report = progress.part(done / len(slices), (done + len(batch)) / len(slices))
             try:
-                self._batch(images, mask, batch, wanted, store, report)
+                there = {name: images[name] for name in presence.at(batch[0])}
+                self._batch(there, mask, batch, wanted, store, report)
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -135,18 +183,21 @@ class Engine:
         progress(STAGE, 1.0, "finished the slices")
         return store.finish()
 
-    def first_batch(self, mask: np.ndarray, first: int | None) -> np.ndarray:
-        """The slices that :meth:`run` takes first."""
-        slices = np.flatnonzero(mask.any(axis=(1, 2)))
-        start = self._start(slices, first)
-        return slices[start : start + self.batch_size]
+    def first_batch(self, names: Iterable[str], mask: np.ndarray, first: int | None) -> np.ndarray:
+        """The slices that :meth:`run` takes first of images of some sequences."""
+        presence, slices = Presence(names, self.shown), np.flatnonzero(mask.any(axis=(1, 2)))
+        start = self._start(slices, first, presence)
+        batch = slices[start : start + self.batch_size]
+        return batch[: presence.alike(batch)]
 
-    def _start(self, slices: np.ndarray, first: int | None) -> int:
-        """Where among the slices the first batch begins."""
+    def _start(self, slices: np.ndarray, first: int | None, presence: Presence) -> int:
+        """Where among the slices the first batch begins: it holds the first slice."""
         if first is None:
             return 0
-        start = int(np.searchsorted(slices, first)) - self.batch_size // 2
-        return min(max(start, 0), max(len(slices) - self.batch_size, 0))
+        place = int(np.searchsorted(slices, first))
+        own = min(place, len(slices) - 1)
+        low, high = own + 1 - presence.alike(slices[own::-1]), own + presence.alike(slices[own:])
+        return min(max(place - self.batch_size // 2, low), max(high - self.batch_size, low))
 
     def _shrink(self) -> None:
         """React to memory running out: smaller batches, then the CPU, then a sentence."""
@@ -239,15 +290,15 @@ class _Store:
     """Collects batches into volumes; decoded images are averaged where the blocks of adjacent slices overlap."""
 
     def __init__(
-        self, network: Network, frame: Frame, mask: np.ndarray, wanted: Wanted, names: Sequence[str], background: float
+        self, network: Network, frame: Frame, mask: np.ndarray, wanted: Wanted, presence: Presence, background: float
     ) -> None:
-        abilities = network.capabilities
+        abilities, names = network.capabilities, presence.names
         self.network, self.frame, self.background = network, frame, background
-        self.mask = mask
+        self.mask, self.presence = mask, presence
         self.slices = abilities.slices
         self.volumes = Volumes()
-        self.counts = np.zeros(len(mask), np.float32)
-        self.area = 0.0
+        self.counts: dict[tuple[str, Any], np.ndarray] = {}  # kind of image and its key -> (K,) what was added
+        self.areas = dict.fromkeys(names, 0.0)
         if wanted.segment:
             self.volumes.probabilities = np.zeros((len(abilities.classes), *mask.shape), np.float32)
             self.volumes.probabilities[0] = 1.0
@@ -274,28 +325,28 @@ class _Store:
             volumes.probabilities[:, slices] = values.transpose(1, 0, 2, 3)
         for kind in ("synthesized", "rebuilt", "agnostic"):
             for key, tensor in getattr(results, kind).items():
-                self._add_block(getattr(volumes, kind)[key], tensor, slices)
+                counts = self.counts.setdefault((kind, key), np.zeros(len(self.mask), np.float32))
+                self._add_block(getattr(volumes, kind)[key], counts, tensor, slices)
         if results.factors is not None:
             area = inside.sum(axis=(1, 2)).astype(np.float64)
-            self.area += area.sum()
             volumes.features = results.features
             for name, tensor in results.factors.anatomy.items():
                 volumes.anatomy[name][:, slices] = (self._numpy(tensor, 0.0) * inside[:, None]).transpose(1, 0, 2, 3)
             for name, tensor in results.factors.modality.items():
                 volumes.modality[name] += area @ self.network.array(tensor).astype(np.float64)
-        for offset in self._offsets():
-            for k in self._targets(slices, offset):
-                self.counts[k] += 1.0
+                self.areas[name] += area.sum()
 
     def finish(self) -> Volumes:
         """The volumes, averaged and masked."""
-        weight = (self.mask / np.maximum(self.counts, 1.0)[:, None, None]).astype(np.float32)
-        for images in (self.volumes.synthesized, self.volumes.rebuilt, self.volumes.agnostic):
-            for volume in images.values():
-                volume *= weight
-                volume[~self.mask] = self.background
+        outside = ~self.mask
+        for (kind, key), counts in self.counts.items():
+            volume = getattr(self.volumes, kind)[key]
+            volume *= (1.0 / np.maximum(counts, 1.0))[:, None, None]
+            volume[outside] = self.background
+            # Blocks of the slices beside reach into those in which a sequence is not read.
+            volume[self.presence.absent(*_read_for(kind, key))] = self.background
         for name in self.volumes.modality:
-            self.volumes.modality[name] = (self.volumes.modality[name] / max(self.area, 1.0)).astype(np.float32)
+            self.volumes.modality[name] = (self.volumes.modality[name] / max(self.areas[name], 1.0)).astype(np.float32)
         return self.volumes
 
     def _offsets(self) -> range:
@@ -305,12 +356,19 @@ class _Store:
         """Where a neighbour's output belongs; beyond the border the border slice was the input."""
         return np.clip(slices + offset, 0, len(self.mask) - 1).tolist()
 
-    def _add_block(self, volume: np.ndarray, tensor: Any, slices: np.ndarray) -> None:
+    def _add_block(self, volume: np.ndarray, counts: np.ndarray, tensor: Any, slices: np.ndarray) -> None:
         block = self._numpy(tensor, self.background)
         for channel, offset in enumerate(self._offsets()):
             for b, k in enumerate(self._targets(slices, offset)):
                 volume[k] += block[b, channel]
+                counts[k] += 1.0
 
     def _numpy(self, tensor: Any, value: float) -> np.ndarray:
         """(B, C, J, I) as the input has them; ``value`` where the frame did not reach."""
         return self.frame.back(self.network.array(tensor), value)
+
+
+def _read_for(kind: str, key: Any) -> tuple[str, ...]:
+    """The sequences without which there is no image of a kind (an attribute of :class:`Volumes`): a target comes from
+    whichever are there."""
+    return {"synthesized": (), "agnostic": (key,), "rebuilt": key}[kind]

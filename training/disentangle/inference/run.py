@@ -197,7 +197,7 @@ class Run:
             answers = self.predictor.answers(self.network)
             volumes, rest = answers.known(together)
             if on_first is not None and not rest.segment:
-                on_first(engine.first_batch(self.prepared.mask, middle), volumes)
+                on_first(engine.first_batch(names, self.prepared.mask, middle), volumes)
                 on_first = None
             some = bool(rest.targets or rest.segment or rest.factors or rest.cross)
             parts = len(apart) + some
@@ -225,7 +225,8 @@ class Run:
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
         if volumes.probabilities is not None:
-            self.report.islands_ml = self.follow_rules(volumes.probabilities)
+            adapted = self.predictor.networks.adapted
+            self.report.islands_ml = self.follow_rules(volumes.probabilities, adapted=adapted)
         self.report.features = volumes.features
         self.report.confidence = confidence(
             self._unconfirmed(), volumes.probabilities, self.prepared.mask, abilities.classes
@@ -265,4 +266,5 @@ class Run:
         _, height, width = self.prepared.grid.shape
         need = memory_per_slice(height, width, sequences, abilities.anatomy_channels, classes)
         at_once = slices_at_once(self.network.device, need, self.predictor.batch_size)
-        return Engine(self.network, at_once, self.report.warn, self.predictor.config.background)
+        background, shown = self.predictor.config.background, self.prepared.shown
+        return Engine(self.network, at_once, self.report.warn, background, shown)

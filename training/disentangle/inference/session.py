@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from ..progress import Progress
 from ..study import Image
 from ..systems.factors import Factors
 from .devices import MAX_BATCH
-from .engine import STAGE, Wanted, neighbours
+from .engine import STAGE, Presence, Wanted, neighbours
 from .framing import Frame
 from .images import Output
 from .learner import Learner
@@ -79,7 +79,8 @@ class Session:
         return {t: self.network.default_style(t) for t in self.bundle.targets}
 
     def factors_of(self, k: int) -> Factors:
-        """Anatomy factors of one working slice, of all sequences, aligned to the first; kept for the next question."""
+        """Anatomy factors of one working slice, of all sequences that are read there, aligned to the first; kept for
+        the next question."""
         if k not in self._factors:
             self._factors[k] = self._encode(np.array([k]), list(self.prepared.images))
             if len(self._factors) > _CACHED:
@@ -88,7 +89,8 @@ class Session:
         return self._factors[k]
 
     def modality_factors(self, k: int) -> dict[str, np.ndarray]:
-        """Modality factors (Z,) of the sequences, of one working slice: the style that draws each of them again."""
+        """Modality factors (Z,) of the sequences that are read in one working slice: the style that draws each of them
+        again."""
         factors = self._encode(np.array([k]), list(self.prepared.images), styles=True)
         return {name: self.network.array(z)[0] for name, z in factors.modality.items()}
 
@@ -137,6 +139,9 @@ class Session:
     def _draw(
         self, factors: Factors, slices: np.ndarray, anatomy: str, style: Sequence[float], units: Mapping[str, float]
     ) -> np.ndarray:
+        if anatomy != FUSED and anatomy not in factors.anatomy:
+            # The sequence does not show these slices.
+            return np.zeros((len(slices), *self.prepared.grid.shape[1:]), np.float32)
         drawn = self.network.synthesis_anatomy(factors) if anatomy == FUSED else factors.anatomy[anatomy]
         (decoded,) = self.network.decode(drawn, [np.asarray(style, np.float32)])
         block = self.frame.back(self.network.array(decoded), self._background)
@@ -151,9 +156,9 @@ class Session:
         return self.prepared.denormalize(volume, units)[slices]
 
     def _encode(self, batch: np.ndarray, names: Sequence[str], styles: bool = False) -> Factors:
-        """Factors of slices, aligned to the first of the sequences; without modality factors unless they are asked
-        for: no drawing of an anatomy takes them."""
-        slices = self.network.capabilities.slices
+        """Factors of slices that are read from the same sequences, of those of the named ones, aligned to the first;
+        without modality factors unless they are asked for: no drawing of an anatomy takes them."""
+        slices, names = self.network.capabilities.slices, self._presence(names).at(int(batch[0]))
 
         inside = self.frame.into(self.prepared.mask[batch][:, None].astype(np.float32), 0.0)
         blocks = {
@@ -163,10 +168,17 @@ class Session:
 
     def _batches(self, progress: Progress, what: str, size: int = MAX_BATCH):
         slices = np.flatnonzero(self.prepared.mask.any(axis=(1, 2)))
-        for start in range(0, len(slices), size):
-            progress(STAGE, start / len(slices), f"{what}, slice {slices[start] + 1} of {len(self.prepared.mask)}")
-            yield slices[start : start + size]
+        presence, done = self._presence(self.prepared.images), 0
+        while done < len(slices):
+            progress(STAGE, done / len(slices), f"{what}, slice {slices[done] + 1} of {len(self.prepared.mask)}")
+            batch = slices[done : done + size]
+            batch = batch[: presence.alike(batch)]
+            yield batch
+            done += len(batch)
         progress(STAGE, 1.0, f"{what}: done")
+
+    def _presence(self, names: Iterable[str]) -> Presence:
+        return Presence(names, self.prepared.shown)
 
     # -- other subsets ---------------------------------------------------------------------------------------------
 
@@ -216,7 +228,10 @@ class Session:
         for batch in self._batches(progress, "comparing what the sequences would give"):
             anatomy = self._encode(batch, names).anatomy
             for look, sources in drawings:
-                drawn = [self.network.array(self.network.decode(anatomy[n], [look])[0]) for n in sources]
+                there = [n for n in sources if n in anatomy]
+                if len(there) < 2:
+                    continue
+                drawn = [self.network.array(self.network.decode(anatomy[n], [look])[0]) for n in there]
                 spread = self.frame.back(np.std(drawn, axis=0), 0.0)
                 volume[batch] += spread[:, spread.shape[1] // 2] / len(drawings)
         image = self.prepared.to_input(volume * self.prepared.mask, self.first, "linear", 0.0, masked=True)
@@ -227,13 +242,18 @@ class Session:
         anatomy: dict[str, list[np.ndarray]] = {name: [] for name in self.prepared.images}
         modality: dict[str, list[np.ndarray]] = {name: [] for name in self.prepared.images}
         kept: list[int] = []
+        presence = self._presence(self.prepared.images)
         for batch in self._batches(progress.part(0.0, 0.8), "comparing factors"):
+            if presence.at(int(batch[0])) != presence.names:
+                continue
             chosen = batch[::2]  # neighbours hardly differ
             kept += chosen.tolist()
             factors = self._encode(chosen, list(self.prepared.images), styles=True)
             for name, maps in factors.anatomy.items():
                 anatomy[name].append(self.network.array(maps))
                 modality[name].append(self.network.array(factors.modality[name]))
+        if not kept:
+            raise InputError("No slice shows all of these sequences, so that their factors cannot be compared.")
         progress("results", 0.85, "scores of disentanglement")
         return score_factors(
             {n: np.concatenate(v) for n, v in anatomy.items()},

@@ -76,14 +76,13 @@ class EditTools:
         parts.row(inner, self.learnButton, self.undoButton, self.saveButton)
         self.status = parts.text_label("learningLabel")
         inner.addWidget(self.status)
-        self.learnt = 0
         logic.beforeReplacing = self.save_for_undo
         self.set_outputs(None)
 
     def set_outputs(self, outputs: Outputs | None) -> None:
         """The run whose segmentation is edited."""
         self.remove_mask()
-        self.outputs, self.learnt = outputs, 0
+        self.outputs = outputs
         self.sequence.clear()
         if outputs is not None:
             self.sequence.addItems(list(outputs.argmax))
@@ -115,7 +114,7 @@ class EditTools:
         warm = there and run is not None and bool(run.session) and run.learns
         warm = warm and run.outputs is not None and run.outputs.run == self.outputs.run
         self.learnButton.enabled = warm
-        self.undoButton.enabled = self.saveButton.enabled = warm and self.learnt > 0
+        self.undoButton.enabled = self.saveButton.enabled = warm and run.learnt > 0
 
     def chosen(self) -> list[int]:
         """Numbers of the ticked channels."""
@@ -207,7 +206,7 @@ class EditTools:
                 tell(job.error)
                 return
             figures = job.answer["figures"]
-            self.learnt = job.answer["learnt"]
+            self.logic.runner.run.learnt = job.answer["learnt"]
             before, after = figures["agreement"]
             self.status.text = _(
                 "Learnt from {count} slices in {seconds:.0f} s: the model now agrees with {after:.0%} of the corrected "
@@ -224,8 +223,8 @@ class EditTools:
             if job.error is not None:
                 tell(job.error)
                 return
-            self.learnt = job.answer["learnt"]
-            self.status.text = _("The model is as it was before.")
+            self.logic.runner.run.learnt = job.answer["learnt"]
+            self.status.text = _("The model is as it was before; press Apply for what it says now.")
             self.update()
 
         self._start(lambda: self.logic.undoLearning(False, done, self.outputs.segmentation))

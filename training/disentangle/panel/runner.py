@@ -247,7 +247,7 @@ class Runner:
                 return
             run.report = result.report
             run.session, run.styles = event.get("session", ""), event.get("styles", {})
-            run.learns = bool(event.get("learns"))
+            run.learns, run.learnt = bool(event.get("learns")), int(event.get("learnt", 0))
             self._builder = ResultBuilder(self.scene, run.inputs, result)
             self._building = Turns(self._builder.steps(_title(run.wanted)), STEP_SECONDS)
 

@@ -280,7 +280,8 @@ class SegmentTools:
         classes = find_bundle(self.runner.run.wanted.bundle).classes
 
         def done(job: Job) -> None:
-            if job.error is None and self._before_learning:
+            if job.error is None and self._before_learning and self._before_learning[-1][0] is segmentation:
+                # A segmentation that another run made of what was learnt stays until the next one.
                 changed, labels, tags = self._before_learning.pop()
                 if _grid(changed) is not None:
                     self.beforeReplacing(changed)

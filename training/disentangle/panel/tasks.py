@@ -69,6 +69,7 @@ class Run(Task):
         session: by what the worker knows this run; "" once it has ended without result.
         styles: target -> default modality factor.
         learns: whether the model can learn from corrections.
+        learnt: how many times it has, of this study; its answers are then no longer the installed model's.
     """
 
     inputs: StudyNodes = None
@@ -80,6 +81,7 @@ class Run(Task):
     session: str = ""
     styles: dict[str, list[float]] = field(default_factory=dict)
     learns: bool = False
+    learnt: int = 0
 
     def result(self) -> Outputs:
         """The nodes.

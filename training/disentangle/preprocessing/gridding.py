@@ -18,6 +18,12 @@ from .resampling import coverage, resample_part
 
 _LITTLE = 0.05
 """Voxels with less brain than this show none."""
+_ENOUGH = 0.5
+"""A sequence whose slice shows less than this share of what its slices usually show of the mask is not read there:
+more of what a network would say about it came from black than from anatomy. Measured by what is usual, since the whole
+stack may have a smaller field of view than the mask and still show all that matters."""
+_RIM = 0.02
+"""Share of the mask that may be missing without notice: the rims of brains that were stripped each by itself."""
 
 
 def grid_around(
@@ -74,11 +80,15 @@ class OnGrid:
     Attributes:
         values: sequence -> intensities, float32 (K, J, I).
         seen: sequence -> where it has some inside the mask, bool (K, J, I).
+        shown: see :attr:`.prepared.PreparedStudy.shown`.
+        partial: sequences that cover noticeably less than the mask.
         steps, warnings: for the record.
     """
 
     values: dict[str, np.ndarray] = field(default_factory=dict)
     seen: dict[str, np.ndarray] = field(default_factory=dict)
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
+    partial: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -136,11 +146,25 @@ class Gridding:
                     f"{sequence} does not show {self.part} that {next(iter(self.matrices))} shows; check that both are "
                     "of the same subject and part of the body, or leave one out."
                 )
-            if covered < 0.8:
-                seen_of = f"{sequence} covers only {covered:.0%} of {self.part}"
-                result.warnings.append(f"{seen_of}; the rest counts as missing.")
+            if covered < 1.0:
+                self._note_what_lacks(sequence, covered, result)
             result.steps.append(Step("resample", sequence, {"covered": round(covered, 4)}, round(seconds, 3)))
         return result
+
+    def _note_what_lacks(self, sequence: str, covered: float, result: OnGrid) -> None:
+        """Record, and warn of, what one sequence does not show of the mask."""
+        shown, told = slices_shown(result.seen[sequence], self.mask), ""
+        if shown is not None and len(self.study.images) > 1:
+            result.shown[sequence] = shown
+            there = self.mask.any(axis=(1, 2))
+            if self.mask[~shown].sum() > _RIM * self.mask.sum():
+                told = f"it is left out of {(there & ~shown).sum()} of {there.sum()} slices"
+        elif covered < 0.8:
+            told = "the rest is read as background"
+        if covered < 1.0 - _RIM:
+            result.partial.append(sequence)
+        if told:
+            result.warnings.append(f"{sequence} covers only {covered:.0%} of {self.part}; {told}.")
 
     def _on_grid(self, sequence: str, share: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Intensities of one sequence, and where there are some inside the mask."""
@@ -175,3 +199,19 @@ class Gridding:
             and np.array_equal(self.matrices[a], self.matrices[b])
             and self.stripped[a] is self.stripped[b]
         )
+
+
+def slices_shown(seen: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """The slices of a mask of which a sequence shows enough to be read, see :data:`_ENOUGH`.
+
+    Args:
+        seen: bool (K, J, I), where it has intensities inside the mask, which is somewhere.
+        mask: bool (K, J, I).
+
+    Returns:
+        bool (K,), True also of slices without mask; None where no slice lacks.
+    """
+    area = mask.sum(axis=(1, 2))
+    share = seen.sum(axis=(1, 2)) / np.maximum(area, 1)
+    shown = (share >= _ENOUGH * np.median(share[share > 0])) | (area == 0)
+    return None if shown.all() else shown

@@ -85,6 +85,8 @@ def prepare(
         bias={},
         steps=[*(one.step for one in laid.values()), *found.steps, *on_grid.steps],
         warnings=[*study.warnings, *filter(None, (one.warning for one in laid.values())), *on_grid.warnings],
+        shown=on_grid.shown,
+        seen={sequence: on_grid.seen[sequence] for sequence in on_grid.partial},
     )
     _normalize(prepared, on_grid, progress.part(0.95, 1.0))
     if study.labels is not None:

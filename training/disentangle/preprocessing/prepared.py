@@ -64,6 +64,9 @@ class PreparedStudy:
         bias: sequence -> float32 (K, J, I), the N4 field that intensities were divided by; empty without it.
         steps, warnings: what was done, and sentences that the user should see.
         sequence_labels: sequence -> int16 (K, J, I), like ``labels``, for sequences with labels of their own.
+        shown: sequence -> bool (K,), the slices of which it shows enough to be read; only of sequences that lack some.
+        seen: sequence -> bool (K, J, I), where it has intensities inside the mask; only of sequences that cover
+            noticeably less than the mask.
     """
 
     study: Study
@@ -79,6 +82,8 @@ class PreparedStudy:
     steps: list[Step] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     sequence_labels: dict[str, np.ndarray] = field(default_factory=dict)
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
+    seen: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def sequences(self) -> tuple[str, ...]:
