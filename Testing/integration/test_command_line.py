@@ -342,7 +342,8 @@ def test_stopping_leaves_nothing_behind(monkeypatch, capsys, study, model, tmp_p
 
 
 _STOPPED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is started deaf to it
 from disentangle import parallel
 from disentangle.cli import main, predict
 
