@@ -164,6 +164,15 @@ def test_each_term_of_sdnet_moves_what_it_should(term, expected):
     assert moved(system) == expected
 
 
+def test_supervision_of_sdnet_is_summed_over_the_sequences_as_its_other_terms_are():
+    def segmentation(batch):
+        torch.manual_seed(0)
+        return tiny("sdnet").eval().generator_loss(batch)["segmentation"].item()
+
+    single = [segmentation(pairs(unlabelled=(other,))) for other in ("LGE", "cine")]
+    assert segmentation(pairs()) == pytest.approx(sum(single), rel=1e-4)
+
+
 def test_the_updates_of_sdnet_are_apart():
     system = tiny("sdnet")
     generator, discriminator = system.training_steps()

@@ -5,7 +5,7 @@ One path of DAFNet: no transformer, no fusion, one anatomy encoder for all seque
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -151,7 +151,7 @@ class SDNet(System):
         differences = [(y - batch.images[v.target]).abs().mean((1, 2, 3)) for v, y in zip(views, images, strict=True)]
         terms = {"reconstruction": total(views, differences)}
         if batch.labels is not None or batch.sequence_labels:
-            terms["segmentation"] = supervision(logits, batch, self.capabilities.healthy, self.config["cross_entropy"])
+            terms["segmentation"] = self._supervision(logits, batch)
         if self.weights["kl"]:
             terms["kl"] = total(views, [losses.kl_standard_normal(*p) for p in posteriors])
         if self.weights["style_regression"]:
@@ -160,6 +160,13 @@ class SDNet(System):
             masks = [logits[v.target].softmax(1)[:, 1:] for v in views]
             terms["mask_adversarial"] = self.adversaries.masks_pass(views, masks)
         return {name: self.weights[name] * value for name, value in terms.items()}
+
+    def _supervision(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """L_sup of every sequence that has labels, summed as all other terms are: as a mean of two sequences it was
+        outweighed by the adversarial term (SDNet-multi with all labels: .71 of cine, as a sum .86; seed 1)."""
+        taught = {s: x for s, x in logits.items() if batch.labels_of(s) is not None} or logits  # refused there
+        settings = batch, self.capabilities.healthy, self.config["cross_entropy"]
+        return torch.stack([supervision({s: x}, *settings) for s, x in taught.items()]).sum()
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         """D_M on the masks of annotated images and on what is segmented now."""
