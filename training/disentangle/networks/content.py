@@ -47,18 +47,14 @@ class StridedUNetEncoder(nn.Module):
         up = [scaled(c, width) for c in self.up_widths]
         mix = {"conditions": conditions, "experts": experts}
 
-        # One tissue is bright in one sequence and dark in the next: kernels that begin nearly equal take hundreds of
-        # steps to part (cross-reconstruction after 400 steps, seed 1: SSIM .33, and .38 where they begin apart).
         sources = [in_channels, *down[:-1]]
-        self.down = nn.ModuleList(
-            CondConv2d(i, o, 4, 2, 1, **mix).tell_apart() for i, o in zip(sources, down, strict=True)
-        )
+        self.down = nn.ModuleList(CondConv2d(i, o, 4, 2, 1, **mix) for i, o in zip(sources, down, strict=True))
         self.down_norms = nn.ModuleList(normalization(norm if n else "none", c) for n, c in enumerate(down))
         skips = down[-2::-1]
         sources = [down[-1], *(u + s for u, s in zip(up[:-1], skips[:-1], strict=True))]
-        self.up = nn.ModuleList(CondConv2d(i, o, 3, 1, 1, **mix).tell_apart() for i, o in zip(sources, up, strict=True))
+        self.up = nn.ModuleList(CondConv2d(i, o, 3, 1, 1, **mix) for i, o in zip(sources, up, strict=True))
         self.up_norms = nn.ModuleList(normalization(norm, c) for c in up)
-        self.out = CondConv2d(up[-1] + skips[-1], out_channels, 3, 1, 1, **mix).tell_apart()
+        self.out = CondConv2d(up[-1] + skips[-1], out_channels, 3, 1, 1, **mix)
 
     def logits(self, x: Tensor, condition: int = 0) -> Tensor:
         """Channel logits (B, C, H, W) of images (B, S, H, W) of one sequence; H and W multiples of 32."""

@@ -41,7 +41,7 @@ class StyleEncoder(nn.Module):
         super().__init__()
         channels = [in_channels, *(scaled(c, width) for c in self.widths)]
         mix = {"conditions": conditions, "experts": experts}
-        # As those of the anatomy encoder do.
+        # A style must tell the sequence, an anatomy must hide it: so only here do the kernels begin apart.
         self.convs = nn.ModuleList(
             CondConv2d(i, o, 3, 2, 1, **mix).tell_apart() for i, o in itertools.pairwise(channels)
         )
