@@ -175,8 +175,7 @@ def _one(
     if options.resume and (folder / REPORT).is_file():
         return "skipped", "done before", 0
     request = {"request": "batch", **row.to_dict(), "time_point": options.time_point, "output": str(folder.resolve())}
-    # A folder as it was named, ./brain-mr, would be the name of an installed model there.
-    request.update(bundle=str(bundle.path.resolve()), device=options.device, backend=options.backend, fast=options.fast)
+    request.update(bundle=str(bundle.path), device=options.device, backend=options.backend, fast=options.fast)
     request.update(threads=options.threads, precision=options.precision)
     request.update(segment=bool(bundle.classes) and not options.no_segment)
     request.update(synthesize=[name for group in options.target for name in group])

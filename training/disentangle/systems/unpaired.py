@@ -162,8 +162,7 @@ class DisentangledDomains(UnpairedSystem):
         norm: of the content encoders, "instance" or "batch" (method-spec 5g, g1).
         output: "tanh" (images in [-1, 1]) or "linear" (z-scored images).
         agnostic_by: domain-agnostic images are decoded by the generator of the anatomy's "own" domain or by that of the
-            "source" (5g, g5). Generators of their own draw each domain as it looks on average, so that a U-Net of the
-            source's may not read the others': DADR's liver in MR is .23-.30 with them, .80 with the source's.
+            "source" (5g, g5). A generator of its own draws a domain as it looks on average.
         empty: what stands for the missing style (5g, g2): "zero" or "identity", see
             :class:`~disentangle.networks.resnet.AdaINDecoder`, or "mean", the running mean code of the generator's
             domain: domain-agnostic images are then within what the discriminators of swapped images see to.
