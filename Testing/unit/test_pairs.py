@@ -122,6 +122,47 @@ def test_annotations_are_dropped_by_person_and_smaller_fractions_are_subsets():
         sampler({"annotated": {"T1": 0.5}})
 
 
+def labelled(batch: dict) -> list[bool]:
+    """Whose LGE has labels in a batch."""
+    return [bool((x != UNLABELLED).any()) for x in batch["sequence_labels"]["LGE"]]
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.5, 2), (1.0, 4)])
+def test_a_share_of_every_batch_is_annotated_where_few_persons_are(share, expected):
+    chosen = sampler({"annotated": {"LGE": 0.5}, "annotated_share": share, "batch": 4}, count=10)
+    batches = [chosen.batch(n) for n in range(40)]
+    assert {sum(labelled(b)) for b in batches} == {expected}
+    assert all(len(set(b["subject"].tolist())) == 4 for b in batches)
+    # Everyone's turn comes, at any place of the batch.
+    drawn = [p for b in batches for p in b["subject"].tolist()]
+    assert len(set(drawn)) == (10 if share == 0.5 else 5)
+    if share == 0.5:
+        assert all(any(labelled(b)[place] for b in batches) for place in range(4))
+
+
+def test_a_batch_is_filled_from_the_others_where_too_few_persons_are_annotated_or_not():
+    few = sampler({"annotated": {"LGE": 0.1}, "annotated_share": 1, "batch": 4}, count=10)
+    assert {sum(labelled(few.batch(n))) for n in range(10)} == {1}
+    many = sampler({"annotated": {"LGE": 0.9}, "annotated_share": 0, "batch": 4}, count=10)
+    assert {sum(labelled(many.batch(n))) for n in range(10)} == {3}
+    with pytest.raises(InputError, match="annotated_share"):
+        PairSamplingConfig(annotated_share=2)
+
+
+def test_persons_without_labels_of_their_own_count_as_not_annotated():
+    people = [subject(n) for n in range(1, 11)]
+    for person in people[2:]:
+        person.sequence_labels["LGE"] = np.full_like(person.labels, UNLABELLED)
+    config = PairSamplingConfig(batch=4, sizes=((32, 32),), rotation=0)
+    chosen = PairSampler(people, SEQUENCES, (), config)
+    assert {sum(labelled(chosen.batch(n))) for n in range(20)} == {2}
+
+
+def test_where_all_or_none_are_annotated_everyone_is_drawn_alike():
+    plain = [sampler().batch(n)["subject"].tolist() for n in range(10)]
+    assert plain == [sampler({"annotated": {"LGE": 0.0}}).batch(n)["subject"].tolist() for n in range(10)]
+
+
 def test_both_slices_of_a_pair_turn_alike_and_whole_slices_go_on_at_their_border():
     batch = sampler({"rotation": 20, "sizes": ((48, 48),)}).batch(3)
     assert torch.equal(batch["images"]["cine"], -batch["images"]["LGE"])
