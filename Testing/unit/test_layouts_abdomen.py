@@ -13,7 +13,9 @@ from disentangle.datasets.layouts import find_cases, layout
 from disentangle.datasets.layouts.chaos import slice_number
 from disentangle.datasets.loading import Loading, load_cases
 from disentangle.datasets.pairs import PairSampler, PairSamplingConfig
+from disentangle.datasets.published import DataSet, load_sets
 from disentangle.datasets.stacks import STACKED
+from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
 from disentangle.preprocessing import PreprocessingConfig
 from disentangle.study import Image
@@ -21,10 +23,10 @@ from disentangle.study import Image
 ABDOMEN = ("background", "liver", "right kidney", "left kidney", "spleen")
 
 
-def load(name: str, cases, tmp_path: Path, sequences, classes, pairs="expert", centred=False, size=(16, 16), pixel=1.0):
+def load(name: str, cases, tmp_path: Path, sequences, classes, pairs="expert", centre=(), size=(16, 16), pixel=1.0):
     settings = STACKED | dict(layout(name).preprocessing) | {"spacing": [pixel] * 3}
     preprocessing = PreprocessingConfig.from_dict(settings)
-    loading = Loading(tuple(sequences), tuple(classes), preprocessing, pairs, size, centred)
+    loading = Loading(tuple(sequences), tuple(classes), preprocessing, pairs, size, centre)
     return load_cases(cases, layout(name), loading, tmp_path / "c")
 
 
@@ -97,15 +99,42 @@ def test_mscmrseg_masks_of_some_patients(tmp_path: Path):
     assert [s.name for s in alone] == ["patient1-cine", "patient1-T2", "patient10-cine", "patient10-T2"]
     with pytest.raises(InputError, match="Subject patient1 of MS-CMRSeg 2019: nobody has paired"):
         load("mscmrseg", cases, tmp_path, ("cine", "T2"), heart, "expert")
-    centred = load("mscmrseg", cases, tmp_path, ("cine", "LGE"), heart, "position", True, (12, 12))
+    centred = load("mscmrseg", cases, tmp_path, ("cine", "LGE"), heart, "position", ("cine", "LGE"), (12, 12))
     places = [np.argwhere(s.sequence_labels["cine"] == 2).mean(0)[1:] for s in centred]
     assert np.allclose(places, 6, atol=0.51)
-    # LGE of patient 10 is not annotated: it is cut where cine is.
+    # Both sequences are cut around the ventricle of cine, LGE of patient 10 without a mask as that with one.
     whole = load("mscmrseg", cases, tmp_path, ("cine", "LGE"), heart, "position")[1]
     places = [np.argwhere(s.sequence_labels["cine"] == 2).min(0)[1:] for s in (centred[1], whole)]
     row, column = places[0] - places[1]
     cut = centred[1].images["LGE"][:, row:, column:]
     assert np.array_equal(cut, whole.images["LGE"][:, : cut.shape[1], : cut.shape[2]])
+
+
+def test_all_sequences_of_a_subject_are_cut_around_one_place_that_no_withheld_mask_tells(tmp_path: Path):
+    image = np.random.default_rng(0).integers(0, 500, (3, 16, 16)).astype(np.int16)
+
+    def loaded(name: str, top: int, annotated: dict) -> Subject:
+        place = tmp_path / name / "C0LET2_nii45_for_challenge19"
+        for key, start in (("C0", 4), ("T2", 4), ("LGE", top)):
+            mask = np.zeros(image.shape, np.int16)
+            mask[:, start : start + 4, 5:9] = 500
+            mask[:, start, 5:9] = 200
+            for patient in range(1, 5):
+                Image(image, np.eye(4)).write(place / "c0t2lge" / f"patient{patient}_{key}.nii.gz")
+                Image(mask, np.eye(4)).write(place / f"{key.lower()}gt" / f"patient{patient}_{key}_manual.nii.gz")
+        chosen = DataSet("mscmrseg", str(tmp_path / name), annotated=annotated, folds=2)
+        settings = STACKED | dict(layout("mscmrseg").preprocessing) | {"spacing": [1.0] * 3}
+        preprocessing = PreprocessingConfig.from_dict(settings)
+        loading = Loading(("cine", "LGE"), ("background", "left ventricle"), preprocessing, size=(12, 12))
+        subjects, _ = load_sets([chosen], ["training"], loading, tmp_path / "c", tmp_path / name)
+        return subjects["training"][0]
+
+    near, far = loaded("near", 4, {"LGE": 0.0}), loaded("far", 8, {"LGE": 0.0})
+    assert np.array_equal(near.images["LGE"], far.images["LGE"])
+    # Where both are annotated they stay as far from each other as they were scanned.
+    both = loaded("both", 6, {}).sequence_labels
+    rows = [np.argwhere(both[s] == 1).mean(0)[1] for s in ("cine", "LGE")]
+    assert rows[1] - rows[0] == 2
 
 
 def test_chaos_ct_and_decathlon_liver_are_stacks_of_one_sequence(tmp_path: Path):

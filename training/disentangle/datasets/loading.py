@@ -38,7 +38,9 @@ class Loading:
         preprocessing: as recorded in the bundle later.
         pairs: of unregistered sets, one of :data:`PAIRS`; with "none" every sequence becomes a subject of its own.
         size: (H, W) of slices of unregistered sets; None = the largest of a subject's sequences.
-        centred: move the layout's ``centre`` to the middle of such slices (training).
+        centre: sequences whose masks tell where the layout's ``centre`` is, which then comes to the middle of such
+            slices (training): the first one that shows it, for all sequences of a subject. One by one, a mask that
+            training may not see would tell how a sequence is to be aligned.
     """
 
     sequences: tuple[str, ...]
@@ -46,7 +48,7 @@ class Loading:
     preprocessing: PreprocessingConfig
     pairs: str = "none"
     size: tuple[int, int] | None = None
-    centred: bool = False
+    centre: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pairs not in PAIRS:
@@ -85,7 +87,7 @@ def load_cases(
     progress, subjects = progress or Progress(), []
     if layout.registered:
         preprocessing = replace(loading.preprocessing, **layout.preprocessing)
-        loading = replace(loading, preprocessing=preprocessing, pairs="none", size=None, centred=False)
+        loading = replace(loading, preprocessing=preprocessing, pairs="none", size=None, centre=())
     through = ("datasets.loading", "datasets.stacks", "datasets.cases", *MAKERS)
     code = code_version(("preprocessing.prepare", layout_module(layout.name)), through)
     for index, case in enumerate(cases):
@@ -135,7 +137,7 @@ def _stacked(
         {s: tuple(image.spacing) for s, image in images.items()},
         loading.preprocessing,
         loading.size,
-        _centres(images, masks, case, layout.centre) if loading.centred and layout.centre else None,
+        _centres(images, {s: masks[s] for s in loading.centre if s in masks}, case, layout.centre),
         layout.name,
         about,
     )
@@ -210,21 +212,17 @@ def _on_voxels(labels: Image, image: Image, case: Case) -> Image:
 
 
 def _centres(
-    images: Mapping[str, Image], masks: Mapping[str, Image], case: Case, wanted: str
+    images: Mapping[str, Image], masks: Mapping[str, Image], case: Case, wanted: str | None
 ) -> dict[str, tuple[float, float]]:
-    """Sequence -> (row, column) of the middle of what is called ``wanted``; of another sequence's, by its place in
-    space, where it was not drawn."""
+    """Sequence -> (row, column) of the middle of what is called ``wanted`` in the first mask that shows it."""
     values = [value for value, name in case.label_names.items() if name == wanted]
-    places = {s: np.argwhere(np.isin(mask.array, values)) for s, mask in masks.items()}
-    points = {s: masks[s].affine @ [*p.mean(0)[::-1], 1.0] for s, p in places.items() if len(p)}
-    if not points:
-        return {}
-    found = {}
-    for sequence, image in images.items():
-        point = points.get(sequence, next(iter(points.values())))
-        column, row = (np.linalg.inv(image.affine) @ point)[:2]
-        found[sequence] = float(row), float(column)
-    return found
+    for mask in masks.values():
+        place = np.argwhere(np.isin(mask.array, values))
+        if len(place):
+            point = mask.affine @ [*place.mean(0)[::-1], 1.0]
+            inside = {s: np.linalg.inv(image.affine) @ point for s, image in images.items()}
+            return {s: (float(row), float(column)) for s, (column, row, *_) in inside.items()}
+    return {}
 
 
 def _class_indices(mask: np.ndarray, case: Case, classes: tuple[str, ...]) -> np.ndarray:

@@ -165,8 +165,8 @@ def load_sets(
             start = (number + index / len(subjects)) / len(sets)
             here = progress.part(start, start + 1 / len(subjects) / len(sets))
             wanted = [c for c in split[part] if set(c.images) & set(sequences)]
-            centred = part != "test"
-            loaded = load_cases(wanted, found, replace(mine, centred=centred), cache, here) if wanted else []
+            centre = () if part == "test" else _most_annotated(sequences, chosen.annotated)
+            loaded = load_cases(wanted, found, replace(mine, centre=centre), cache, here) if wanted else []
             if part == "training":
                 loaded = with_annotations(loaded, chosen.annotated, chosen.seed)
                 loaded = [only_labelled(s) if chosen.slices == "labelled" else s for s in loaded]
@@ -198,6 +198,12 @@ def only_labelled(subject: Subject) -> Subject:
         sequence_labels={s: a[shown] for s, a in subject.sequence_labels.items()},
         about=about,
     )
+
+
+def _most_annotated(sequences: Sequence[str], annotated: float | Mapping[str, float]) -> tuple[str, ...]:
+    """The sequences with annotations, those of most persons first."""
+    shares = {s: annotated.get(s, 1.0) if isinstance(annotated, Mapping) else 1.0 for s in sequences}
+    return tuple(sorted((s for s in sequences if shares[s]), key=lambda s: -shares[s]))
 
 
 def _sequences(chosen: DataSet, found: Layout, wanted: Sequence[str]) -> tuple[str, ...]:

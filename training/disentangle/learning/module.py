@@ -54,7 +54,7 @@ class Learner(lightning.LightningModule):
             raise InputError(f"training.stages has {', '.join(unknown)}; this system's updates are {', '.join(names)}.")
         self.average = Average(system, settings["ema"]) if settings["ema"] else None
         # Several hundred small tensors: one at a time, updating them takes longer than their convolutions.
-        self._optimizers = [torch.optim.Adam(step.parameters, foreach=True, **step.optimizer) for step in self.steps]
+        self._optimizers = [torch.optim.Adam(step.groups(), foreach=True, **step.optimizer) for step in self.steps]
         self._plateau = 1.0
         self._patience = 0
         self._validated: list[dict[str, float]] = []
@@ -88,8 +88,9 @@ class Learner(lightning.LightningModule):
                 if step.clip_norm is not None:
                     norm = nn.utils.clip_grad_norm_(step.parameters, step.clip_norm)
                     self._note({f"{step.name}/gradient_norm": norm})
+                # Checkpoints from before there were factors have none.
                 for group in optimizer.param_groups:
-                    group["lr"] = step.optimizer["lr"] * rate
+                    group["lr"] = step.optimizer["lr"] * rate * group.get("factor", 1.0)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
         self._note(getattr(self.system, "diagnostics", {}))

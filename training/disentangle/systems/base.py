@@ -108,6 +108,7 @@ class TrainingStep:
         loss: batch -> loss terms, already weighted; their sum is minimised. The key "total" is not used.
         optimizer: keyword arguments of Adam (lr, weight_decay, amsgrad, betas).
         clip_norm: gradient norm is clipped to this; None does not clip.
+        rates: parameters that learn at a multiple of the learning rate, and that multiple.
     """
 
     name: str
@@ -115,6 +116,13 @@ class TrainingStep:
     loss: Callable[[Batch], dict[str, Tensor]]
     optimizer: dict[str, Any] = field(default_factory=lambda: {"lr": 2e-4})
     clip_norm: float | None = 1.0
+    rates: Sequence[tuple[Sequence[nn.Parameter], float]] = ()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups of Adam; ``factor`` of each multiplies the learning rate."""
+        others = {id(p) for parameters, _ in self.rates for p in parameters}
+        usual = {"params": [p for p in self.parameters if id(p) not in others], "factor": 1.0}
+        return [usual, *({"params": list(parameters), "factor": factor} for parameters, factor in self.rates)]
 
 
 class System(nn.Module):

@@ -55,6 +55,7 @@ class DAFNet(Objective):
         spatial_transformer: False leaves anatomies where they are (ablation).
         displacement_scale: of the displacements of its control points, 1 as published; a learning rate above the
             published one asks for a lower scale.
+        transformer_rate: the transformer's learning rate over ``learning_rate``.
         segmentor_norm: of the segmentor, "instance", "batch" (published) or "none": a short training gets on
             faster without.
         cross_entropy: weight beta of the cross-entropy within L_sup, None as published. In a short training with the
@@ -95,6 +96,7 @@ class DAFNet(Objective):
         output: str = "tanh",
         spatial_transformer: bool = True,
         displacement_scale: float = 1.0,
+        transformer_rate: float = 1.0,
         segmentor_norm: str = "instance",
         cross_entropy: float | None = None,
         pair_weighting: bool = False,
@@ -236,7 +238,9 @@ class DAFNet(Objective):
     def training_steps(self) -> Sequence[TrainingStep]:
         adam, judges = {"lr": self.config["learning_rate"]}, list(self.adversaries.parameters())
         makers = [p for name, p in self.named_parameters() if not name.startswith("adversaries.")]
-        steps = [TrainingStep("generator", makers, self.generator_loss, adam, self.config["clip_norm"])]
+        factor = self.config["transformer_rate"]
+        slower = [] if self.transformer is None or factor == 1 else [(list(self.transformer.parameters()), factor)]
+        steps = [TrainingStep("generator", makers, self.generator_loss, adam, self.config["clip_norm"], slower)]
         return (
             [*steps, TrainingStep("discriminators", judges, self.discriminator_loss, adam, None)] if judges else steps
         )
