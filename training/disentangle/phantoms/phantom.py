@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..study import Grid, Image, Study, write_atomically
+from ..study.reading import itk_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def write_phantom(phantom: Phantom, folder: str | os.PathLike[str], tissues: boo
     for sequence, transform in phantom.transforms.items():
         if not _is_identity(transform):
             with write_atomically(folder / f"{phantom.study.first.sequence}_to_{sequence}.tfm") as temporary:
-                sitk.WriteTransform(transform, str(temporary))
+                sitk.WriteTransform(transform, itk_path(temporary))
     if tissues:
         for name, fraction in phantom.tissues.items():
             quantised = np.round(255 * np.clip(fraction, 0, 1)).astype(np.uint8)

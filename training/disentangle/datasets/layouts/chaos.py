@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from ...errors import InputError
 from ...study import Image, quiet_itk
 from ...study.dicom import series_of
+from ...study.reading import itk_path
 from ..cases import Case, Layout, natural
 from . import with_masks_expected
 from .chaos_pairs import expert_pairs, published_splits
@@ -88,7 +89,7 @@ class PngMasks:
     def _read_png(path: Path) -> np.ndarray:
         try:
             with quiet_itk():
-                array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="PNGImageIO"))
+                array = sitk.GetArrayFromImage(sitk.ReadImage(itk_path(path), imageIO="PNGImageIO"))
         except RuntimeError as error:
             raise InputError(f"{path} is no PNG image that can be read; download it again.") from error
         return array[..., 0] if array.ndim == 3 else array
