@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,9 @@ def main(arguments: list[str]) -> int:
     changes = ["data.phantoms=null", f"data.studies={{include: {json.dumps(options.studies)}}}"]
     data = load_data(load_config(options.config, [*options.overrides, *changes]))
     report: dict[str, Any] = {
-        "command": f"python training/benchmarks/synthesis_bound.py --steps {options.steps} --seed {options.seed}",
+        "command": shlex.join(["python", "training/benchmarks/synthesis_bound.py", *arguments]),
+        "steps": options.steps,
+        "seed": options.seed,
         "studies": {},
     }
     for subject in data.training + data.validation:
