@@ -170,9 +170,8 @@ def test_a_single_slice_without_lge_is_drawn_from_cine_alone(tmp_path):
     )
     drawn = {}
     for name, given in (("part", part), ("alone", study.subset(["cine"]))):
-        predictor.run(given, factors=True)
+        style = predictor.run(given, factors=True).factors["cine"].modality
         session = predictor.session
-        style = session.modality_factors(kept)["cine"]
         drawn[name] = session.draw(kept, FUSED, style, {"cine": 1.0})
         if name == "part":
             assert list(session.factors_of(kept).anatomy) == ["cine"]

@@ -17,7 +17,7 @@ from disentangle.learning.config import load_config
 from disentangle.losses import HEALTHY, UNLABELLED
 from disentangle.systems.base import Factors
 from disentangle.systems.dafnet import DAFNet
-from disentangle.systems.modes import MODES, predict, transfer, traverse
+from disentangle.systems.modes import MODES, predict, transfer
 from disentangle.systems.views import View, draw, select, total
 
 TINY = {"sequences": ("cine", "LGE"), "classes": CLASSES, "size": (SIZE, SIZE), "width": 0.0625}
@@ -113,9 +113,6 @@ def test_any_subset_of_sequences_and_any_size_is_used_in_every_mode(decoder, siz
             torch.testing.assert_close(found.sum(1), torch.ones(1, *size))
         assert predict(system, {"T2": images["T2"]}, "T2").shape == (1, 3, *size)
         assert transfer(system, images, "cine", "LGE").shape == (1, 1, *size)
-        factors = system.encode(images)
-        steps = traverse(system, factors.anatomy["T2"], factors.modality["T2"], 2, (-3, 0, 3))
-        assert steps.shape == (1, 3, 1, *size) and steps.abs().max() <= 1
     with pytest.raises(InputError, match='Unknown mode "max"'):
         predict(system, images, "LGE", "max")
     with pytest.raises(InputError, match="another sequence"):

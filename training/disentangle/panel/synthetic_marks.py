@@ -51,11 +51,6 @@ class SyntheticMarks:
             self._observed[node.GetID()] = (node, tag)
         self._show(node)
 
-    def shown_in(self, layout_name: str) -> bool:
-        """Whether a view is marked."""
-        actor = self._actors.get(layout_name)
-        return actor is not None and bool(actor.GetVisibility())
-
     def remove(self) -> None:
         """Take the texts away."""
         for tag in self._tags:
@@ -126,8 +121,3 @@ def unmark_views() -> None:
     if _users == 0 and _marks is not None:
         _marks.remove()
         _marks = None
-
-
-def current_marks() -> SyntheticMarks | None:
-    """The marks, where there are any."""
-    return _marks

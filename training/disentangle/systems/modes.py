@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from ..errors import InputError
@@ -50,13 +47,3 @@ def transfer(system: System, images: dict[str, Tensor], anatomy: str, style: str
     """
     factors = system.encode({s: images[s] for s in dict.fromkeys((anatomy, style)) if s in images})
     return system.decode(factors.anatomy[anatomy], factors.modality.get(style, style))
-
-
-def traverse(system: System, anatomy: Tensor, style: Tensor, dimension: int, values: Sequence[float]) -> Tensor:
-    """Images (B, V, S, H, W) of an anatomy (B, C, H, W) while one dimension of its style (B, Z) takes the values."""
-    images = []
-    for value in values:
-        changed = style.clone()
-        changed[:, dimension] = value
-        images.append(system.decode(anatomy, changed))
-    return torch.stack(images, dim=1)
