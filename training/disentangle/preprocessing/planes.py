@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 
-from ..study import Grid
+from ..study import Grid, Image, Study
 
 
 def order_along(direction: np.ndarray, axes: np.ndarray) -> tuple[tuple[int, ...], tuple[bool, ...]]:
@@ -36,6 +37,32 @@ def turned_grid(grid: Grid, axes: np.ndarray) -> Grid:
             affine[:3, 3] += affine[:3, axis] * (size[axis] - 1)
             affine[:3, axis] *= -1
     return Grid(tuple(size[::-1]), affine)
+
+
+def upright(study: Study) -> Study:
+    """The same study with voxels counted towards the patient's left, back and head, as far as flipping leads there.
+
+    How a file stores its voxels must not matter: blocks of a pyramid and the phase of the working grid begin at the
+    first voxel. A brain stored mirrored (with its affine) got other classes in 2.9-3.8 % of its voxels. Images that are
+    upright are the same objects; voxels are views, none is copied.
+    """
+    parts = (study.images, study.masks, study.sequence_labels)
+    images, masks, own = ({name: _upright(image) for name, image in part.items()} for part in parts)
+    labels = None if study.labels is None else _upright(study.labels)
+    return Study(images, study.name, labels, masks, study.label_names, study.warnings, own)
+
+
+def _upright(image: Image) -> Image:
+    direction = image.grid.direction
+    order, _ = order_along(direction, np.eye(3))
+    flipped = [axis for patient, axis in enumerate(order) if direction[patient, axis] < 0]
+    if not flipped:
+        return image
+    affine = image.affine.copy()
+    for axis in flipped:
+        affine[:3, 3] += affine[:3, axis] * (image.grid.size[axis] - 1)
+        affine[:3, axis] *= -1
+    return replace(image, array=np.flip(image.array, [2 - axis for axis in flipped]), affine=affine)
 
 
 def plane_grid_of(grid: Grid, pixel: Sequence[float]) -> Grid:

@@ -18,7 +18,7 @@ from .foregrounds import Foregrounds
 from .gridding import Gridding, OnGrid, grid_around
 from .laying import Overlay
 from .memory import Memory
-from .planes import plane_grid_of, turned_grid
+from .planes import plane_grid_of, turned_grid, upright
 from .prepared import PreparedStudy, Step
 from .registration import nearest_rotation
 from .resampling import canonical_axes, slice_axes, transform_of
@@ -38,7 +38,7 @@ def prepare(
     """Register, mask, turn, crop, resample and normalise a study.
 
     Every sequence is resampled once, from its own geometry to the working grid, through the composed transform. The
-    result does not depend on the order of the inputs.
+    result depends neither on the order of the inputs nor on the order in which their voxels are stored.
 
     Args:
         study: one subject.
@@ -59,6 +59,7 @@ def prepare(
     memory = Memory() if memory is None else memory
     config, progress = config or PreprocessingConfig(), progress or Progress()
     reference = reference or choose_reference(study)
+    given, study = study, upright(study)
     foregrounds = Foregrounds(study, config.own_slices, progress.part(0.0, 0.0))
     overlay = Overlay(study, reference, config, foregrounds.of, memory)
     search = MaskSearch(study, config, reference, foregrounds, memory, find_brain)
@@ -73,7 +74,7 @@ def prepare(
     gridding = Gridding(study, matrices, foregrounds.stripped, grid, mask, part)
     on_grid = gridding.resample(known, progress.part(0.8, 0.95))
     prepared = PreparedStudy(
-        study=study,
+        study=given,
         config=config,
         reference=reference,
         grid=grid,
