@@ -262,7 +262,6 @@ def test_an_output_that_is_a_dicom_file(refused, place):
         ("factors -i T1=T1.nii.gz -o new --json new/modality.json", "Two outputs"),
         ("batch batch.csv -o .", "batch.csv, which is read as input"),
         ("batch files.csv --target T2 -o .", "which is read as input"),
-        ("batch folder.csv --target T2 -o .", "which is read as input"),
         ("evaluate config.yaml --json config.yaml", "config.yaml, which is read as input"),
     ],
 )
@@ -275,7 +274,6 @@ def test_nothing_that_is_read_is_overwritten(place, model, monkeypatch, capfd, a
     for name, manifest in (
         ("batch", "study\n."),
         ("files", "name,T1\np,p/synthetic_T2.nii.gz"),
-        ("folder", "study\np"),
     ):
         (place / f"{name}.csv").write_text(manifest + "\n", encoding="utf-8")
     (place / "config.yaml").write_text("{}", encoding="utf-8")

@@ -396,6 +396,19 @@ class TestResults:
         found = studies.assign_nodes(scene, ["T1", "T1Gd", "FLAIR"])
         assert {a.node for a in found.values()} == set(inputs.nodes.values())
 
+    def test_results_that_were_saved_and_loaded_without_their_marks_are_no_inputs_by_their_names(self, scene, inputs):
+        outputs = results.results_to_nodes(make_result(inputs), inputs, scene)
+        made = _volumes(scene)
+        made -= set(inputs.nodes.values()) | set(outputs.aligned.values())  # aligned ones show what was acquired
+        assert len(made) > 10
+        for node in made:
+            assert studies.guess_node(node).sequence is None, node.GetName()
+
+
+def _volumes(scene):
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    return {scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)}
+
 
 class TestLayouts:
     @pytest.fixture

@@ -16,6 +16,9 @@ from .errors import InputError
 
 SURE_GUESS = 0.75
 """Confidence from which a guess by names and headers is used without asking."""
+SURE_NONE = 0.9
+"""Confidence from which a volume that was given as a sequence gets a warning that it is none. The words of names that
+reach less (0.8) are ambiguous: "T1_bet" may be the mask or the T1 inside it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Guess:
     def sure(self) -> bool:
         """Whether the guess may be used without asking."""
         return self.sequence is not None and self.confidence >= SURE_GUESS
+
+    @property
+    def surely_none(self) -> bool:
+        """Whether it is hardly any sequence: a synthetic volume, a localizer, an object that is no MR, CT or PET."""
+        return self.sequence is None and self.confidence >= SURE_NONE
 
 
 _NOTHING = Guess(None, 0.0, "nothing in it names a sequence")
@@ -162,6 +170,23 @@ _NO_CONTRAST_PHRASE = re.compile(
     r"\b(?:no|non|without|wo|w o|ohne|sans|pre)\s+(?:iv\s+)?(?:contrast|gd|gad|gado|gadolinium|km|ce|kontrast|inj)\b"
 )
 
+# Volumes that somebody made, not a scanner: by the names that results have as files (inference/result.py) and as nodes
+# (mrml/results.py). SEQ stands for any sequence. "Anatomy" or "reconstruction" beside other words is usual in series.
+_MADE = (
+    (r"\bsynthetic\b|\bsynthesi[sz]ed\b", "a synthetic volume"),
+    (r"^SEQ(?: anatomy)? as SEQ(?: \d+)?$", "a synthetic volume"),
+    (r"^(?:SEQ )?reconstruction(?: \d+)?$|\bagnostic\b", "a synthetic volume"),
+    (r"\bdifference\b", "a difference of two volumes"),
+    (r"\buncertainty\b|\bentropy\b", "a map of uncertainty"),
+    (r"\bprobabilit(?:y|ies)\b", "a map of probabilities"),
+    (r"^(?:SEQ )?(?:(?:anatomy )?channel|anatomy) \d+(?: \d+)?$", "a channel of the anatomy factor"),
+    (r"\bargmax\b|\banatomy map\b|\bstrongest anatomy\b", "a map of the anatomy factor"),
+)
+_MADE_CONFIDENCE = 0.95
+# What the headers of our synthetic images say (``inference.result.SYNTHETIC``): whatever they are called by now.
+_SIGNED = re.compile(r"\bmade by Disentangle\b")
+_SIGNED_CONFIDENCE = 0.99
+
 # Volumes that carry a sequence's name but are not that sequence.
 _OUTSIDE = (
     (r"\b(?:seg|segmentation|label|labels|lesion|lesions|roi|consensus)\b|\bground\s?truth\b|\bgt\b", "a segmentation"),
@@ -222,7 +247,14 @@ def _words(name: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
+_ANY_SEQUENCE = "(?:" + "|".join(sorted((_words(name) for name in SEQUENCES), key=len, reverse=True)) + ")"
+_MADE_PATTERNS = [(re.compile(pattern.replace("SEQ", _ANY_SEQUENCE)), what) for pattern, what in _MADE]
+
+
 def _guess_words(words: str) -> Guess:
+    for made, what in _MADE_PATTERNS:
+        if made.search(words):
+            return Guess(None, _MADE_CONFIDENCE, f"it looks like {what}")
     about = _TARGET_SPACE.sub(" ", words)
     for pattern, what in _OUTSIDE:
         if re.search(pattern, about):
@@ -441,10 +473,13 @@ def dicom_attributes(meta: Mapping[str, str]) -> dict[str, str]:
 def guess_from_header(meta: Mapping[str, str]) -> Guess:
     """Guess from the texts of a NIfTI (``descrip``, ``intent_name``, ...), NRRD or MetaImage header.
 
-    DICOM attributes among the keys are used as such; so is "TE=12;TR=450", as dcm2nii writes it.
+    DICOM attributes among the keys are used as such; so is "TE=12;TR=450", as dcm2nii writes it. Synthetic images of
+    Disentangle say so there, which counts more than any name.
     """
     attributes: dict[str, Any] = dicom_attributes(meta)
     texts = [_text(meta.get(k)) for k in ("descrip", "aux_file", "intent_name", "db_name", "NRRD_content", "Comment")]
+    if any(_SIGNED.search(text) for text in texts):
+        return Guess(None, _SIGNED_CONFIDENCE, "its header says that it is synthetic, made by Disentangle")
     for text in texts:
         for key, value in re.findall(r"\b(TE|TR|TI)\s*=\s*([0-9.]+)", text):
             name = {"TE": "EchoTime", "TR": "RepetitionTime", "TI": "InversionTime"}[key]

@@ -134,8 +134,11 @@ def _take_file(path: Path, time_point: int | None, chosen: dict[str, Image], war
         warnings.append(f"{path} was left out: {guess.reason}.")
         return
     volume = read_file(path, time_point)
-    if not exact:
-        guess = guess_sequence(path.name, volume.header)
+    seen = guess_sequence(path.name, volume.header)
+    if seen.sequence is None and seen.confidence > 0:  # also FLAIR.nii.gz whose header says that it is synthetic
+        warnings.append(f"{path} was left out: {seen.reason}.")
+        return
+    guess = guess if exact else seen
     if not guess.sure or guess.sequence is None:
         raise _unsure(path, guess)
     if guess.sequence in chosen:

@@ -132,6 +132,11 @@ class Study:
                     f"{image.source} was given as {sequence} but looks like {guess.sequence} ({guess.reason}); "
                     "check the assignment."
                 )
+            elif guess is not None and guess.surely_none:
+                study.warnings.append(
+                    f"{image.source} was given as {sequence} but is hardly an acquired one ({guess.reason}); check the "
+                    "assignment."
+                )
         return study
 
     @classmethod
