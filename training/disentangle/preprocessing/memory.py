@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import threading
+import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +28,8 @@ METHOD = 2
 _ENTRIES = 400
 """On disk, 2 kB each without a mask and up to 100 kB with one; the oldest go first."""
 _IN_MEMORY = 64
+_UNFINISHED_S = 3600.0
+"""A file of an entry that is this old and still has no name was left by a process that ended while it wrote."""
 
 Finding = dict[str, np.ndarray]
 
@@ -56,7 +60,7 @@ def study_key(study: Study) -> str:
 class Memory:
     """Findings by key, the latest in memory and, where there is a folder, more of them on disk.
 
-    A disk that is full, read-only or damaged costs time and nothing else.
+    A disk that is full, read-only or damaged costs time and nothing else. Threads and processes may share it.
 
     Args:
         folder: on disk; None keeps findings in memory only.
@@ -65,6 +69,7 @@ class Memory:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self._found: OrderedDict[str, Finding] = OrderedDict()
+        self._lock = threading.Lock()  # of _found; never held while something is computed, read or written
 
     @classmethod
     def of_user(cls) -> Memory:
@@ -73,9 +78,10 @@ class Memory:
 
     def recall(self, key: str) -> Finding | None:
         """What was found under a key; None where nothing was."""
-        if key in self._found:
-            self._found.move_to_end(key)
-            return self._found[key]
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+                return self._found[key]
         if self.folder is None:
             return None
         path = self.folder / f"{key}.npz"
@@ -101,21 +107,36 @@ class Memory:
             return
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **_packed(plain))
-        try:
+        with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self.folder / f".{key}.tmp"
-            temporary.write_bytes(buffer.getvalue())
-            temporary.replace(self.folder / f"{key}.npz")
-            entries = sorted(self.folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
-            for path in entries[:-_ENTRIES]:
-                path.unlink(missing_ok=True)
-        except OSError:
-            return
+            _store(self.folder / f"{key}.npz", buffer.getvalue())
+            _evict(self.folder)
 
     def _keep(self, key: str, finding: Finding) -> None:
-        self._found[key] = finding
-        if len(self._found) > _IN_MEMORY:
-            self._found.popitem(last=False)
+        with self._lock:
+            self._found[key] = finding
+            if len(self._found) > _IN_MEMORY:
+                self._found.popitem(last=False)
+
+
+def _store(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp")  # another process may write the same entry
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _evict(folder: Path) -> None:
+    """Delete the oldest entries that are too many, and what was never finished."""
+    entries = sorted((path.stat().st_mtime, path) for path in folder.glob("*.npz"))
+    now = max((written for written, _ in entries), default=0.0)  # by the clock of the disk: a server has its own
+    unfinished = [path for path in folder.glob(".*.tmp") if now - path.stat().st_mtime > _UNFINISHED_S]
+    for path in [*(path for _, path in entries[:-_ENTRIES]), *unfinished]:
+        path.unlink(missing_ok=True)
 
 
 _SHAPE = ".shape"
