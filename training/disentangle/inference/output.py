@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import unfinished
 from ..errors import InputError
-from ..study.files import explain_write_error
+from ..study.files import explain_write_error, move_together
 
 
 def _existing_ancestor(path: Path) -> Path:
@@ -73,22 +73,21 @@ class Staging:
         return holder / final.name
 
     def commit(self) -> None:
-        """Move everything to its destination; what was new there goes away again when a move fails."""
+        """Move everything to its destination; when a move fails, everything there is as it was before."""
         with unfinished.finishing:
             self._move()
 
     def _move(self) -> None:
         new: list[Path] = []
         try:
-            for temporary, final in self._files:
-                missing = [p for p in (final, *final.parents) if not p.exists()]
+            for _, final in self._files:
+                new += reversed([folder for folder in final.parents if not folder.exists()])
                 final.parent.mkdir(parents=True, exist_ok=True)
-                new += reversed(missing)
-                temporary.replace(final)
-        except OSError:
-            for path in reversed(new):
+            move_together(self._files)
+        except BaseException:  # Ctrl-C, too
+            for folder in reversed(new):
                 with contextlib.suppress(OSError):
-                    path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+                    folder.rmdir()
             raise
 
     def clean(self) -> None:
@@ -100,7 +99,8 @@ class Staging:
 
 @contextlib.contextmanager
 def staged_outputs(what: str | os.PathLike[str]) -> Iterator[Staging]:
-    """Several output files that appear together when the block ends well, and leave no trace when it does not.
+    """Several output files that appear together when the block ends well, and leave no trace when it does not: files
+    that they were to replace are as they were before.
 
     Args:
         what: the output as the user named it, for messages.

@@ -90,7 +90,8 @@ class Result:
         cross/, modality.json, report.json, overview.png, cross.png. Other files in the folder stay.
 
         Raises:
-            InputError: the folder cannot be written or no space is left; then nothing of it is there.
+            InputError: the folder cannot be written or no space is left; then nothing of it is there, and a result
+                that was there before is unchanged.
         """
         folder = Path(folder)
         check_writable(folder, folder=True)
