@@ -115,6 +115,8 @@ def fill_volume(
     """Give a volume node voxels [k, j, i] and a place.
 
     Args:
+        array: booleans become bytes, half and double precision float32, and integers of 64 bits the first of int32,
+            uint32 and float64 that holds them.
         affine: (4, 4) LPS affine in the world.
         placement: see :class:`Placement`; the node is put under its transform.
     """
@@ -124,13 +126,22 @@ def fill_volume(
     elif array.dtype in (np.float16, np.float64):
         array = array.astype(np.float32)
     elif array.dtype in (np.int64, np.uint64):
-        array = array.astype(np.int32)
+        array = array.astype(_smaller_type(array))
     modifying = node.StartModify()
     slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(placement.local(affine)))
     node.EndModify(modifying)
     if placement.transform is not None:
         node.SetAndObserveTransformNodeID(placement.transform.GetID())
+
+
+def _smaller_type(array: np.ndarray) -> type[np.generic]:
+    """For integers of 64 bits, which not every module and file format of Slicer takes."""
+    low, high = int(array.min()), int(array.max())
+    for kind in (np.int32, np.uint32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return kind
+    return np.float64
 
 
 def oriented_image(array: np.ndarray, affine: np.ndarray, placement: Placement) -> slicer.vtkOrientedImageData:

@@ -28,7 +28,8 @@ class Image:
     """A volume.
 
     Attributes:
-        array: (K, J, I), indexed [slice, row, column]; booleans and half precision are stored as given.
+        array: (K, J, I), indexed [slice, row, column]; booleans and half precision are stored as given, numbers in the
+            byte order of another machine are copied into that of this one.
         affine: (4, 4) float64, maps (i, j, k, 1) to LPS mm. Read-only.
         sequence: canonical sequence name; None where unknown (labels, masks).
         source: where it came from (a path, a node's name), for messages and reports.
@@ -48,6 +49,8 @@ class Image:
     def __post_init__(self) -> None:
         if self.array.ndim != 3:
             raise InputError(f"{self.source or 'An image'} has {self.array.ndim} dimensions; give a 3-D volume.")
+        if not self.array.dtype.isnative:
+            object.__setattr__(self, "array", self.array.astype(self.array.dtype.newbyteorder("=")))
         affine = np.array(self.affine, dtype=np.float64)
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
