@@ -188,6 +188,24 @@ def test_the_model_stays_loaded_until_another_one_or_a_changed_one_is_asked_for(
     assert server.predictor({"bundle": folder, "device": "cpu"}) is not again
 
 
+def test_another_way_of_computing_is_another_predictor(tmp_path: Path) -> None:
+    server = Server(io.BytesIO(), io.BytesIO())
+    request = {"bundle": tiny_bundle(tmp_path / "one").path, "device": "cpu"}
+    for field, usual, other in (
+        ("precision", "fp32", "bf16"),
+        ("threads", None, 1),
+        ("backend", "auto", "torch"),
+        ("device", "cpu", "auto"),
+        ("fast", False, True),
+    ):
+        first = server.predictor(request)
+        assert getattr(first.networks, field) == usual
+        assert server.predictor({**request, field: usual}) is first
+        asked = server.predictor({**request, field: other})
+        assert asked is not first
+        assert getattr(asked.networks, field) == other
+
+
 def test_bad_input_is_the_users_sentence_and_the_worker_stays(warm: WorkerClient, study: Study, bundle: Path) -> None:
     warm.wait(warm.submit({"request": "check", "devices": False}), timeout_s=60)
     pid = warm.pid
@@ -437,7 +455,7 @@ def test_a_gpu_is_left_to_others_while_nobody_asks_and_taken_again_with_the_next
     predictor.networks._network = Network()
     server = Server(Slow(), io.BytesIO(), rest_s=0.05)
     server._predictor = (("key",), predictor)
-    server._tuner = SimpleNamespace(wait_for_idleness=lambda: None, consider=lambda predictor: None)
+    server._tuner = SimpleNamespace(put_off=lambda: None, consider=lambda predictor: None)
     assert server.run() == 0
     assert (placed[:2], released[:1]) == (["cpu", "cuda:0"], ["cuda:0"])
     predictor.networks.wake()

@@ -127,6 +127,7 @@ def test_what_was_learnt_stays_with_its_study_and_never_reaches_a_batch(study, b
         assert client.wait(client.submit({"request": "adapt", **fields}), timeout_s=120)["learnt"] == 1
 
     study.write(tmp_path / "in")
+    study = Study.from_folder(tmp_path / "in")  # as a batch reads it: the same study to the worker
     home = str(tmp_path / "home")
     with WorkerClient(env={**os.environ, "OMP_NUM_THREADS": "1", "DISENTANGLE_HOME": home}) as client:
         untaught, result = predict(study)

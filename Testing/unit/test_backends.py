@@ -301,7 +301,7 @@ def test_an_idle_worker_converts_the_bundle_in_a_process_of_its_own(tmp_path, mo
     predictor = Predictor(tiny_bundle(tmp_path / "tiny"))
     busy = Tuner()
     busy.consider(predictor, idle_s=0.2)
-    busy.wait_for_idleness()
+    busy.put_off()
     tuner = Tuner()
     tuner.consider(predictor, idle_s=0.01)
     until = time.monotonic() + 600

@@ -71,7 +71,7 @@ class Server:
             request = self._next()
             if request is None:
                 return 0
-            self._tuner.wait_for_idleness()
+            self._tuner.put_off()
             if self._predictor is not None:
                 self._predictor[1].networks.wake()
             self._answer(request)

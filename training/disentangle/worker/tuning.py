@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..inference import Predictor
 
 _IDLE_S = 5.0
+_NICER = 10
 SWITCH = "DISENTANGLE_COMPILE"
 """Environment variable; "0" never converts anything unasked."""
 
@@ -40,7 +41,7 @@ class Tuner:
             self._timer.daemon = True
             self._timer.start()
 
-    def wait_for_idleness(self) -> None:
+    def put_off(self) -> None:
         """A request has come: what has not begun yet does not begin."""
         if self._timer is not None:
             self._timer.cancel()
@@ -53,12 +54,18 @@ class Tuner:
     def _start(self, checksum: str, path: str) -> None:
         self._tried.add(checksum)
         command = [sys.executable, "-m", "disentangle.inference.backends.convert", path, "--with-parent"]
-        low = {"creationflags": 0x00004000 | 0x08000000} if sys.platform == "win32" else {"preexec_fn": _be_nice}
+        low = {"creationflags": 0x00004000 | 0x08000000} if sys.platform == "win32" else {}
         with contextlib.suppress(OSError):  # no process, no compiled programs: PyTorch goes on
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **low
             )
+            _be_nice(self._process.pid)
 
 
-def _be_nice() -> None:
-    os.nice(10)
+def _be_nice(pid: int) -> None:
+    """Lower the priority of a process that has just started: Linux lowers one thread, from which later ones inherit.
+
+    Not a ``preexec_fn``, which can block for ever where other threads run.
+    """
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid) + _NICER)
