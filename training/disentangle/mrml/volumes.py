@@ -116,7 +116,7 @@ def fill_volume(
 
     Args:
         array: booleans become bytes, half and double precision float32, and integers of 64 bits the first of int32,
-            uint32 and float64 that holds them.
+            uint32 and float64 (exact up to 2**53) that holds them.
         affine: (4, 4) LPS affine in the world.
         placement: see :class:`Placement`; the node is put under its transform.
     """
