@@ -56,3 +56,42 @@ def test_the_best_is_compared_with_the_second_over_their_common_subjects():
     assert (errors.best, errors.second) == ("c", "b")
     assert errors.difference > 0
     assert best_against_second({"a": scores["a"]}) is None
+
+
+MISSING = {"s1": 2.0, "s2": math.nan, "s3": math.nan}
+FINDING = {"s1": 2.5, "s2": 8.0, "s3": 9.0}
+
+
+def test_who_misses_fewer_comes_first_whatever_the_mean_distance_of_what_was_found():
+    found = best_against_second({"misses two": MISSING, "finds all": FINDING}, higher_is_better=False)
+    assert (found.best, found.second, found.missed) == ("finds all", "misses two", (0, 2))
+    # One subject has both distances: the finder is farther there, and a single pair tests nothing.
+    assert found.n == 1 and found.difference == pytest.approx(-0.5) and math.isnan(found.p)
+    # Among those that miss as many, the mean decides.
+    other = {**MISSING, "s1": 3.0}
+    assert best_against_second({"far": other, "near": MISSING}, higher_is_better=False).best == "near"
+
+
+def test_a_score_of_which_more_is_better_is_merely_unknown_where_it_is_not_finite():
+    found = best_against_second({"a": {"s1": 0.9, "s2": math.nan, "s3": 0.8}, "b": {"s1": 0.5, "s2": 0.5, "s3": 0.6}})
+    assert (found.best, found.n, found.missed) == ("a", 2, (0, 0))
+    assert found.difference == pytest.approx(0.3)
+
+
+def test_methods_without_a_common_finite_subject_make_no_pair():
+    found = best_against_second({"a": {"s1": 2.0, "s2": math.nan}, "b": {"s1": math.nan, "s2": 1.0}}, False)
+    assert (found.best, found.n) == ("b", 0)
+    assert math.isnan(found.difference) and math.isnan(found.p)
+    # What finds nothing at all has no mean, but is second to what finds something.
+    found = best_against_second({"nothing": {"s1": math.nan}, "something": {"s1": 50.0}}, False)
+    assert (found.best, found.second, found.n) == ("something", "nothing", 0)
+
+
+def test_repetitions_of_a_subject_are_one_pair_of_those_that_both_have():
+    near = {("s1", 1): 4.0, ("s1", 2): math.nan, ("s2", 1): 4.0, ("s2", 2): 6.0}
+    far = {("s1", 1): 5.0, ("s1", 2): 60.0, ("s2", 1): 5.0, ("s2", 2): 8.0}
+    found = best_against_second({"near": near, "far": far}, False, subject_of=lambda sample: sample[0])
+    assert (found.best, found.n, found.missed) == ("far", 2, (0, 1))
+    # s1: 4 - 5, since its second repetition has no pair; s2: the mean of 4 - 5 and 6 - 8.
+    assert found.difference == pytest.approx((-1.0 - 1.5) / 2)
+    assert found.p == pytest.approx(0.5)

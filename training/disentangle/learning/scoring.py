@@ -42,7 +42,8 @@ def evaluate_subject(
         to the target (a baseline that even sees the target's histogram), ``nearest_source``: which input that was,
         ``copy``: the best single input as it is.
         ``from``: with "all", target -> subset ("T1+FLAIR") -> the same figures. ``dice``: subset -> class -> Dice over
-        the voxels whose label is known; NaN where neither has it. ``hd95``: the same in mm.
+        the voxels whose label is known, of the classes that the labels show. ``hd95``: the same in mm; NaN where the
+        class was missed completely.
         Where the sequences of a subject are not registered, every image is decoded on the slices that it is compared
         with, and a subset is segmented on the slices of each of its annotated sequences ("cine+LGE on LGE").
     """
@@ -193,8 +194,9 @@ def class_scores(
 ) -> dict[str, float]:
     """A score of two masks (Dice, say) of every class but the background that the subject's labels tell about.
 
-    Only voxels with a known label count. A class that the labels never show is scored only where its absence is
-    known and it was found nevertheless: it is NaN here, and false positives lower the score of the class they hide.
+    Only voxels with a known label count. A class that the labels never show has no score (it is absent): its false
+    positives lower the score of the class they hide. So a distance that is NaN says that the class was missed
+    completely.
     Unions of the tumour classes are added as "whole tumour" (edema, core, enhancing) where the study shows any, and
     that of all lesion classes as "any lesion" where the rest is known to be healthy.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -30,9 +30,11 @@ class Comparison:
 
     Attributes:
         best, second: their names.
-        difference: mean difference, best minus second, positive when higher is better.
-        p: of the paired permutation test, two-sided; NaN without at least two common samples.
-        n: pairs.
+        difference: mean difference over the pairs, positive where the best is better; NaN without a pair. It may be
+            negative where the second missed more.
+        p: of the paired permutation test, two-sided; NaN without at least two pairs.
+        n: pairs: subjects with a finite score of both.
+        missed: errors that are not finite, of the best and of the second.
     """
 
     best: str
@@ -40,6 +42,7 @@ class Comparison:
     difference: float
     p: float
     n: int
+    missed: tuple[int, int] = (0, 0)
 
 
 def mean_std(values: Sequence[float]) -> MeanStd:
@@ -75,24 +78,45 @@ def permutation_test(first: Sequence[float], second: Sequence[float], draws: int
     return float((np.abs(signs @ differences / n) >= observed).mean())
 
 
-def best_against_second(scores: Mapping[str, Mapping[str, float]], higher_is_better: bool = True) -> Comparison | None:
+def best_against_second(
+    scores: Mapping[str, Mapping[Hashable, float]],
+    higher_is_better: bool = True,
+    subject_of: Callable[[Hashable], Hashable] = lambda sample: sample,
+) -> Comparison | None:
     """Compare the two best methods.
 
+    A distance that does not exist because a method found nothing is no unknown number but its worst: whoever missed
+    fewer comes first, whatever the mean of the rest. Scores of which more is better (a Dice of two empty masks, say)
+    are merely unknown where they are not finite, and left out.
+
     Args:
-        scores: method -> sample (subject, the same names for all methods) -> score, averaged over repetitions.
+        scores: method -> sample -> score. A sample is a subject, or a repetition of one.
         higher_is_better: False for errors.
+        subject_of: sample -> its subject; the samples of a subject are averaged, since they do not vary independently.
 
     Returns:
-        None with fewer than two methods that have scores. The ranking is by each method's mean over its samples.
+        None with fewer than two methods that have scores. The ranking is by misses, then by the mean over subjects.
     """
-    means = {m: mean_std(list(s.values())).mean for m, s in scores.items()}
-    ranked = sorted((m for m in means if math.isfinite(means[m])), key=lambda m: means[m], reverse=higher_is_better)
+    sign = 1.0 if higher_is_better else -1.0
+    missed = dict.fromkeys(scores, 0)
+    if not higher_is_better:
+        missed = {m: sum(not math.isfinite(v) for v in s.values()) for m, s in scores.items()}
+    means = {m: mean_std(_by_subject(s, subject_of)).mean for m, s in scores.items()}
+    order = {m: (missed[m], -sign * means[m] if math.isfinite(means[m]) else math.inf) for m in scores}
+    ranked = sorted((m for m in scores if missed[m] or math.isfinite(means[m])), key=order.__getitem__)
     if len(ranked) < 2:
         return None
     best, second = ranked[:2]
-    common = [s for s in scores[best] if s in scores[second]]
-    pairs = [(scores[best][s], scores[second][s]) for s in common]
-    sign = 1.0 if higher_is_better else -1.0
-    difference = sign * float(np.nanmean([a - b for a, b in pairs])) if pairs else math.nan
-    p = permutation_test([a for a, _ in pairs], [b for _, b in pairs]) if pairs else math.nan
-    return Comparison(best, second, difference, p, len(pairs))
+    differences = {s: v - scores[second][s] for s, v in scores[best].items() if s in scores[second]}
+    found = _by_subject(differences, subject_of)
+    p = permutation_test(found, [0.0] * len(found))
+    return Comparison(best, second, sign * mean_std(found).mean, p, len(found), (missed[best], missed[second]))
+
+
+def _by_subject(scores: Mapping[Hashable, float], subject_of: Callable[[Hashable], Hashable]) -> list[float]:
+    """The mean of each subject's finite samples, where it has any."""
+    found: dict[Hashable, list[float]] = {}
+    for sample, value in scores.items():
+        if math.isfinite(value):
+            found.setdefault(subject_of(sample), []).append(value)
+    return [float(np.mean(values)) for values in found.values()]

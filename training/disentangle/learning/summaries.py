@@ -14,7 +14,9 @@ Quality = dict[str, float]
 
 def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over subjects: image quality by target; Dice by class with all sequences that a subject has ("all"),
-    and with each one missing ("-T1", over the subjects that have it); "all on LGE" is that on the slices of LGE."""
+    and with each one missing ("-T1", over the subjects that have it); "all on LGE" is that on the slices of LGE.
+    "hd95" is the mean of the distances that exist, "missed" how many do not since nothing of a class was found: they
+    are no part of that mean, which is the better for them, and must be read beside it."""
     mean: dict[str, Any] = {}
     for kind in ("self", "cross", "imputation", "nearest", "copy"):
         found = [r.get(kind, {}) for r in results]
@@ -22,7 +24,9 @@ def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             t: mean_quality([f[t] for f in found if t in f]) for t in dict.fromkeys(t for f in found for t in f)
         }
     for kind in ("dice", "hd95"):
-        mean[kind] = _by_missing(results, kind)
+        mean[kind] = {k: _finite_means(c) for k, c in _by_missing(results, kind).items()}
+    missed = {k: _misses(c) for k, c in _by_missing(results, "hd95").items()}
+    mean["missed"] = {k: c for k, c in missed.items() if c}
     made: dict[str, dict[str, list[Quality]]] = {}
     for target, subset, scores in (
         (t, k, v) for r in results for t, c in r.get("from", {}).items() for k, v in c.items()
@@ -33,8 +37,8 @@ def summary(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return mean
 
 
-def _by_missing(results: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str, float]]:
-    """Means of the scores of a kind by the sequences missing ("all", "-T1") and class; NaN left out."""
+def _by_missing(results: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str, list[float]]]:
+    """The scores of a kind by the sequences missing ("all", "-T1") and class."""
     collected: dict[str, dict[str, list[float]]] = {}
     for r in results:
         for subset, scores in r.get(kind, {}).items():
@@ -42,9 +46,20 @@ def _by_missing(results: Sequence[Mapping[str, Any]], kind: str) -> dict[str, di
             missing = [s for s in r["sequences"] if s not in names.split("+")]
             key = ("-" + "-".join(missing) if missing else "all") + on + reference
             for name, value in scores.items():
-                if not math.isnan(value):
-                    collected.setdefault(key, {}).setdefault(name, []).append(value)
-    return {k: {n: float(np.mean(v)) for n, v in c.items()} for k, c in collected.items()}
+                collected.setdefault(key, {}).setdefault(name, []).append(value)
+    return collected
+
+
+def _finite_means(scores: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Class -> mean; NaN left out, and so is a class without any other score."""
+    known = {name: [v for v in values if not math.isnan(v)] for name, values in scores.items()}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
+
+
+def _misses(scores: Mapping[str, Sequence[float]]) -> dict[str, int]:
+    """Class -> number of distances that do not exist, where there are any."""
+    counts = {name: sum(map(math.isnan, values)) for name, values in scores.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def table(mean: Mapping[str, Any]) -> str:
@@ -55,16 +70,28 @@ def table(mean: Mapping[str, Any]) -> str:
         cells = [mean[kind].get(target) for kind in kinds]
         texts = [f"{c['psnr']:.2f} / {c['ssim']:.3f}" if c else "-" for c in cells]
         lines.append(f"{target:<17}" + "".join(f"{text:>18}" for text in texts))
-    if mean["dice"]:
-        columns = sorted(mean["dice"], key=lambda k: (not k.startswith("all"), k.count("-"), k))[:12]
-        classes = dict.fromkeys(name for scores in mean["dice"].values() for name in scores)
-        width = max(9, 2 + max(len(c) for c in columns))
-        lines += ["", "Dice" + " " * 28 + "".join(f"{c:>{width}}" for c in columns)]
-        for name in classes:
-            values = [mean["dice"][c].get(name, math.nan) for c in columns]
-            texts = ["-" if math.isnan(v) else f"{v:.3f}" for v in values]
-            lines.append(f"{name:<32}" + "".join(f"{text:>{width}}" for text in texts))
+    for title, kind, decimals in (("Dice", "dice", 3), ("HD95 mm", "hd95", 1)):
+        if mean.get(kind):
+            missed = mean.get("missed", {}) if kind == "hd95" else {}
+            lines += ["", *_class_lines(title, mean[kind], missed, decimals)]
     return "\n".join(lines)
+
+
+def _class_lines(
+    title: str, means: Mapping[str, Mapping[str, float]], missed: Mapping[str, Mapping[str, int]], decimals: int
+) -> list[str]:
+    """Means by the sequences missing (columns) and class (lines), and how many were missed: "2.0 (1 missed)"."""
+    columns = sorted(means, key=lambda k: (not k.startswith("all"), k.count("-"), k))[:12]
+    classes = dict.fromkeys(name for scores in (*means.values(), *missed.values()) for name in scores)
+    rows = {}
+    for name in classes:
+        cells = [means[c].get(name, math.nan) for c in columns]
+        counts = [missed.get(c, {}).get(name, 0) for c in columns]
+        texts = ["-" if math.isnan(v) else f"{v:.{decimals}f}" for v in cells]
+        rows[name] = [text + (f" ({n} missed)" if n else "") for text, n in zip(texts, counts, strict=True)]
+    width = max(9, 2 + max(len(text) for text in (*columns, *(t for row in rows.values() for t in row))))
+    lines = [f"{title:<32}" + "".join(f"{c:>{width}}" for c in columns)]
+    return lines + [f"{name:<32}" + "".join(f"{text:>{width}}" for text in texts) for name, texts in rows.items()]
 
 
 def mean_quality(scores: Sequence[Quality]) -> Quality:

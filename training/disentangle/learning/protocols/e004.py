@@ -47,7 +47,8 @@ class CrossDomainSegmentation(Protocol):
                 found, wanted = self.predicted(models, subject, sequence), truth == self.value(models, sequence)
                 values.append(dice(found, wanted))
                 scores["sequences"][sequence] = values[-1]
-                scores["hd95"][f"{sequence} HD95"] = hd95(found, wanted, subject.spacing)
+                if wanted.any():  # a distance that does not exist would count as a miss
+                    scores["hd95"][f"{sequence} HD95"] = hd95(found, wanted, subject.spacing)
             if values:
                 scores["dice"][f"{domain} Dice"] = float(np.nanmean(values))
         return scores

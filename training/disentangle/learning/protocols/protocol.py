@@ -88,6 +88,11 @@ class Protocol:
         return []
 
 
-def lower_is_better(column: str) -> bool:
-    """Whether a column holds an error or a distance."""
-    return any(word in LOWER_IS_BETTER for word in column.split())
+def quantity_of(column: str, default: str) -> str:
+    """What a column holds: the first of :data:`QUANTITIES` in its name, else that of its table."""
+    return next((word for word in column.split() if word in QUANTITIES), default)
+
+
+def lower_is_better(column: str, default: str) -> bool:
+    """Whether a column holds an error or a distance; ``default`` is the quantity of its table."""
+    return quantity_of(column, default) in LOWER_IS_BETTER

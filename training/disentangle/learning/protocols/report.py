@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...study import write_atomically
 from ..statistics import Comparison, MeanStd, best_against_second, mean_std
 from . import published
 from .figures import box_plot
-from .protocol import QUANTITIES, Picture, Protocol, TableSpec, lower_is_better
+from .protocol import Picture, Protocol, TableSpec, lower_is_better, quantity_of
 from .runs import slug
 
 ALL = "all"
@@ -51,6 +52,25 @@ class Report:
     models: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
 
+    @classmethod
+    def read(cls, protocol: Protocol, folder: Path) -> Report:
+        """The report that :meth:`write` left in a folder, to be written anew without computing anything.
+
+        Args:
+            protocol: the one that it is of, with its overrides.
+            folder: holds report.json.
+        """
+        content = _content(folder)
+        scores = [Score(**{**s, "value": math.nan if s["value"] is None else s["value"]}) for s in content["scores"]]
+        pictures = [Picture(**p) for p in content["figures"]]
+        return cls(protocol, cls.about_of(folder), scores, content["models"], pictures)
+
+    @staticmethod
+    def about_of(folder: Path) -> dict[str, Any]:
+        """What :meth:`write` left in a folder about how the report was made: "command", "overrides", "machine", ..."""
+        found = _content(folder)
+        return {k: v for k, v in found.items() if k not in ("tables", "models", "figures", "scores")}
+
     def summary(self, table: str) -> dict[str, dict[str, MeanStd]]:
         """Method -> column -> mean and deviation over repetitions of the mean over subjects."""
         found: dict[str, dict[str, dict[tuple, list[float]]]] = {}
@@ -70,11 +90,26 @@ class Report:
                 found.setdefault(s.method, {}).setdefault(s.subject, []).append(s.value)
         return {m: {n: mean_std(v).mean for n, v in subjects.items()} for m, subjects in found.items()}
 
+    def missed(self, table: TableSpec) -> dict[str, dict[str, tuple[int, int]]]:
+        """Method -> column -> distances that do not exist since nothing was found where there is something, and all
+        scores; subjects of all repetitions, columns with misses alone. The means leave them out."""
+        found: dict[str, dict[str, tuple[int, int]]] = {}
+        for method, columns in self._values(table.key).items():
+            for column, values in columns.items():
+                count = sum(not math.isfinite(v) for v in values)
+                if count and lower_is_better(column, table.quantity):
+                    found.setdefault(method, {})[column] = count, len(values)
+        return found
+
     def comparisons(self, table: TableSpec) -> dict[str, Comparison]:
         """Column -> best against second-best method."""
         found = {}
         for column in self.columns(table.key) if table.ranked else ():
-            comparison = best_against_second(self.by_subject(table.key, column), not lower_is_better(column))
+            samples: dict[str, dict[tuple, float]] = {}
+            for s in self._of(table.key):
+                if s.column == column and s.subject != ALL:
+                    samples.setdefault(s.method, {})[s.subject, s.seed, s.fold] = s.value
+            comparison = best_against_second(samples, not lower_is_better(column, table.quantity), itemgetter(0))
             if comparison is not None:
                 found[column] = comparison
         return found
@@ -83,10 +118,10 @@ class Report:
         """The columns of a table, in the order of their first score."""
         return list(dict.fromkeys(s.column for s in self._of(table)))
 
-    def write(self, folder: Path) -> Path:
-        """Box plots, report.json and report.md; returns the path of the last."""
+    def write(self, folder: Path, draw: bool = True) -> Path:
+        """Box plots (unless not to ``draw``), report.json and report.md; returns the path of the last."""
         folder.mkdir(parents=True, exist_ok=True)
-        for spec in self._tables():
+        for spec in self._tables() if draw else ():
             self._draw_boxes(spec, folder)
         with write_atomically(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(finite(self.to_dict()), indent=1) + "\n", encoding="utf-8")
@@ -101,6 +136,7 @@ class Report:
             tables[spec.key] = {
                 "title": spec.title,
                 "rows": {m: {c: asdict(v) for c, v in row.items()} for m, row in self.summary(spec.key).items()},
+                "missed": self.missed(spec),
                 "best against second": {c: asdict(v) for c, v in self.comparisons(spec).items()},
                 "paper": self._paper(spec),
             }
@@ -133,11 +169,7 @@ class Report:
             if spec.note:
                 lines += [spec.note, ""]
             lines += self.table_lines(spec) + [""]
-            for column, c in self.comparisons(spec).items():
-                lines.append(
-                    f"- {column}: {c.best} before {c.second} by {_number(c.difference, spec.decimals)}, "
-                    f"p = {_number(c.p, 3)} (paired permutation test, {c.n} subjects)"
-                )
+            lines += [_compared(column, c, spec.decimals) for column, c in self.comparisons(spec).items()]
             paper = published.table(spec.published) if spec.published and settings.compare else None
             if paper is not None and self._paper(spec):
                 lines += [
@@ -151,9 +183,10 @@ class Report:
         return "\n".join(lines).rstrip() + "\n"
 
     def table_lines(self, spec: TableSpec) -> list[str]:
-        """A table as Markdown, the best of each column in bold, the paper's numbers in brackets."""
+        """A table as Markdown, the best of each column in bold, the paper's numbers in brackets; beside the mean of
+        distances how many do not exist, see :meth:`missed`."""
         columns, rows, paper = self.columns(spec.key), self.summary(spec.key), self._paper(spec)
-        best = {c: v.best for c, v in self.comparisons(spec).items()}
+        best, missed = {c: v.best for c, v in self.comparisons(spec).items()}, self.missed(spec)
         lines = ["| method | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
         for method, row in rows.items():
             cells = []
@@ -162,6 +195,8 @@ class Report:
                 text = "-" if found is None else _number(found.mean, spec.decimals)
                 if found is not None and math.isfinite(found.std):
                     text += f" ± {_number(found.std, spec.decimals)}"
+                if column in missed.get(method, {}):
+                    text += " ({} of {} missed)".format(*missed[method][column])
                 text = f"**{text}**" if best.get(column) == method else text
                 printed = paper.get(method, {}).get(column)
                 cells.append(text + (f" [{printed}]" if printed else ""))
@@ -173,6 +208,13 @@ class Report:
 
     def _of(self, table: str) -> list[Score]:
         return [s for s in self.scores if s.table == table]
+
+    def _values(self, table: str) -> dict[str, dict[str, list[float]]]:
+        """Method -> column -> values of all subjects and repetitions."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for s in self._of(table):
+            found.setdefault(s.method, {}).setdefault(s.column, []).append(s.value)
+        return found
 
     def _paper(self, spec: TableSpec) -> dict[str, dict[str, str]]:
         """Method -> column -> cell as printed in the paper."""
@@ -203,14 +245,17 @@ class Report:
         for column in self.columns(spec.key) if spec.ranked else ():
             values = {m: list(v.values()) for m, v in self.by_subject(spec.key, column).items()}
             if any(len(v) > 1 for v in values.values()):
-                name = next((word for word in column.split() if word in QUANTITIES), spec.quantity)
-                quantities.setdefault(name, {})[column] = values
+                quantities.setdefault(quantity_of(column, spec.quantity), {})[column] = values
         for name, groups in quantities.items():
             file = f"box-{spec.key}-{slug(name)}.png"
             box_plot(folder / file, groups, name, spec.title)
             picture = Picture(file, f"{spec.title}: {name} over the test subjects (mean of the repetitions).")
             if picture not in self.pictures:
                 self.pictures.append(picture)
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
 def finite(value: Any) -> Any:
@@ -220,6 +265,19 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _compared(column: str, found: Comparison, decimals: int) -> str:
+    """A comparison in a line of Markdown."""
+    line = f"- {column}: {found.best} before {found.second}"
+    if found.missed[0] != found.missed[1]:
+        line += f", which missed more ({found.missed[1]} against {found.missed[0]})"
+    if not found.n:
+        return line + "; no subject has a finite score of both, so that they cannot be compared in pairs"
+    if any(found.missed):
+        line += f"; where both have a score, {'better' if found.difference >= 0 else 'worse'}"
+    by = _number(abs(found.difference), decimals)
+    return f"{line} by {by}, p = {_number(found.p, 3)} (paired permutation test, {found.n} subjects)"
 
 
 def _number(value: float, decimals: int) -> str:
