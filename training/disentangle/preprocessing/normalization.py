@@ -10,6 +10,8 @@ from .config import PreprocessingConfig
 Level = float | np.ndarray
 """A number for a whole volume, or (K, 1, 1) numbers of its slices."""
 _SAMPLE = 400_000
+_ROUNDING = 1e-6
+"""Differences up to this share of the intensities are rounding: single precision has seven digits."""
 _BY_SLICE = {"slice": (0.0, 100.0), "slice_percentile": (1.0, 99.0)}
 """Percentiles that become -1 and 1, slice by slice."""
 
@@ -36,19 +38,20 @@ def measure(
     values = array[mask]
     # Every n-th voxel is enough for percentiles and keeps a 1 mm volume to milliseconds.
     values = values[:: max(1, len(values) // _SAMPLE)].astype(np.float64)
-    if len(values) < 2 or values.max() - values.min() < 1e-6:
+    least = _resolved(values)
+    if len(values) < 2 or values.max() - values.min() <= least:
         where = "inside the brain" if config.mask == "auto" else "throughout"
         raise InputError(f"{sequence or 'The image'} is constant {where}; check that the file holds an image.")
     if config.normalization in _BY_SLICE:
-        return _measure_slices(array, mask, _BY_SLICE[config.normalization])
+        return _measure_slices(array, mask, _BY_SLICE[config.normalization], least)
     if config.normalization == "max":
         return 0.0, float(np.percentile(values, 99.9)) or 1.0
     if config.normalization == "percentile":
         lower, upper = np.percentile(values, [1.0, 99.0])
-        return float(lower + upper) / 2, max(float(upper - lower) / 2, 1e-6)
+        return float(lower + upper) / 2, max(float(upper - lower) / 2, least)
     # The outermost half percent (vessels, residual fat, dark rims) would stretch the standard deviation.
     values = np.clip(values, *np.percentile(values, [0.5, 99.5]))
-    return float(values.mean()), max(float(values.std()), 1e-6)
+    return float(values.mean()), max(float(values.std()), least)
 
 
 def by_window(config: PreprocessingConfig, sequence: str | None) -> tuple[float, float] | None:
@@ -68,12 +71,28 @@ def without_units(config: PreprocessingConfig) -> tuple[float, float]:
     return -lower * scale, scale
 
 
-def _measure_slices(array: np.ndarray, mask: np.ndarray, ends: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and scales (K, 1, 1) float32; a slice that is constant, or outside the mask, becomes -1."""
+def _resolved(values: np.ndarray) -> float:
+    """The largest difference of intensities (N,) that is mere rounding, in whatever units they come; 0 where all are 0.
+
+    Outliers of fitted maps are many orders of magnitude above all else: nearly the largest magnitude counts.
+    """
+    magnitudes = np.abs(values)
+    if not magnitudes.any():
+        return 0.0
+    return _ROUNDING * float(np.percentile(magnitudes, 99.0) or magnitudes.max())
+
+
+def _measure_slices(
+    array: np.ndarray, mask: np.ndarray, ends: tuple[float, float], least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets and scales (K, 1, 1) float32; a slice that is constant up to ``least``, or outside the mask, becomes -1,
+    and 1 in it is above its intensity by 2, or as little more or less as the unit of the intensities demands."""
     pairs = [np.percentile(v[m], ends) if m.any() else (0.0, 0.0) for v, m in zip(array, mask, strict=True)]
     low, high = np.array(pairs, np.float32).T[..., None, None]
-    flat = high - low < 1e-6
-    return np.where(flat, low + 1, (low + high) / 2), np.where(flat, np.float32(1), (high - low) / 2)
+    flat = high - low <= least
+    # Above rounding, and within the intensities of the image: 1 would be a thousand million times those of an SI unit.
+    unit = np.float32(np.clip(1.0, 16 * least, least / _ROUNDING))
+    return np.where(flat, low + unit, (low + high) / 2), np.where(flat, unit, (high - low) / 2)
 
 
 def apply(array: np.ndarray, offset: Level, scale: Level, clip: tuple[float, float] | None = None) -> np.ndarray:
