@@ -12,10 +12,12 @@ import SimpleITK as sitk
 from atlas_brains import brain, brain_points, named
 
 from disentangle.errors import Cancelled, InputError
+from disentangle.preprocessing import registration
 from disentangle.preprocessing.pyramid import Pyramid
 from disentangle.preprocessing.registration import (
     displacement,
     nearest_rotation,
+    overlap_gap,
     register,
     require_overlap,
     rotation_about,
@@ -199,3 +201,37 @@ def test_a_strongly_rotated_series_is_laid_over_the_others(shared_data):
     other = masks["T1"].array > 0
     assert found.moved_mm > 10.0
     assert 2 * (moved & other).sum() / (moved.sum() + other.sum()) > 0.93
+
+
+def test_displacement_is_the_mean_distance_between_where_two_matrices_put_points():
+    quarter = np.array([[0.0, -1, 0, 0], [1, 0, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]])  # (x, y, z) -> (-y, x - 1, z)
+    points = np.array([[1.0, 0, 0], [0, 2, 0]])  # go to (0, 0, 0) and (-2, -1, 0)
+    assert displacement(quarter, np.eye(4), points) == pytest.approx((1.0 + np.sqrt(13.0)) / 2)
+    assert displacement(quarter, quarter, points) == 0.0
+
+
+def affine_about(turn: np.ndarray, middle: np.ndarray, half: tuple[float, float, float] = (10.0, 10.0, 10.0)):
+    """(4, 4) affine of an image of 1 mm voxels with half its size along (i, j, k), turned, its middle at a point."""
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn, middle - turn @ half
+    return affine
+
+
+def test_images_that_lie_apart_along_the_axes_of_either_of_them_do_not_overlap():
+    upright = Image(np.ones((21, 21, 21), np.float32), affine_about(np.eye(3), np.zeros(3)))
+    # A sheet across the corner of a cube: as x and y go they overlap, along the diagonal they do not.
+    turn = rotation_about((0.0, 0.0, 45.0), np.zeros(3), np.zeros(3))[:3, :3]
+    sheet = Image(np.ones((21, 41, 3), np.float32), affine_about(turn, 18.0 * turn[:, 0], (1.0, 20.0, 10.0)))
+    apart = 18.0 - 1.0 - 10.0 * np.sqrt(2.0)
+    assert overlap_gap(sheet, upright) == overlap_gap(upright, sheet) == pytest.approx(apart)
+    with pytest.raises(InputError, match="3 mm apart"):
+        require_overlap(sheet, upright)
+    near = Image(sheet.array, affine_about(turn, 15.0 * turn[:, 0], (1.0, 20.0, 10.0)))
+    assert overlap_gap(near, upright) == overlap_gap(upright, near) == 0.0
+
+
+def test_the_way_back_that_tells_the_error_starts_4_mm_away(t1, t2, monkeypatch):
+    monkeypatch.setattr(registration, "optimise", lambda fixed, moving, matrix, *_args, **_settings: (matrix, 1.0))
+    stuck = register(t2, t1, initial=transform_of(POSE))  # no search moves from its start
+    assert displacement(stuck.matrix, POSE, brain_points()) < 1e-6
+    assert stuck.error_estimate_mm == pytest.approx(4.0, abs=0.5)

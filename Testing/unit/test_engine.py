@@ -1,0 +1,37 @@
+"""Volumes through a system: what is collected from its batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from disentangle.inference.engine import Engine, Wanted
+from disentangle.progress import Progress
+from disentangle.systems.factors import Capabilities, Factors
+
+
+class Meter:
+    """A system whose modality factor of a slice is its largest value, and whose anatomy is the slice."""
+
+    device = "cpu"
+    capabilities = Capabilities(("T1",), (), size_multiple=1, anatomy_channels=1, style_dim=1)
+
+    def encode(self, images: dict, mask: np.ndarray, styles: bool = True) -> Factors:
+        return Factors(images, {name: image.max(axis=(2, 3)) for name, image in images.items()})
+
+    def anatomy_maps(self, anatomy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return anatomy
+
+    def array(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_modality_factor_of_a_volume_is_the_mean_over_its_slices_weighted_by_the_area_of_the_mask(batch_size):
+    mask = np.zeros((4, 4, 4), bool)
+    mask[0, :1, :2] = mask[1, :2, :3] = mask[2, :3, :4] = True  # 2, 6 and 12 pixels, and a slice without any
+    values = np.array([10.0, 20.0, 30.0, 500.0], np.float32)
+    image = mask * values[:, None, None]
+    engine = Engine(Meter(), batch_size, notes=lambda note: None)
+    found = engine.run({"T1": image}, mask, Wanted(segment=False, factors=True), Progress())
+    assert found.modality["T1"] == pytest.approx([(2 * 10 + 6 * 20 + 12 * 30) / 20])
