@@ -9,7 +9,16 @@ import pytest
 import SimpleITK as sitk
 
 from disentangle.errors import InputError
-from disentangle.phantoms import BRAIN_CLASSES, brain_phantom, create_phantom, write_phantom
+from disentangle.phantoms import (
+    BRAIN_CLASSES,
+    AbdomenPhantomConfig,
+    BrainPetConfig,
+    BrainPhantomConfig,
+    brain_phantom,
+    create_phantom,
+    leftovers,
+    write_phantom,
+)
 from disentangle.phantoms.acquisition import rician, slice_grid
 from disentangle.phantoms.anatomy import draw_deformation, points_of
 from disentangle.phantoms.mr_signal import (
@@ -21,6 +30,7 @@ from disentangle.phantoms.mr_signal import (
     spoiled_gradient_echo,
     tissue_signal,
 )
+from disentangle.phantoms.phantom import files_of_phantom
 from disentangle.phantoms.randomness import smooth_noise
 from disentangle.study import Grid, Study
 
@@ -261,6 +271,20 @@ def test_a_written_phantom_is_a_study_folder(tmp_path):
     assert moved == pytest.approx(phantom.transforms["T2"].TransformPoint((10.0, 20.0, 30.0)), abs=1e-6)
     white = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "tissues" / "wm.nii.gz"))) / 255
     assert np.abs(white - phantom.tissues["wm"]).max() < 0.003
+    assert files_of_phantom(phantom, folder, tissues=True) == {p for p in folder.rglob("*") if p.is_file()}
+    assert leftovers(phantom, folder, tissues=True) == []
+
+
+def test_what_an_older_phantom_left_in_a_folder_is_found(tmp_path):
+    old = create_phantom("brain", 3, spacing=8.0, misregistration_mm=3.0)
+    folder = write_phantom(old, tmp_path / "subject", tissues=True)
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    new = create_phantom("brain", 3, spacing=8.0, missing="T2")
+    moved = {f"T1_to_{s}.tfm" for s in ("T1Gd", "T2", "FLAIR")}
+    moved |= {f"brainmask_{s}.nii.gz" for s in ("T1Gd", "T2", "FLAIR")}
+    assert {p.name for p in leftovers(new, folder, tissues=True)} == {"T2.nii.gz", *moved}
+    tissues = {p.name for p in (folder / "tissues").iterdir()}
+    assert {p.name for p in leftovers(new, folder)} == {"T2.nii.gz", *moved, *tissues}
 
 
 @pytest.mark.parametrize(
@@ -273,6 +297,31 @@ def test_a_written_phantom_is_a_study_folder(tmp_path):
         ("brain", {"sequences": ("T1", "T1")}, "each once"),
         ("brain", {"lesions": "stroke"}, "stroke"),
         ("brain", {"missing": ("T1", "T1Gd", "T2", "FLAIR")}, "at least one"),
+        ("brain", {"seed": 2}, "no option 'seed'"),
+        ("brain", {"spacing": "abc"}, "spacing .* cannot be 'abc'; give a number from 0 or three numbers"),
+        ("brain", {"spacing": (2, 2)}, "spacing"),
+        ("brain", {"noise": "abc"}, r"noise .*; give a number from 0 or two numbers in order, \[low, high\]"),
+        ("brain", {"noise": -3}, "noise .* -3"),
+        ("brain", {"noise": float("nan")}, "noise .* nan"),
+        ("brain", {"noise": float("inf")}, "noise .* inf"),
+        ("brain", {"noise": (-0.1, 0.1)}, "noise"),
+        ("brain", {"noise": (0.2, 0.1)}, "noise"),
+        ("brain", {"noise": (0.1, 0.2, 0.3)}, "noise"),
+        ("brain", {"noise": None}, "noise"),
+        ("brain", {"noise": True}, "noise"),
+        ("brain", {"skull": "maybe"}, "skull .* 'maybe'; give true or false"),
+        ("brain", {"skull": 1}, "skull"),
+        ("brain", {"lesions": 5}, "lesions .* 5; give a text"),
+        ("brain", {"missing": "T9"}, "'T9' is not a sequence"),
+        ("brain", {"missing": 5 + 1j}, "missing .* give a number from 0 or a list of names"),
+        ("brain", {"slice_axes": (3,)}, "axes 3"),
+        ("brain", {"slice_axes": ()}, "axes none"),
+        ("brain-pet", {"counts": "many"}, "counts .* 'many'"),
+        ("heart", {"slices": 9.5}, "slices .* 9.5; give a whole number"),
+        ("heart", {"size": "big"}, "size .* 'big'"),
+        ("abdomen", {"lesions": "abc"}, "lesions .* 'abc'"),
+        ("abdomen", {"lesions": -1}, "lesions .* -1"),
+        ("abdomen", {"lesions": True}, "lesions .* True"),
     ],
 )
 def test_an_impossible_phantom_is_refused_in_one_sentence(kind, options, words):
@@ -280,6 +329,20 @@ def test_an_impossible_phantom_is_refused_in_one_sentence(kind, options, words):
         create_phantom(kind, 1, **options)
     assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)
+
+
+def test_one_name_or_number_is_a_list_of_one():
+    config = BrainPhantomConfig(sequences="t1ce", missing="T2", slice_axes=0)
+    assert (config.sequences, config.missing, config.slice_axes) == (("T1Gd",), ("T2",), (0,))
+    assert BrainPhantomConfig(missing=0.5).missing == 0.5
+    assert BrainPetConfig(missing="PET").missing == ("PET",)
+    assert AbdomenPhantomConfig(sequences="CT", size=64).size == (64, 64)
+
+
+def test_numbers_of_numpy_and_lists_are_numbers_and_tuples():
+    config = BrainPhantomConfig(spacing=np.array([2, 2, 4]), noise=[np.float32(0.1), np.float64(0.2)])
+    assert config.spacing == (2.0, 2.0, 4.0)
+    assert AbdomenPhantomConfig(slices=np.int64(4), size=np.array([32, 48])).size == (32, 48)
 
 
 def test_a_negative_seed_is_refused():

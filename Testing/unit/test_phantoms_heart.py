@@ -179,7 +179,7 @@ def test_signal_equations_have_their_known_limits():
         ({"sequences": ("cine", "cine")}, "each once"),
         ({"missing": ("cine", "LGE")}, "missing"),
         ({"size": (4, 4)}, "16 to 1024"),
-        ({"spacing": (1.0, 1.0)}, "three lengths"),
+        ({"spacing": (1.0, 1.0)}, "give three numbers"),
     ],
 )
 def test_impossible_hearts_are_refused(changes, words):

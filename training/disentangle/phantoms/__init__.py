@@ -11,7 +11,7 @@ from .abdomen import ABDOMEN_CLASSES, AbdomenPhantomConfig, abdomen_phantom
 from .brain import BRAIN_CLASSES, BrainPhantomConfig, brain_phantom
 from .heart import HEART_CLASSES, HEART_CLASSES_RV, HeartPhantomConfig, heart_phantom
 from .pet import BrainPetConfig, brain_pet_phantom
-from .phantom import Phantom, write_phantom
+from .phantom import Phantom, leftovers, write_phantom
 
 _KINDS: dict[str, tuple[Callable[..., Phantom], type]] = {
     "brain": (brain_phantom, BrainPhantomConfig),
@@ -32,7 +32,7 @@ def phantom_module(kind: str) -> str:
     return ".".join(_KINDS[kind][0].__module__.split(".")[1:])
 
 
-def create_phantom(kind: str, seed: int, **config: Any) -> Phantom:
+def create_phantom(kind: str, seed: int, /, **config: Any) -> Phantom:
     """A digital subject of one of :func:`phantom_kinds`; ``config`` are the fields of that kind's configuration.
 
     Raises:
@@ -63,6 +63,7 @@ __all__ = [
     "brain_phantom",
     "create_phantom",
     "heart_phantom",
+    "leftovers",
     "phantom_kinds",
     "phantom_module",
     "write_phantom",

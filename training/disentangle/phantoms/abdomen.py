@@ -61,7 +61,7 @@ class AbdomenPhantomConfig:
         texture: relative local variation of the signal.
     """
 
-    size: tuple[int, int] = (192, 192)
+    size: int | tuple[int, int] = (192, 192)
     spacing: tuple[float, float, float] = (1.89, 1.89, 8.0)
     slices: int = 26
     sequences: tuple[str, ...] = ("T1in", "T1out", "T2SPIR")
@@ -81,8 +81,6 @@ class AbdomenPhantomConfig:
     def __post_init__(self) -> None:
         for name, value in checked_stack(self, ABDOMINAL, "Abdomen").items():
             object.__setattr__(self, name, value)
-        if self.lesions < 0:
-            raise InputError(f"A liver cannot have {self.lesions} lesions; give 0 or more.")
 
 
 def abdomen_phantom(seed: int, config: AbdomenPhantomConfig | None = None, **changes: Any) -> Phantom:

@@ -22,6 +22,7 @@ from .lesions import (
     white_matter_lesions,
 )
 from .mr_signal import HEALTHY_TISSUES, draw_protocol, draw_relaxation, mixed_signal
+from .options import check_options
 from .phantom import Phantom
 from .randomness import Range, draw, grid_noise, stream
 from .skull import HEAD_MM, add_head
@@ -106,6 +107,7 @@ class BrainPhantomConfig:
     skull: bool = False
 
     def __post_init__(self) -> None:
+        check_options(self)
         spacing = np.ravel(self.spacing).tolist()
         spacing = spacing * 3 if len(spacing) == 1 else spacing
         if len(spacing) != 3 or not all(0.4 <= s <= 12 for s in spacing):
@@ -119,6 +121,9 @@ class BrainPhantomConfig:
         object.__setattr__(self, "sequences", names)
         if self.lesions not in _LESION_KINDS:
             raise InputError(f"Brains have no lesions '{self.lesions}'; choose one of {', '.join(_LESION_KINDS)}.")
+        if not self.slice_axes or not set(self.slice_axes) <= {0, 1, 2}:
+            axes = ", ".join(str(axis) for axis in self.slice_axes) or "none"
+            raise InputError(f"Slices cannot lie across the axes {axes}; choose among 0, 1 and 2.")
         if not isinstance(self.missing, (int, float)):
             missing = tuple(canonical(name) for name in self.missing)
             object.__setattr__(self, "missing", missing)

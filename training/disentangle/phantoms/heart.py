@@ -19,6 +19,7 @@ from ..sequences import canonical
 from ..study import Grid, Image, Study
 from .body_signal import CARDIAC, draw_body_protocol, draw_tissues
 from .heart_anatomy import Heart
+from .options import check_options
 from .phantom import Phantom
 from .randomness import Range, draw, stream
 from .stack import available, averaged, class_labels, scan_stack, stack_points
@@ -77,7 +78,7 @@ class HeartPhantomConfig:
         texture: relative local variation of the signal.
     """
 
-    size: tuple[int, int] = (192, 192)
+    size: int | tuple[int, int] = (192, 192)
     spacing: tuple[float, float, float] = (1.5625, 1.5625, 9.0)
     slices: int = 9
     sequences: tuple[str, ...] = ("cine", "LGE")
@@ -104,8 +105,9 @@ def checked_stack(config: Any, allowed: tuple[str, ...], what: str) -> dict[str,
     """The checked size, spacing, sequences and missing of a configuration of stacks.
 
     Raises:
-        InputError: one of them is impossible.
+        InputError: one of them is impossible, or any option is of a wrong type.
     """
+    check_options(config)
     size, spacing = np.ravel(config.size).tolist(), np.ravel(config.spacing).tolist()
     size = size * 2 if len(size) == 1 else size
     if len(size) != 2 or not all(16 <= n <= 1024 for n in size) or not 3 <= config.slices <= 200:

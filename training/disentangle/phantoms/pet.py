@@ -15,6 +15,7 @@ from ..study import Grid, Image, Study
 from .acquisition import blurred, draw_rigid, moved
 from .anatomy import points_of
 from .brain import BrainPhantomConfig, brain_phantom
+from .options import check_options
 from .phantom import Phantom
 from .randomness import Range, draw, grid_noise, sigmoid, stream
 
@@ -52,6 +53,7 @@ class BrainPetConfig(BrainPhantomConfig):
     uptake_jitter: float = 0.08
 
     def __post_init__(self) -> None:
+        check_options(self)
         names = tuple(canonical(name) for name in self.sequences)
         if names.count("PET") != 1:
             raise InputError("A brain-pet phantom has the sequence PET once; use the kind brain for MR alone.")
