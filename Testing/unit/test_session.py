@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from disentangle.bundles import Bundle
-from disentangle.errors import InputError
+from disentangle.errors import Cancelled, InputError
 from disentangle.inference import Predictor, corrections
 from disentangle.inference.session import FUSED, Session
 from disentangle.metrics.embedding import principal_components, tsne_map
 from disentangle.phantoms import brain_phantom, create_phantom
+from disentangle.preprocessing import normalization
 from disentangle.progress import Progress
 from disentangle.study import Image
 from tiny_bundle import tiny_bundle, tiny_heart_bundle
@@ -42,8 +43,8 @@ def session(ran) -> Session:
 def test_a_slice_drawn_in_its_own_appearance_is_the_self_reconstruction(ran, session):
     result = ran[1]
     k = session.slice_at((0.0, 0.0, 0.0))
-    drawn = session.draw(k, "T2", session.modality_factors(k)["T2"], {"T2": 1.0})
-    rebuilt = result.factors["T2"].reconstruction.array[k]  # of the volume's mean modality, over three slabs
+    drawn = session.draw(k, "T2", result.factors["T2"].modality, {"T2": 1.0})
+    rebuilt = result.factors["T2"].reconstruction.array[k]  # over three slabs
     assert drawn.shape == rebuilt.shape
     # With random weights the appearances of a slice and of the volume differ somewhat.
     assert np.corrcoef(drawn[drawn != 0], rebuilt[drawn != 0])[0, 1] > 0.85
@@ -55,6 +56,15 @@ def test_a_blend_lies_between_its_ends(session):
     ends = [session.draw(k, FUSED, z, {name: 1.0}) for name in ("T1", "FLAIR")]
     middle = session.draw(k, FUSED, z, {"T1": 0.5, "FLAIR": 0.5})
     assert np.allclose(middle, (ends[0] + ends[1]) / 2, rtol=1e-4, atol=1e-2)
+
+
+def test_a_slider_computes_the_intensities_of_one_slice_alone(session, monkeypatch):
+    shapes, invert = [], normalization.invert
+    monkeypatch.setattr(
+        normalization, "invert", lambda array, *level: shapes.append(array.shape) or invert(array, *level)
+    )
+    session.draw(session.slice_at((0.0, 0.0, 10.0)), FUSED, session.styles()["T1"], {"T1": 0.5, "FLAIR": 0.5})
+    assert shapes == [(1, *session.prepared.grid.shape[1:])] * 2
 
 
 def test_the_whole_volume_is_the_slices(session):
@@ -132,6 +142,16 @@ def test_disagreement_is_about_the_appearance_that_was_asked_for(session, monkey
         session.disagreement([], QUIET, style=[0.0])
 
 
+def test_disagreement_about_several_targets_is_the_mean_of_what_it_is_about_each(session, monkeypatch):
+    monkeypatch.setattr(type(session.prepared), "to_input", lambda self, volume, *_a, **_k: Image(volume, np.eye(4)))
+    k, mask = session.slice_at((0.0, 0.0, 0.0)), np.zeros_like(session.prepared.mask)
+    mask[k] = session.prepared.mask[k]  # one slice is enough
+    monkeypatch.setattr(session.prepared, "mask", mask)
+    one, other, both = (session.disagreement(names, QUIET).array for names in (["T1"], ["T2"], ["T1", "T2"]))
+    assert both == pytest.approx((one + other) / 2, abs=1e-6)
+    assert np.abs(one - other).max() > 1e-3
+
+
 def test_one_sequence_alone_does_not_tell_how_uncertain_it_is(bundle):
     predictor = Predictor(bundle, device="cpu")
     predictor.run(brain_phantom(5, spacing=5.0).study.subset(["T1"]), segment=False, synthesize=["T2"])
@@ -184,6 +204,63 @@ def same_steps(monkeypatch):
     """Learning is a number of steps, however busy the machine is."""
     for name, value in {"_STEPS": 6, "_LEARNING_RATE": 1e-2, "_SECONDS": 600.0}.items():
         monkeypatch.setattr(corrections, name, value)
+
+
+@pytest.fixture
+def taught(bundle) -> tuple[Session, Image]:
+    """A session of a small study, and its segmentation with the middle slices corrected."""
+    predictor = Predictor(bundle, device="cpu")
+    answer = predictor.run(brain_phantom(5, spacing=8.0, lesions="ms").study).segmentation
+    return predictor.session, corrected(answer, len(answer.array) // 2, rarest(answer))
+
+
+def parameters(session: Session) -> list[np.ndarray]:
+    return [value.numpy().copy() for value in session.network.head.state_dict().values()]
+
+
+def test_learning_that_is_cancelled_leaves_the_model_as_it_was(taught):
+    (session, correction), messages = taught, []
+    session.run.use_torch()
+    before = parameters(session)
+    progress = Progress(lambda stage, fraction, message: messages.append(message), lambda: "step 3" in str(messages))
+    with pytest.raises(Cancelled):
+        session.learner.adapt(correction, progress)
+    assert sum("step" in message for message in messages) == 3
+    assert session.learner.learnt == 0
+    assert all(map(np.array_equal, parameters(session), before))
+
+
+def test_learning_that_fails_after_earlier_lessons_leaves_what_they_taught(taught, same_steps, monkeypatch):
+    session, correction = taught
+    first = session.learner.segmentation
+    session.learner.adapt(correction, QUIET)
+    before, answer = parameters(session), session.learner.segmentation
+
+    def fail(*_args) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(session, "segment", fail)
+    with pytest.raises(MemoryError):
+        session.learner.adapt(correction, QUIET, first)
+    assert session.learner.learnt == 1 and session.learner.segmentation is answer
+    assert all(map(np.array_equal, parameters(session), before))
+
+
+def test_corrected_pixels_weigh_five_times_what_the_user_left_and_repeated_slices_weigh_one(taught, monkeypatch):
+    (session, correction), given = taught, {}
+
+    def note(head, answer, target, weight, marked, progress) -> dict:
+        given.update(weight=weight.numpy(), marked=marked.numpy())
+        return {}
+
+    monkeypatch.setattr(corrections, "train_head", note)
+    learnt = [k - 1 for k in session.learner.adapt(correction, QUIET)["slices"]]
+    weight, marked = given["weight"], given["marked"]
+    mask = session.frame.into(session.prepared.mask, False)
+    lessons, reminders = weight[: len(learnt)], weight[len(learnt) :]
+    assert marked.any() and not marked.all()
+    assert np.array_equal(lessons, np.where(marked, 5.0, 1.0) * mask[learnt])
+    assert len(reminders) > 0 and set(np.unique(reminders)) == {0.0, 1.0}
 
 
 def rarest(segmentation: Image) -> int:

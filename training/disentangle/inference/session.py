@@ -22,7 +22,7 @@ from .framing import Frame
 from .images import Output
 from .learner import Learner
 from .scores import FactorScores, score_factors
-from .slices import nearest_slice
+from .slices import intensities_of, nearest_slice
 
 if TYPE_CHECKING:
     from .backends import Network
@@ -88,12 +88,6 @@ class Session:
         self._factors.move_to_end(k)
         return self._factors[k]
 
-    def modality_factors(self, k: int) -> dict[str, np.ndarray]:
-        """Modality factors (Z,) of the sequences that are read in one working slice: the style that draws each of them
-        again."""
-        factors = self._encode(np.array([k]), list(self.prepared.images), styles=True)
-        return {name: self.network.array(z)[0] for name, z in factors.modality.items()}
-
     def forget_factors(self) -> None:
         """Free the memory of the slices that were drawn; the next drawing encodes them again."""
         self._factors.clear()
@@ -146,14 +140,8 @@ class Session:
         (decoded,) = self.network.decode(drawn, [np.asarray(style, np.float32)])
         block = self.frame.back(self.network.array(decoded), self._background)
         centre = block[:, block.shape[1] // 2]
-        values = sum(weight * self._intensities(centre, slices, name) for name, weight in units.items())
+        values = sum(weight * intensities_of(self.prepared, centre, slices, name) for name, weight in units.items())
         return np.where(self.prepared.mask[slices], values, 0.0).astype(np.float32)
-
-    def _intensities(self, block: np.ndarray, slices: np.ndarray, units: str) -> np.ndarray:
-        """Normalised slices (B, J, I) in the intensities of a sequence; levels may differ from slice to slice."""
-        volume = np.zeros(self.prepared.grid.shape, np.float32)
-        volume[slices] = block
-        return self.prepared.denormalize(volume, units)[slices]
 
     def _encode(self, batch: np.ndarray, names: Sequence[str], styles: bool = False) -> Factors:
         """Factors of slices that are read from the same sequences, of those of the named ones, aligned to the first;
