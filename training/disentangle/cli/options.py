@@ -133,14 +133,16 @@ def give_mask(study: Study, options: argparse.Namespace, bundle: Bundle) -> None
     It lies in the space of the first input, which is the first one that the model reads.
 
     Raises:
-        InputError: see ``Image.read``.
+        InputError: see ``Image.read`` and ``check_mask``.
     """
-    from ..study import Image
+    from ..study import Image, check_mask
 
     if options.mask is None:
         return
     first = next((name for name in study.available if name in bundle.sequences), study.available[0])
-    study.masks = {first: Image.read(options.mask)}
+    mask = Image.read(options.mask)
+    check_mask(mask, [study[first]])
+    study.masks = {first: mask}
 
 
 def read_images(groups: list[list[str]], option: str) -> dict[str, Image]:

@@ -3,6 +3,7 @@
 from .files import explain_write_error, make_folder, write_atomically
 from .geometry import Grid
 from .image import Image, check_image, looks_like_ct
+from .masks import check_mask
 from .reading import IMAGE_SUFFIXES, quiet_itk
 from .study import Study
 
@@ -12,6 +13,7 @@ __all__ = [
     "Image",
     "Study",
     "check_image",
+    "check_mask",
     "explain_write_error",
     "looks_like_ct",
     "make_folder",

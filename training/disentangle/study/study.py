@@ -13,6 +13,7 @@ from ..sequences import canonical
 from .files import write_atomically
 from .folders import CARD, LABELS, MASK, Found, read_dicom, read_folder, twice
 from .image import Image, check_image
+from .masks import check_mask
 
 _Path = Union[str, "os.PathLike[str]"]
 
@@ -21,7 +22,7 @@ class Study:
     """The sequences of one subject, each in its own geometry, some of them missing.
 
     The constructor takes images as they are; :meth:`read`, :meth:`from_folder`, :meth:`from_dicom` and
-    :meth:`from_images` check them first.
+    :meth:`from_images` check them and their masks first.
 
     Args:
         images: canonical sequence name -> image; the first is the first input, whose grid results take.
@@ -164,6 +165,9 @@ class Study:
         for image in study.images.values():
             check_image(image)
             study.warnings.extend(image.notes)
+        for sequence, mask in study.masks.items():
+            if sequence in ("", *study.images):
+                check_mask(mask, [study[sequence]] if sequence else study.images.values())
         return study
 
     def write(self, folder: _Path) -> Path:
