@@ -139,7 +139,8 @@ def test_a_single_slice(refused, tmp_path, study):
 def test_a_series_over_time(refused, tmp_path, study):
     image = sitk.ReadImage(str(study / "T1.nii.gz"))
     sitk.WriteImage(sitk.JoinSeries([image] * 7), str(tmp_path / "time.nii.gz"))
-    assert "7" in refused(f"T1={tmp_path / 'time.nii.gz'}")
+    sentence = refused(f"T1={tmp_path / 'time.nii.gz'}")
+    assert "holds 7 time points (a 4-D series); say which one to use (--time-point N), from 0 to 6" in sentence
 
 
 def test_an_image_of_nothing(refused, tmp_path, study):

@@ -151,6 +151,15 @@ def test_a_sidecar_names_the_sequence_where_the_file_name_does_not(tmp_path: Pat
     assert Study.from_folder(tmp_path).available == ("T2",)
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha"])
+def test_colours_are_no_time_points(tmp_path: Path, name: str) -> None:
+    colours = sitk.GetImageFromArray(RNG.integers(0, 255, (6, 7, 8, 3)).astype(np.uint8), isVector=True)
+    sitk.WriteImage(colours, str(tmp_path / name))
+    for time_point in (None, 1):
+        with pytest.raises(InputError, match=r"not hold one grey value per voxel \(but colours or vectors\)"):
+            Image.read(tmp_path / name, time_point)
+
+
 def test_an_unclear_file_stops_with_how_to_name_it(tmp_path: Path) -> None:
     volume().write(tmp_path / "scan_004.nii.gz")
     with pytest.raises(InputError, match=r"not clear which sequence .*scan_004\.nii\.gz.*T1=PATH"):

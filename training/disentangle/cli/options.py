@@ -117,14 +117,25 @@ def read_study(options: argparse.Namespace, console: Console) -> Study:
     if bool(options.input) == bool(options.study):
         both = "both --input and --study; use one of them" if options.input else "no images; use --input or --study"
         raise InputError(f"You gave {both}.")
-    if options.study:
-        study = Study.from_folder(options.study, options.time_point)
-    else:
-        study = Study.read(pairs(options.input, "--input"), options.time_point)
+    given = None if options.study else pairs(options.input, "--input")
+    try:
+        if given is None:
+            study = Study.from_folder(options.study, options.time_point)
+        else:
+            study = Study.read(given, options.time_point)
+    except InputError as error:
+        raise InputError(name_time_point(str(error))) from error
     for sequence, image in study.images.items():
         how = f", guessed: {image.guess.reason}" if image.guess and options.study else ""
         console.detail(f"{sequence}: {image.source}{how}")
     return study
+
+
+def name_time_point(message: str) -> str:
+    """A message that asks which volume of a 4-D file to use, with the option that says it; others as they are."""
+    from ..study.reading import WHICH_VOLUME
+
+    return message.replace(WHICH_VOLUME, f"{WHICH_VOLUME} (--time-point N)")
 
 
 def give_mask(study: Study, options: argparse.Namespace, bundle: Bundle) -> None:

@@ -20,6 +20,8 @@ from . import metaimage, nifti
 from .geometry import Grid, affine_of
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+WHICH_VOLUME = "say which one to use"
+"""What every sentence about several volumes in one file asks for; whoever offers a way to say it can name it there."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -124,7 +126,7 @@ def choose_time_point(path: str | os.PathLike[str], count: int, time_point: int 
         return 0
     if time_point is None:
         raise InputError(
-            f"{path} holds {count} time points (a 4-D series); say which one to use, from 0 to {count - 1}, "
+            f"{path} holds {count} time points (a 4-D series); {WHICH_VOLUME}, from 0 to {count - 1}, "
             "or give a 3-D volume."
         )
     if not 0 <= time_point < count:
@@ -176,6 +178,8 @@ def _texts(reader: sitk.ImageFileReader | sitk.Image) -> dict[str, str]:
 
 def _read_nifti(path: Path, time_point: int | None) -> Volume:
     header = nifti.read_header(path)
+    if max(header.sizes[4:], default=1) > 1:  # the fourth size is time, the fifth the numbers of one voxel
+        raise _colours(path)
     index = choose_time_point(path, header.volumes, time_point)
     reader = _information(path, "NiftiImageIO")
     array = nifti.read_voxels(path, header, index)
