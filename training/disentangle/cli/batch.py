@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .options import add_loudness, add_model, choose_bundle, count
+from .options import add_loudness, add_model, choose_bundle, count, name_time_point
 from .outputs import REPORT, check_outputs, result_files
 from .running import Console
 
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 SUMMARY = "batch.csv"
 _FIELDS = ("name", "status", "seconds", "message")
+_ML = " (ml)"
 _ABOUT = """\
-The manifest is a CSV file with a header. A study is a row: its folder in the column "study", or one column per
-sequence (T1, T1Gd, ...) with a file or DICOM folder each; a column "name" names the results' folder (default: that of
-the study's folder, else the row's number). Relative paths start at the manifest's folder.
+The manifest is a CSV file with a header, its columns separated by commas, semicolons or tabs. A study is a row: its
+folder in the column "study", or one column per sequence (T1, T1Gd, ...) with a file or DICOM folder each; a column
+"name" names the results' folder (default: that of the study's folder, else the row's number). Relative paths start at
+the manifest's folder. The output gets a batch.csv: what became of each study, and the volumes of its structures.
 """
 
 
@@ -60,26 +63,43 @@ class Row:
         return {"files": [[sequence, str(path)] for sequence, path in self.files]}
 
 
+@dataclass
+class Line:
+    """A study in the summary.
+
+    Attributes:
+        status: "done", "skipped" or "failed".
+        seconds: it took; "" where that is not known any more.
+        message: why it failed, or its warnings.
+        volumes: structure -> ml.
+    """
+
+    name: str
+    status: str
+    seconds: str
+    message: str
+    volumes: dict[str, Any] = field(default_factory=dict)
+
+
 def read_manifest(path: Path) -> list[Row]:
     """The studies of a manifest.
 
     Raises:
-        InputError: it cannot be read, has no such columns, a row names no study, or two rows have one name.
+        InputError: it cannot be read, has no such columns or one twice, a row names no study, or two rows have one
+            name.
     """
-    from ..sequences import canonical
-
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
+            reader = csv.DictReader(stream, delimiter=_delimiter(stream.readline()))
+            stream.seek(0)
             entries = list(reader)
             columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:  # what Excel calls CSV has the letters of the system's language
+        raise InputError(f"The manifest {path} is no UTF-8 text; save it as CSV UTF-8.") from error
+    except (OSError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "it is not a CSV text file"
         raise InputError(f"The manifest {path} cannot be read ({reason}); check the file.") from error
-    sequences = {}
-    for column in columns:
-        if column and column.strip().lower() not in ("name", "study"):
-            sequences[column] = canonical(column.strip())
+    sequences = _sequence_columns(columns, path)
     if not sequences and not any(c and c.strip().lower() == "study" for c in columns):
         raise InputError(f"The manifest {path} has neither a column 'study' nor columns of sequences; add one.")
     rows = [_row(number, entry, sequences, path) for number, entry in enumerate(entries, 1)]
@@ -91,6 +111,42 @@ def read_manifest(path: Path) -> list[Row]:
             raise InputError(f"Two studies in {path} have the name {row.name}; give each a name of its own.")
         names.add(row.name.lower())
     return rows
+
+
+def _delimiter(header: str) -> str:
+    """What separates the columns: Excel writes semicolons where numbers have decimal commas."""
+    return max(",;\t", key=header.count)
+
+
+def _sequence_columns(columns: Sequence[str], path: Path) -> dict[str, str]:
+    """Column -> canonical sequence, of those that name one.
+
+    Raises:
+        InputError: a column is neither "name" nor "study" nor a sequence, or two are the same.
+    """
+    from ..sequences import SEQUENCES, canonical
+
+    sequences: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for column in columns:
+        plain = column.strip()
+        if not plain:  # behind a separator at the end of the line
+            continue
+        meaning = plain.lower()
+        if meaning not in ("name", "study"):
+            try:
+                meaning = sequences[column] = canonical(plain)
+            except InputError as error:
+                known = ", ".join(SEQUENCES)
+                raise InputError(
+                    f"The column {plain!r} of {path} is none that a manifest has; columns are study, name or sequences "
+                    f"({known})."
+                ) from error
+        if meaning in seen:
+            both = f"the column {plain!r} twice" if seen[meaning] == plain else f"{seen[meaning]!r} and {plain!r}"
+            raise InputError(f"The manifest {path} has {both}, which is one column; take one of them away.")
+        seen[meaning] = plain
+    return sequences
 
 
 def _row(number: int, entry: Mapping[str | None, Any], sequences: Mapping[str, str], path: Path) -> Row:
@@ -108,31 +164,57 @@ def _row(number: int, entry: Mapping[str | None, Any], sequences: Mapping[str, s
 def run_batch(options: argparse.Namespace, console: Console) -> int:
     """``disentangle batch``."""
     from ..inference.output import check_writable
-    from ..study import make_folder, write_atomically
+    from ..study import make_folder
     from ..worker.client import WorkerClient
 
     rows = read_manifest(options.manifest)
     check_writable(options.output, folder=True)
     bundle = choose_bundle(options)
+    _check_wanted(bundle, options)
     _check_outputs(rows, bundle, options)
     make_folder(options.output)
-    summary, worst = [], 0
+    before = _read_summary(options.output / SUMMARY) if options.resume else {}
+    # Those that a stopped batch does not reach any more keep their lines.
+    lines, worst = {row.name: before[row.name] for row in rows if row.name in before}, 0
     with WorkerClient(sys.executable) as client:
         for number, row in enumerate(rows, 1):
             console.detail(f"{number} of {len(rows)}: {row.name}")
             began = time.monotonic()
-            status, message, code = _one(row, bundle, client, options, console)
-            worst = code if worst != 1 and code else worst
-            summary.append((row.name, status, f"{time.monotonic() - began:.1f}", message))
-            with write_atomically(options.output / SUMMARY) as temporary:
-                _write_csv(temporary, [_FIELDS, *summary])
-            if code:
-                console.error(f"{row.name}: {message}")
+            if options.resume and (options.output / row.name / REPORT).is_file():
+                line, code = _done_before(row, before.get(row.name), options), 0
+                console.say(f"{row.name}: skipped")
             else:
-                console.say(f"{row.name}: {status}")
-    failures = sum(entry[1] == "failed" for entry in summary)
+                line, code = _one(row, bundle, client, options, console)
+                line.seconds = f"{time.monotonic() - began:.1f}"
+                if code:
+                    console.error(f"{row.name}: {line.message}")
+                else:
+                    console.say(f"{row.name}: {line.status}")
+            worst = code if worst != 1 and code else worst
+            lines[row.name] = line
+            _write_summary(options.output / SUMMARY, [lines[r.name] for r in rows if r.name in lines])
+    failures = sum(line.status == "failed" for line in lines.values())
     console.say(f"{len(rows) - failures} of {len(rows)} studies are in {options.output}; list: {SUMMARY}")
     return worst
+
+
+def _check_wanted(bundle: Bundle, options: argparse.Namespace) -> None:
+    """Refuse a batch that would make nothing, or what the model cannot make, before the first study.
+
+    Raises:
+        InputError: nothing is wanted, or a target that the model does not know.
+    """
+    from ..sequences import canonical
+
+    targets = [canonical(name) for group in options.target for name in group]
+    for target in targets:
+        if target not in bundle.targets:
+            known = ", ".join(bundle.targets) or "nothing"
+            raise InputError(f"The model {bundle.name} cannot synthesise {target}; it can synthesise {known}.")
+    if options.no_segment and not targets and not options.factors:
+        raise InputError("There is nothing to do; give --target or --factors, or leave --no-segment out.")
+    if not bundle.classes and not targets and not options.factors:
+        raise InputError(f"The model {bundle.name} does not segment; give --target or --factors.")
 
 
 def _check_outputs(rows: Sequence[Row], bundle: Bundle, options: argparse.Namespace) -> None:
@@ -162,18 +244,52 @@ def _files_of(row: Row) -> list[Path]:
     return [p for p in row.folder.glob("*") if is_image_name(p) and guess_sequence(p.name).sequence is not None]
 
 
-def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+def _write_summary(path: Path, lines: Sequence[Line]) -> None:
+    """The same table as the panel's (``panel.batch_tools.Batch``)."""
+    from ..study import write_atomically
+
+    names = list(dict.fromkeys(name for line in lines for name in line.volumes))
+    rows = [[*_FIELDS, *(name + _ML for name in names)]]
+    for line in lines:
+        figures = [line.volumes.get(name, "") for name in names]
+        rows.append([line.name, line.status, line.seconds, line.message, *figures])
+    with write_atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
+
+
+def _read_summary(path: Path) -> dict[str, Line]:
+    """The lines of an earlier batch by name; none where there is no such table."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            entries = [e for e in csv.DictReader(stream) if all(e.get(name) is not None for name in _FIELDS)]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    return {
+        entry["name"]: Line(
+            *(entry[name] for name in _FIELDS),
+            {k[: -len(_ML)]: v for k, v in entry.items() if k and k.endswith(_ML) and v},
+        )
+        for entry in entries
+    }
+
+
+def _done_before(row: Row, before: Line | None, options: argparse.Namespace) -> Line:
+    """The line of a study whose results are there: its old one, else what its report tells."""
+    if before is not None and before.status in ("done", "skipped"):
+        return before
+    try:
+        report = json.loads((options.output / row.name / REPORT).read_text(encoding="utf-8"))
+        seconds = f"{sum(report['timings_s'].values()):.1f}"
+        return Line(row.name, "skipped", seconds, "; ".join(report["warnings"]), report.get("volumes_ml") or {})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return Line(row.name, "skipped", "", "done before")
 
 
 def _one(
     row: Row, bundle: Bundle, client: WorkerClient, options: argparse.Namespace, console: Console
-) -> tuple[str, str, int]:
-    """(status, message, exit code) of one study."""
+) -> tuple[Line, int]:
+    """Compute one study: its line, without the seconds, and the exit code."""
     folder = options.output / row.name
-    if options.resume and (folder / REPORT).is_file():
-        return "skipped", "done before", 0
     request = {"request": "batch", **row.to_dict(), "time_point": options.time_point, "output": str(folder.resolve())}
     request.update(bundle=str(bundle.path), device=options.device, backend=options.backend, fast=options.fast)
     request.update(threads=options.threads, precision=options.precision)
@@ -195,7 +311,8 @@ def _one(
         client.wait(name, timeout_s=2 * client.grace_s)
         raise
     if final["event"] == "result":
-        return "done", "; ".join(final["report"]["warnings"]), 0
+        report = final["report"]
+        return Line(row.name, "done", "", "; ".join(report["warnings"]), report.get("volumes_ml") or {}), 0
     if final["details"]:
         console.detail(final["details"])
-    return "failed", final["message"], 2 if final["kind"] == "input" else 1
+    return Line(row.name, "failed", "", name_time_point(final["message"])), 2 if final["kind"] == "input" else 1
