@@ -323,3 +323,18 @@ def test_cards_are_read_without_torch(bundle: Bundle):
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert output.stdout.strip() == "cerebrospinal fluid False"
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ({"sequences": ["T1", "T2"]}, "its card lists the sequences T1, T2, its system T1, T1Gd, T2, FLAIR"),
+        ({"classes": []}, "its card lists 0 classes, its system 5"),
+    ],
+)
+def test_a_card_that_disagrees_with_its_system_is_not_written(tmp_path: Path, bundle: Bundle, card, words: str):
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for folder in (bundle.path, tmp_path / "new"):
+        with pytest.raises(InputError, match=f"{folder.name} cannot be written: {words}; correct the card"):
+            tiny_bundle(folder, **card)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

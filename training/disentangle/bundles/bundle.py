@@ -276,7 +276,7 @@ def write_bundle(folder: str | os.PathLike[str], system: System, card: dict[str,
         half: store kernels and matrices in half precision.
 
     Raises:
-        InputError: the card has a defect, or the folder cannot be written.
+        InputError: the card has a defect or disagrees with the system, or the folder cannot be written.
     """
     abilities = system.capabilities
     full = {
@@ -301,6 +301,9 @@ def write_bundle(folder: str | os.PathLike[str], system: System, card: dict[str,
         defects = check_card(full)
         if defects:
             raise InputError(f"The bundle {folder.name} cannot be written: {defects[0]}; correct the card.")
+        difference = _disagreement(full, system)
+        if difference is not None:
+            raise InputError(f"The bundle {folder.name} cannot be written: {difference}; correct the card.")
         (temporary / CARD_FILE).write_text(text + "\n", encoding="utf-8")
     return Bundle.load(folder)
 
