@@ -11,7 +11,16 @@ from scipy import ndimage
 from disentangle.errors import InputError
 from disentangle.metrics import frechet
 from disentangle.metrics.disentanglement import distance_correlation, linear_probe, silhouette
-from disentangle.metrics.image import data_range, image_quality, mae, paper_mode, psnr, ssim
+from disentangle.metrics.image import (
+    data_range,
+    image_quality,
+    mae,
+    match_histogram,
+    paper_mode,
+    psnr,
+    slice_axis,
+    ssim,
+)
 from disentangle.metrics.overlap import average_surface_distance, dice, dice_per_class, hd95, surface_distances
 
 FEATURES = [0.827385, 0.081492, 0.084260]
@@ -93,6 +102,48 @@ def test_images_that_cannot_be_scored_are_refused_in_one_sentence(volume):
         psnr(target, target, np.zeros_like(mask))
     with pytest.raises(InputError, match="constant"):
         psnr(target, np.ones_like(target))
+    with pytest.raises(InputError, match="at least 7 x 7 pixels, and these have 40 x 6"):
+        ssim(target[..., :6], target[..., :6])
+
+
+def test_a_reference_with_voxels_that_are_no_numbers_is_refused_as_such_where_they_count(volume):
+    target, mask = volume
+    spoilt = target.copy()
+    spoilt[1, 20, 16], spoilt[2, 20, 16] = np.nan, np.inf
+    with pytest.raises(InputError, match="2 voxels that are no numbers"):
+        image_quality(target, spoilt, mask)
+    outside = np.where(mask, target, np.nan)
+    assert psnr(target, outside, mask) == math.inf
+
+
+def test_ssim_goes_through_the_slices_of_the_axis_that_is_asked_for(volume):
+    target, mask = volume
+    noisy = target + np.random.default_rng(3).normal(0, 0.3, target.shape)
+    expected = ssim(noisy, target, mask)
+    stored = [np.moveaxis(a, 0, 2) for a in (noisy, target, mask)]
+    assert ssim(*stored, across=2) == pytest.approx(expected, abs=1e-12)
+    assert image_quality(*stored, across=2).ssim == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(InputError, match="32 x 4"):
+        ssim(*stored)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [((5, 1, 1), 0), ((1, 5, 1), 1), ((1, 1, 5), 2), ((1, 1, 1), 0), ((1, 1.05, 1), 0), ((1, 2, 2), 0), ((3, 1, 2), 0)],
+)
+def test_slices_lie_across_the_coarsest_axis_and_the_first_where_none_stands_out(spacing, axis):
+    assert slice_axis(spacing) == axis
+
+
+def test_a_plateau_takes_the_quantile_in_the_middle_of_its_own():
+    target = np.random.default_rng(0).random((3, 20, 20))
+    mask = np.ones(target.shape, bool)
+    clipped = np.where(target < 0.3, 0.0, target)
+    matched = match_histogram(clipped, target, mask)
+    assert matched[clipped == 0] == pytest.approx(np.median(target[clipped == 0]), abs=0.005)
+    assert matched[clipped > 0] == pytest.approx(target[clipped > 0], abs=0.005)
+    # In reverse order, too.
+    assert match_histogram(-clipped, target, mask)[clipped == 0] == pytest.approx(matched[clipped == 0], abs=0.005)
 
 
 def test_dice_of_half_overlapping_boxes_is_one_half():
@@ -121,6 +172,28 @@ def test_surface_distance_of_shifted_boxes_is_the_shift_in_millimetres():
     forth, back = surface_distances(a, b, (2.0, 1.0, 1.0))
     assert len(forth) == len(back) == 10**3 - 8**3
     assert math.isnan(hd95(a, a & False, (1.0, 1.0, 1.0)))
+
+
+def test_an_object_at_the_edge_of_the_array_has_its_border_there():
+    inner, edge = np.zeros((6, 12, 12), bool), np.zeros((6, 12, 12), bool)
+    inner[2:4, 2:6, 2:6] = edge[2:4, 2:6, :4] = True
+    # The same box moved by two voxels of 3 mm onto the edge: whole borders, faces at the edge among them, count.
+    assert hd95(inner, edge, (3.0, 1.0, 1.0)) == pytest.approx(6.0)
+    forth, back = surface_distances(inner, edge, (3.0, 1.0, 1.0))
+    assert len(forth) == len(back) == inner.sum()
+    whole = np.ones((3, 9, 9), bool)
+    assert len(surface_distances(whole, whole, (1.0, 1.0, 1.0))[0]) == 3 * 9 * 9 - 7 * 7
+
+
+def test_the_mean_surface_distance_is_over_the_border_voxels_of_both():
+    line, dot = np.zeros((3, 5, 12), bool), np.zeros((3, 5, 12), bool)
+    line[1, 2, 2:8] = True
+    dot[1, 2, 2] = True
+    # From the line 0, 2, 4, 6, 8, 10 mm, from the dot 0: seven border voxels.
+    assert average_surface_distance(line, dot, (2.0, 1.0, 1.0)) == pytest.approx(30 / 7)
+    assert average_surface_distance(dot, line, (2.0, 1.0, 1.0)) == pytest.approx(30 / 7)
+    # The larger of both directions, whichever is the truth.
+    assert hd95(line, dot, (2.0, 1.0, 1.0)) == hd95(dot, line, (2.0, 1.0, 1.0)) == pytest.approx(9.5)
 
 
 @pytest.mark.parametrize(("n", "plain"), [(50, 0.785), (100, 0.695), (300, 0.547)])

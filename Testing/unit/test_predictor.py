@@ -447,6 +447,55 @@ def test_scoring_forgives_the_unit_but_not_the_contrast():
     assert synthesis_quality(reference, reference, {}, mask)["ssim"] == pytest.approx(1.0)
 
 
+def test_ssim_is_taken_through_the_slices_as_acquired_however_they_are_stored():
+    generator = np.random.default_rng(4)
+    reference, mask = generator.random((8, 16, 20)).astype(np.float32), np.ones((8, 16, 20), bool)
+    made = reference + 0.1 * generator.standard_normal(reference.shape).astype(np.float32)
+    wanted = synthesis_quality(made, reference, {"T1": made}, mask, (1.0, 1.0, 4.0))
+    stored = [np.ascontiguousarray(np.moveaxis(a, 0, 2)) for a in (made, reference, mask)]
+    found = synthesis_quality(stored[0], stored[1], {"T1": stored[0]}, stored[2], (4.0, 1.0, 1.0))
+    assert found["ssim"] == wanted["ssim"]
+    assert found["nearest_input"]["ssim"] == wanted["nearest_input"]["ssim"]
+    # Where the first axis is the coarsest, or none, slices are those of the first.
+    assert synthesis_quality(made, reference, {}, mask)["ssim"] == wanted["ssim"]
+
+
+def test_a_synthetic_image_of_voxels_that_are_no_numbers_has_no_score():
+    reference, mask = np.random.default_rng(5).random((3, 9, 9)), np.ones((3, 9, 9), bool)
+    with pytest.raises(InputError, match="synthetic image has voxels that are no numbers"):
+        synthesis_quality(np.where(reference > 0.9, np.nan, reference), reference, {}, mask)
+
+
+def test_an_image_of_few_sagittal_slices_is_scored(predictor: Predictor, phantom):
+    few = {}
+    for name in ("T1", "FLAIR"):
+        whole = phantom.study[name]
+        affine = whole.affine.copy()
+        affine[:3, 0] *= 7
+        few[name] = Image(np.ascontiguousarray(whole.array[:, :, 3::7]), affine, sequence=name)
+    assert few["T1"].array.shape[2] < 7
+    found = predictor.run(
+        Study({"T1": few["T1"]}), segment=False, synthesize=["FLAIR"], reference_images={"FLAIR": few["FLAIR"]}
+    )
+    assert -1 <= found.report["quality"]["synthesis"]["FLAIR"]["ssim"] < 1
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_reference_that_cannot_be_scored_costs_the_run_its_score_alone(predictor: Predictor, phantom, registered):
+    study, flair = phantom.study.subset(["T1"]), phantom.study["FLAIR"]
+    spoilt = flair.array.astype(np.float32)
+    k, j, i = np.argwhere(phantom.study.masks[""].array > 0).mean(axis=0).round().astype(int)
+    spoilt[k, j, i] = np.nan
+    reference = Image(spoilt, _shifted(flair.affine, 1) if registered else flair.affine, sequence="FLAIR")
+    wanted = {"synthesize": ["FLAIR", "T2"], "reference_images": {"FLAIR": reference, "T2": phantom.study["T2"]}}
+    found = predictor.run(study, **wanted)
+    assert found.segmentation is not None and set(found.synthesized) == {"FLAIR", "T2"}
+    assert set(found.report["quality"]["synthesis"]) == set(found.differences) == {"T2"}
+    (warning,) = (w for w in found.report["warnings"] if "not scored" in w)
+    assert warning.startswith("The synthetic FLAIR was not scored against its reference. ")
+    assert "1 voxels that are" in warning and "constant" not in warning
+
+
 def test_a_matched_histogram_is_that_of_the_target():
     generator = np.random.default_rng(1)
     image, target = generator.random((6, 20, 20)), generator.gamma(2.0, 50.0, (6, 20, 20))
@@ -464,6 +513,14 @@ def test_dice_counts_the_classes_that_share_a_name(complete: Result):
     segmentation[0, :2] = 2
     scores = segmentation_quality(segmentation, labels, {9: "Grey Matter", 3: "bone"}, complete.classes)
     assert scores == {"grey matter": pytest.approx(2 * 8 / (8 + 16), abs=1e-4)}
+
+
+def test_the_background_is_no_class_to_score(complete: Result):
+    labels = np.zeros((4, 4, 4), int)
+    labels[0] = 9
+    name = complete.classes[0].name
+    scores = segmentation_quality(labels // 9 * 2, labels, {0: name, 9: "grey matter"}, complete.classes)
+    assert scores == {"grey matter": 1.0}
 
 
 # -- pictures and files ------------------------------------------------------------------------------------------------

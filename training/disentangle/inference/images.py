@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..bundles import ClassInfo
+from ..errors import InputError
 from ..parallel import cores, in_parallel
 from ..preprocessing import Box, PreparedStudy
 from ..progress import Progress
@@ -140,9 +141,13 @@ class Output:
 
         quality = self.run.report.quality
         for target, reference in references.items():
-            scores, difference = score_synthesis(
-                result.synthesized[target], reference, self.prepared, self.first, progress.part(0.8, 0.95)
-            )
+            try:
+                scores, difference = score_synthesis(
+                    result.synthesized[target], reference, self.prepared, self.first, progress.part(0.8, 0.95)
+                )
+            except InputError as error:  # no reason to throw a finished run away
+                self.run.report.warn(f"The synthetic {target} was not scored against its reference. {error}")
+                continue
             quality.setdefault("synthesis", {})[target] = scores
             result.differences[target] = difference
         if result.segmentation is not None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..bundles import ClassInfo
-from ..metrics.image import image_quality, match_histogram
+from ..errors import InputError
+from ..metrics.image import data_range, image_quality, match_histogram, slice_axis
 from ..metrics.overlap import dice
 
 
@@ -25,7 +26,11 @@ def fit_scale(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.nda
 
 
 def synthesis_quality(
-    synthetic: np.ndarray, reference: np.ndarray, inputs: Mapping[str, np.ndarray], mask: np.ndarray
+    synthetic: np.ndarray,
+    reference: np.ndarray,
+    inputs: Mapping[str, np.ndarray],
+    mask: np.ndarray,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Any]:
     """PSNR, SSIM and MAE of a synthetic image, and those of the best input after histogram matching.
 
@@ -33,10 +38,20 @@ def synthesis_quality(
         synthetic, reference: (K, J, I) on one grid.
         inputs: sequence -> (K, J, I) on that grid; the naive alternative is the one nearest to the reference.
         mask: (K, J, I) bool, voxels that count.
+        spacing: (i, j, k) in mm; SSIM goes slice by slice, across the coarsest axis.
+
+    Raises:
+        InputError: the images cannot be scored: one has voxels that are no numbers inside the mask, the reference is
+            constant there, or slices are smaller than a window of SSIM.
     """
-    quality = image_quality(fit_scale(synthetic, reference, mask), reference, mask)
+    across = slice_axis(tuple(spacing)[::-1])
+    data_range(reference, mask)  # refuses it before anything is fitted to it
+    if not np.isfinite(synthetic[mask]).all():
+        raise InputError("The synthetic image has voxels that are no numbers, so it cannot be scored; make it again.")
+    quality = image_quality(fit_scale(synthetic, reference, mask), reference, mask, across)
     naive = {
-        name: image_quality(match_histogram(image, reference, mask), reference, mask) for name, image in inputs.items()
+        name: image_quality(match_histogram(image, reference, mask), reference, mask, across)
+        for name, image in inputs.items()
     }
     report: dict[str, Any] = {
         **_finite(quality.to_dict()),

@@ -9,7 +9,7 @@ import numpy as np
 from ..preprocessing import PreparedStudy, register
 from ..preprocessing.resampling import matrix_of, resample
 from ..progress import Progress
-from ..study import Image, Study
+from ..study import Image, Study, check_image
 from .quality import fit_scale, segmentation_quality, synthesis_quality
 from .result import Result
 
@@ -21,6 +21,9 @@ def score_synthesis(
 
     A reference on another grid is registered rigidly to the first input; one on the same grid is taken as it is, and
     so is an input of the study, whose place is known.
+
+    Raises:
+        InputError: the reference cannot be registered or scored, see :func:`.quality.synthesis_quality`.
     """
     target = prepared.study[first]
     own = next((name for name in prepared.images if prepared.study[name] is reference), None)
@@ -28,13 +31,14 @@ def score_synthesis(
     if own is not None:
         values = _on_first(prepared, own, first) if own == first else _in_own_units(prepared, own, first)
     elif registered:
+        check_image(reference)  # one voxel that is no number would spoil the registration
         found = register(reference, target, progress=progress)
         values = resample(reference.to_sitk(), target.grid, matrix_of(found.transform))
     else:
         values = reference.array.astype(np.float32)
     mask = prepared.to_input(prepared.mask.astype(np.uint8), first, "nearest").array > 0
     inputs = {name: _on_first(prepared, name, first) for name in prepared.images if name != synthetic.sequence}
-    report = synthesis_quality(synthetic.array, values, inputs, mask)
+    report = synthesis_quality(synthetic.array, values, inputs, mask, target.grid.spacing)
     report["reference"] = reference.source
     report["reference_registered"] = registered
     difference = np.where(mask, fit_scale(synthetic.array, values, mask) - values, 0.0).astype(np.float32)
