@@ -134,3 +134,21 @@ def test_what_does_not_fit_is_computed_again(predictor, study, monkeypatch):
     again = predictor.run(study)
     assert predictor.calls
     np.testing.assert_array_equal(again.segmentation.array, first.segmentation.array)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"islands": {"share": 0.0, "ml": 1e6}}, {"coherence": {"sigma_mm": 20.0}}], ids=["islands", "coherence"]
+)
+def test_a_rule_on_findings_is_followed_once_on_an_answer_that_is_kept(predictor, study, rule):
+    plain = predictor.run(study, probabilities=True)
+    commonest = int(np.bincount(plain.segmentation.array.ravel(), minlength=5)[1:].argmax()) + 1
+    predictor.bundle.card.update({name: {"classes": [commonest], **how} for name, how in rule.items()})
+    predictor.run(study.subset(["T2"]))  # only answers about the last study are kept
+    first, *later = (predictor.run(study, probabilities=True) for _ in range(3))
+    name = predictor.bundle.classes[commonest].name
+    assert not np.array_equal(first.probabilities[name].array, plain.probabilities[name].array)
+    for again in later:
+        assert again.report["islands_ml"] == first.report["islands_ml"]
+        np.testing.assert_array_equal(again.segmentation.array, first.segmentation.array)
+        for name, image in first.probabilities.items():
+            np.testing.assert_array_equal(again.probabilities[name].array, image.array)

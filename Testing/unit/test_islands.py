@@ -65,6 +65,15 @@ def test_specks_alone_go_whatever_their_share(head: np.ndarray):
     assert (probabilities.argmax(axis=0) == 1).all()
 
 
+def test_what_is_small_is_so_in_millilitres_whatever_the_size_of_a_voxel(head: np.ndarray):
+    head[head > 1] = 1
+    head[5, 5, 5] = 2
+    assert TUMOUR.suppress(certain(head), 2.0) == 0.0, "one voxel of 2 mm3 is as large as is asked for"
+    head[5, 5, 5:8] = 2
+    assert TUMOUR.suppress(certain(head), 0.5) == pytest.approx(0.0015)
+    assert TUMOUR.suppress(certain(head), 1.0) == 0.0
+
+
 def test_where_nothing_else_was_probable_there_is_background(head: np.ndarray):
     head[5, 5, 12] = 2
     probabilities = np.zeros((4, *head.shape), np.float32)

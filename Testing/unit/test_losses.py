@@ -140,6 +140,11 @@ def test_class_weights_and_mask_of_the_cross_entropy():
     assert loss.item() == pytest.approx(-math.log(0.8))
 
 
+def test_healthy_voxels_weigh_one_whatever_the_background_does():
+    loss = losses.marginal_cross_entropy(LOGITS, LABELS, (0, 1), torch.tensor([5.0, 1.0, 3.0]))
+    assert loss.item() == pytest.approx(-(math.log(0.8) + 3 * math.log(0.2)) / 4)
+
+
 def test_full_labels_give_the_ordinary_cross_entropy():
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(2, 4, 5, 5, generator=generator), torch.randint(0, 4, (2, 5, 5), generator=generator)

@@ -89,6 +89,22 @@ def test_random_pairing_moves_the_second_slice_by_up_to_two_and_always_alike():
     assert all(again.partners(*key)["LGE"] - key[1] == o for key, o in offsets.items())
 
 
+def test_the_mask_of_a_pair_is_that_of_either_slice():
+    one = subject(1)
+    one.mask[::2, :, 18:] = False  # even slices: the left half
+    one.mask[1::2, :, :18] = False  # odd slices: the right half
+    config = PairSamplingConfig(batch=1, sizes=((40, 36),), rotation=0, pairing="random")
+    chosen = PairSampler([one], SEQUENCES, (), config)
+    shares = {True: [], False: []}
+    for number in range(20):
+        batch = chosen.batch(number)
+        # Where its mask is, an image tells its slice; outside it goes on as stored.
+        cine, lge = (slices_of(batch["images"][s][:, 0, 20, 18])[0] for s in SEQUENCES)
+        shares[(cine - lge) % 2 == 1].append(float(batch["mask"].mean()))
+    assert min(shares[True]) > 0.9
+    assert max(shares[False]) < 0.6
+
+
 def test_candidates_hold_the_true_partner_once_among_neighbours_in_random_order():
     one, places = sampler({"candidates": 3, "reach": 2}), set()
     for number in range(12):

@@ -87,6 +87,18 @@ def test_a_method_that_misses_is_not_marked_the_best_and_the_table_says_how_many
     assert "no subject has a finite score of both" in report.markdown()
 
 
+def test_a_repetition_that_missed_a_subject_is_no_pair_with_the_same_one_of_another_method():
+    report = reported({"near": [4.0, 4.0], "far": [5.0, 5.0]})
+    second = {"near": [math.nan, 6.0], "far": [60.0, 8.0]}
+    report.scores += [
+        Score("hd95", m, "whole tumour", 1, None, f"s{n}", v) for m, vs in second.items() for n, v in enumerate(vs)
+    ]
+    found = report.comparisons(SPEC)["whole tumour"]
+    assert (found.best, found.n, found.missed) == ("far", 2, (0, 1))
+    assert found.difference == pytest.approx((-1.0 - 1.5) / 2)
+    assert "| near | 5.0 ± 1.4 (1 of 4 missed) |" in report.table_lines(SPEC)
+
+
 def test_an_unknown_dice_is_no_miss():
     report = reported({"a": [1.0], "b": [2.0]})
     report.scores += [Score("dice", m, "tumour", 0, None, "s0", math.nan) for m in ("a", "b")]
