@@ -388,7 +388,7 @@ def test_training_without_its_packages_names_the_extra(monkeypatch, capsys, tmp_
         monkeypatch.delitem(sys.modules, name)
     assert main(["train", str(tmp_path / "config.yaml")]) == 2
     error = capsys.readouterr().err
-    assert "pip install 'disentangle[train]'" in error
+    assert "pip install -e '.[train]'" in error
     assert error.count("\n") == 1
 
 

@@ -150,7 +150,7 @@ def test_weights_of_another_run_or_a_bundle_are_a_start_when_the_architecture_is
         ("sampling.bach=3", "section sampling"),
         ("sampling.sizes=[[32,48]]", "has 32 x 48 pixels; the system takes multiples of 32 only"),
         ("system.wdith=3", "wdith"),
-        ("training.device=tpu", "Unknown device"),
+        ("training.device=tpu", "no device"),
     ],
 )
 def test_mistakes_in_a_configuration_are_one_sentence(run, override, message):

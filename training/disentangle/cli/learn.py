@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..inference.output import check_writable
 from .options import add_loudness
 from .outputs import check_outputs
@@ -72,7 +73,8 @@ def learning(module: str, name: str) -> Callable[..., Any]:
         if package in ("", "disentangle"):
             raise
         raise InputError(
-            f"This command needs {package}, which is not installed; install it with: pip install 'disentangle[train]'."
+            f"This command needs {package}, which is not installed; install it with: "
+            "pip install -e '.[train]' (in the folder of the source)."
         ) from error
 
 
@@ -96,13 +98,28 @@ def run_evaluate(options: argparse.Namespace, console: Console) -> None:
         check_writable(options.json)
         check_outputs([options.json], [options.source, *options.source.glob("*")])
     if learning("protocols", "is_protocol")(options.source):
-        report = learning("protocols", "run")(options.source, options.settings, console.progress, console.say)
+        with _trainings():
+            report = learning("protocols", "run")(options.source, options.settings, console.progress, console.say)
         console.say(f"Report: {report}")
         return
     evaluate = learning("evaluation", "evaluate")
-    evaluate(
-        options.source, options.settings, options.json, options.subsets, progress=console.progress, quiet=options.quiet
-    )
+    trains = options.source.suffix.lower() in (".yaml", ".yml")
+    with _trainings() if trains else contextlib.nullcontext():
+        evaluate(
+            options.source, options.settings, options.json, options.subsets,
+            progress=console.progress, quiet=options.quiet,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _trainings() -> Iterator[None]:
+    """Around an evaluation that trains: how to go on with its trainings is not what a single one says."""
+    try:
+        yield
+    except (KeyboardInterrupt, Cancelled) as stop:
+        raise Cancelled(
+            "stopped; trainings that are finished are kept, and the same command goes on after them."
+        ) from stop
 
 
 def run_export(options: argparse.Namespace, console: Console) -> None:

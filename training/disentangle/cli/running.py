@@ -112,10 +112,12 @@ def run_command(options: argparse.Namespace, own_process: bool = False) -> int:
             traceback.print_exc()
         console.error(f"disentangle {options.command}: {error}")
         return 2
-    except (KeyboardInterrupt, Cancelled):
+    except (KeyboardInterrupt, Cancelled) as stop:
         if own_process:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the second Ctrl-C of somebody in a hurry
-        console.error(f"disentangle {options.command}: stopped; no unfinished output was left behind.")
+        # A training that is stopped leaves a state to go on from, and says where.
+        text = str(stop) if isinstance(stop, Cancelled) else ""
+        console.error(f"disentangle {options.command}: {text or 'stopped; no unfinished output was left behind.'}")
         if own_process:
             end_process(1)
         return 1

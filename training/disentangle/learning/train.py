@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import platform
+import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -21,14 +25,17 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ..bundles import find_bundle
 from ..errors import Cancelled, InputError
+from ..inference.devices import check_device_name
+from ..inference.output import check_writable
 from ..progress import Progress
 from ..registry import create, settings_of
 from ..study import make_folder
+from ..study.files import explain_write_error
 from ..systems.base import System
 from .callbacks import FINAL, LAST, Housekeeping
 from .checkpoints import load_checkpoint, system_from_checkpoint
-from .config import load_config, save_config
-from .data import Data, batches, load_data, loader, samplers, sampling_of
+from .config import load_config, merged, mistakes_in, save_config
+from .data import SAMPLERS, Data, batches, load_data, loader, samplers, sampling_of
 from .factors import mean_styles
 from .lineage import trained_on_before
 from .module import Learner
@@ -42,9 +49,10 @@ def train(
 ) -> Path:
     """Train a system.
 
-    The run folder ``<output>/<name>`` then holds ``config.yaml``, ``run.json`` (command, seed, versions, data),
-    ``logs`` (CSV and TensorBoard), ``images`` and the checkpoints ``last.ckpt`` (to resume), ``best.ckpt`` (best
-    monitored validation score) and ``final.ckpt`` (averaged weights, default styles set).
+    The run folder ``<output>/<name>`` (``<name>-2``, ... where the name is taken) then holds ``config.yaml``,
+    ``run.json`` (command, seed, versions, data), ``logs`` (CSV and TensorBoard), ``images`` and the checkpoints
+    ``last.ckpt`` (to resume), ``best.ckpt`` (best monitored validation score) and ``final.ckpt`` (averaged weights,
+    default styles set). It is made when the system, the data and the sampling are known to be good.
 
     Args:
         config: a YAML file or its content, see :mod:`.config`.
@@ -56,19 +64,25 @@ def train(
         The path of ``final.ckpt``.
 
     Raises:
-        InputError: a mistake in the configuration or missing data.
-        Cancelled: the user asked to stop.
+        InputError: a mistake in the configuration, missing data, or a run to resume that is not the only one of its
+            name, is finished, or has another system.
+        Cancelled: the user asked to stop; the text says where the state is, and how to go on.
     """
     progress = progress or Progress()
     overrides = list(overrides)
     config = load_config(config, overrides)
     settings = config["training"]
-    folder, state = _run_folder(config)
+    accelerator, devices = _device(settings["device"])  # mistakes are told before minutes of preparation
+    check_writable(config["output"], folder=True)
+    chosen = any(text.startswith("name=") for text in overrides)
+    folder, state = _resumed(config, chosen) if settings["resume"] else (None, None)
     lightning.seed_everything(config["seed"], verbose=False)
     system, note = _system(config)
     if note and not quiet:
         print(note, flush=True)
-    sampling_of(config, system.capabilities)  # a mistake is told before minutes of preparation
+    if state is not None:
+        _check_same_system(folder, system, state)
+    _check_sampling(config, system)
     data = load_data(config, progress.part(0.0, 0.1))
     training, validation = samplers(config, data, system.capabilities)
 
@@ -77,8 +91,32 @@ def train(
         learner.restore(state)
     before = trained_on_before(settings["init_from"])
     about = {"config": config, "data": [*before, *(entry for entry in data.about() if entry not in before)]}
-    _record(folder, config, overrides, data)
-    trainer, housekeeping = _trainer(folder, settings, about, validation, progress.part(0.1, 0.95), quiet)
+    if folder is None:
+        folder = _new_folder(config)
+    if not quiet:
+        _say_folder(config, folder, learner.iteration)
+    _record(folder, config, overrides, data, accelerator, devices)
+    housekeeping = Housekeeping(
+        folder, settings, about, lambda: next(batches(validation, 1)), progress.part(0.1, 0.95), quiet
+    )
+    trainer = _trainer(housekeeping, accelerator, devices)
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        _fit(trainer, learner, training, validation)
+        housekeeping.save(learner, LAST)
+        return _finish(folder, learner, data, housekeeping, progress.part(0.95, 1.0))
+    except (KeyboardInterrupt, Cancelled, SystemExit) as stop:
+        # Of Ctrl-C, Lightning makes the end of the process, deaf to any further one.
+        if isinstance(stop, SystemExit) and not trainer.interrupted:
+            raise
+        if interrupt is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)
+        raise Cancelled(_how_to_go_on(config, folder)) from stop
+
+
+def _fit(trainer: lightning.Trainer, learner: Learner, training: Any, validation: Any) -> None:
+    """The updates that are left, from none on."""
+    settings = learner.settings
     numbers = range(learner.iteration, settings["steps"])
     if numbers and learner.fraction() < 1:
         with warnings.catch_warnings():
@@ -91,22 +129,136 @@ def train(
             checks = range(min(settings["validation_batches"], 1_000))
             loaders = loader(training, numbers, settings["loader_workers"]), loader(validation, checks)
             trainer.fit(learner, *loaders)
-        if trainer.interrupted:
-            raise Cancelled(f"Training was interrupted; {folder / LAST} has its state (training.resume=true).")
-    housekeeping.save(learner, LAST)
-    return _finish(folder, learner, data, housekeeping, progress.part(0.95, 1.0))
 
 
-def _run_folder(config: Mapping[str, Any]) -> tuple[Path, dict[str, Any] | None]:
-    """The folder of the run and the state to resume; a new folder where the name is taken by another run."""
+def _resumed(config: Mapping[str, Any], chosen: bool) -> tuple[Path, dict[str, Any]]:
+    """The folder of the run to go on with, and its state.
+
+    Args:
+        chosen: the user named the run beside the configuration: runs that are numbered after it are not meant.
+
+    Raises:
+        InputError: there is no such run, there are several, or it is finished.
+    """
     folder = Path(config["output"]) / config["name"]
+    runs = _runs_named(folder)
+    if runs and runs != [folder] and not chosen:
+        raise InputError(
+            f"Which run is to go on? {folder.parent} has {', '.join(run.name for run in runs)}; say which, for example "
+            f"{_option(config, runs[-1])} training.resume=true."
+        )
+    if folder not in runs:
+        raise InputError(
+            f"{folder} holds no run to go on with (no {LAST}); correct name and output, or leave out training.resume."
+        )
+    state, settings = load_checkpoint(folder / LAST), config["training"]
+    done, minutes, limit = state["iteration"], state["seconds"] / 60, settings["max_minutes"]
+    # Without its final checkpoint, a run was interrupted at the very end: that is left to do.
+    if (folder / FINAL).exists() and (done >= settings["steps"] or (limit and minutes >= limit)):
+        over = f"{settings['steps']} steps" if done >= settings["steps"] else f"{limit:g} minutes"
+        raise InputError(
+            f"The run {folder} is finished: {over} are wanted, and it has done {done} steps in {minutes:.1f} minutes; "
+            "raise training.steps or training.max_minutes, or leave out training.resume for a new run."
+        )
+    return folder, state
+
+
+def _runs_named(folder: Path) -> list[Path]:
+    """The runs of a name that can go on: that folder, and those numbered after it."""
+    numbered: dict[int, Path] = {}
+    for path in folder.parent.glob("*"):
+        found = re.fullmatch(re.escape(folder.name) + r"(?:-([1-9][0-9]*))?", path.name)
+        if found and (path / LAST).exists():
+            numbered[int(found[1] or 0)] = path
+    return [numbered[n] for n in sorted(numbered)]
+
+
+def _new_folder(config: Mapping[str, Any]) -> Path:
+    """Make the folder of a new run, numbered where the name is taken by another one."""
+    first = Path(config["output"]) / config["name"]
+    make_folder(first.parent)
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise explain_write_error(folder, error) from error
+    raise AssertionError  # the numbers do not end
+
+
+def _option(config: Mapping[str, Any], folder: Path) -> str:
+    """The setting that names a run, as it is typed."""
+    return shlex.quote(f"name={folder.relative_to(config['output']).as_posix()}")
+
+
+def _say_folder(config: Mapping[str, Any], folder: Path, iteration: int) -> None:
+    """Which run this is, where that is not what the configuration says alone."""
     if config["training"]["resume"]:
-        return folder, load_checkpoint(folder / LAST)
-    number = 2
-    while folder.exists():
-        folder = folder.with_name(f"{config['name']}-{number}")
-        number += 1
-    return make_folder(folder), None
+        print(f"Going on with {folder} after step {iteration}.", flush=True)
+    elif folder != Path(config["output"]) / config["name"]:
+        print(
+            f'The name "{config["name"]}" is taken, so this run is {folder}; to go on with it later: '
+            f"{_option(config, folder)} training.resume=true.",
+            flush=True,
+        )
+
+
+def _how_to_go_on(config: Mapping[str, Any], folder: Path) -> str:
+    """What somebody who stopped a training should know."""
+    if not (folder / LAST).exists():
+        return f"training was stopped before its first checkpoint; there is nothing to go on with in {folder}."
+    return (
+        f"training was stopped; {folder / LAST} keeps what was learnt (to go on: {_option(config, folder)} "
+        "training.resume=true)."
+    )
+
+
+def _check_same_system(folder: Path, system: System, state: Mapping[str, Any]) -> None:
+    """Refuse to go on with another system than that of the checkpoint; what leaves its weights and its meaning alone
+    (rates, weights of losses) may differ.
+
+    Raises:
+        InputError: says what differs.
+    """
+    name, config = state["system"]["name"], state["system"]["config"]
+    before = create(name, **config)
+    if name == system.name and before.capabilities == system.capabilities and _shapes(before) == _shapes(system):
+        return
+    there, here = {"name": name, **before.config}, {"name": system.name, **system.config}
+    keys = [k for k in {**there, **here} if _plain(there.get(k)) != _plain(here.get(k))]
+    keys = keys if name == system.name else ["name"]  # the settings of two systems have nothing to do with each other
+    was, wanted = (", ".join(f"system.{k}={_plain(c.get(k))}" for k in keys) for c in (there, here))
+    raise InputError(
+        f"The run {folder} was made with {was}, but {wanted} is wanted; give it the section system of its config.yaml, "
+        "or leave out training.resume for a new run."
+    )
+
+
+def _shapes(system: System) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in system.state_dict().items()}
+
+
+def _plain(value: Any) -> str:
+    """A setting as YAML has it, lists and tuples alike."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _check_sampling(config: Mapping[str, Any], system: System) -> None:
+    """Refuse mistakes in the section sampling.
+
+    Raises:
+        InputError: see :func:`.data.sampling_of`, or a value of the wrong type.
+    """
+    kind = config["sampling"].get("kind", "registered")
+    if isinstance(kind, str) and kind in SAMPLERS:
+        known = {"kind": kind, **vars(SAMPLERS[kind][1]())}
+        # Whatever it does not know is told by the sampling itself.
+        merged(known, {k: v for k, v in config["sampling"].items() if k in known}, "sampling")
+    with mistakes_in("sampling"):
+        sampling_of(config, system.capabilities)
 
 
 def _system(config: Mapping[str, Any]) -> tuple[System, str | None]:
@@ -122,7 +274,8 @@ def _system(config: Mapping[str, Any]) -> tuple[System, str | None]:
             note = f"The model {bundle.name} comes without the discriminators of its training: they start anew."
     if other is not None and "representation" in settings_of(name) and settings.get("representation") is None:
         settings["representation"] = other.config.get("representation", {"name": other.name, **other.config})
-    system = create(name, **settings)
+    with mistakes_in("system"):
+        system = create(name, **settings)
     if other is not None:
         try:
             system.adopt(other)
@@ -131,19 +284,18 @@ def _system(config: Mapping[str, Any]) -> tuple[System, str | None]:
     return system, note
 
 
-def _trainer(
-    folder: Path, settings: dict[str, Any], about: dict[str, Any], validation: Any, progress: Progress, quiet: bool
-) -> tuple[lightning.Trainer, Housekeeping]:
+def _trainer(housekeeping: Housekeeping, accelerator: str, devices: int | list[int]) -> lightning.Trainer:
+    """Lightning's trainer on a device of :func:`_device`."""
     # Its remarks ("Trainer.fit stopped: max_epochs=1 reached") are about the one endless epoch, and mean nothing here.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    accelerator, precision = _device(settings["device"]), settings["precision"]
+    settings, folder = housekeeping.settings, housekeeping.folder
+    precision = settings["precision"]
     if precision == "auto":
-        precision = "bf16-mixed" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "32-true"
-    housekeeping = Housekeeping(folder, settings, about, lambda: next(batches(validation, 1)), progress, quiet)
-    bar = not quiet and sys.stderr.isatty()
-    trainer = lightning.Trainer(
+        precision = "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    bar = not housekeeping.quiet and sys.stderr.isatty()
+    return lightning.Trainer(
         accelerator=accelerator,
-        devices=1,
+        devices=devices,
         precision=precision,
         max_epochs=1,
         val_check_interval=settings["validate_every"],
@@ -156,16 +308,21 @@ def _trainer(
         logger=[CSVLogger(folder / "logs", "csv"), TensorBoardLogger(folder / "logs", "tensorboard")],
         log_every_n_steps=10**9,
     )
-    return trainer, housekeeping
 
 
-def _device(name: str) -> str:
-    """Lightning's name of a device."""
-    if name == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
-        raise InputError(f'Unknown device "{name}"; use auto, cpu, cuda or mps.')
-    return name.split(":")[0]
+def _device(name: str) -> tuple[str, int | list[int]]:
+    """Lightning's names of a device: the accelerator, and how many or which of them.
+
+    Raises:
+        InputError: no such device, or not on this machine: training does not fall back on a slower one unasked.
+    """
+    kind, _, index = check_device_name(name).partition(":")
+    if kind == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu", 1
+    cuda = int(index or 0) < torch.cuda.device_count()
+    if (kind == "cuda" and not cuda) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise InputError(f"There is no device {name} here that torch can use; set training.device=auto, or cpu.")
+    return kind, [int(index)] if index else 1
 
 
 def _finish(folder: Path, learner: Learner, data: Data, housekeeping: Housekeeping, progress: Progress) -> Path:
@@ -181,8 +338,16 @@ def _finish(folder: Path, learner: Learner, data: Data, housekeeping: Housekeepi
     return path
 
 
-def _record(folder: Path, config: Mapping[str, Any], overrides: list[str], data: Data) -> None:
+def _record(
+    folder: Path,
+    config: Mapping[str, Any],
+    overrides: list[str],
+    data: Data,
+    accelerator: str,
+    devices: int | list[int],
+) -> None:
     """What is needed to repeat the run."""
+    gpu = devices[0] if isinstance(devices, list) else 0
     save_config(config, folder / "config.yaml")
     record = {
         "command": command(),
@@ -192,7 +357,7 @@ def _record(folder: Path, config: Mapping[str, Any], overrides: list[str], data:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "lightning": lightning.__version__,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(gpu) if accelerator == "cuda" else platform.processor() or "cpu",
         "data": data.about(),
         "data sets": [asdict(source) for source in data.sources],
         "validation": [s.name for s in data.validation],
@@ -227,8 +392,8 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    except Cancelled as error:
-        print(error, file=sys.stderr)
+    except (Cancelled, KeyboardInterrupt) as stop:
+        print(str(stop) or "stopped", file=sys.stderr)
         return 1
     return 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..config import read_settings
+from ..config import completed, merged, read_settings
 
 _OWN = {
     "protocol": None,
@@ -28,6 +28,8 @@ _OWN = {
     "options": {},
 }
 """Keys of a protocol file that a training configuration does not have."""
+_TEST: dict[str, Any] = {"phantoms": 0, "first_seed": 0, "arguments": {}, "variants": [], "studies": 0}
+"""Section ``test``, for the types of its settings."""
 _METHOD_KEYS = ("of", "mode", "conditions", "changes", "train", "run")
 _CONDITION_KEYS = ("label", "targets", "changes")
 
@@ -137,10 +139,11 @@ def load_protocol(source: str | Path | Mapping[str, Any], overrides: Iterable[st
     Args:
         source: a YAML file or its content.
         overrides: "section.key=value", of the training configuration or of the protocol: ``training.steps=2000``,
-            ``seeds=[0,1,2]``, ``only=[DAFNet]``, ``only_conditions=[0 %]``.
+            ``seeds=[0,1,2]``, ``only=[DAFNet]``, ``only_conditions=[0 %]``; where one is meant, ``seeds=3`` will do.
 
     Raises:
-        InputError: a key that does not exist, or a method that refers to one that is not there.
+        InputError: a key that does not exist, a value of the wrong type, or a method that refers to one that is not
+            there.
     """
     given = read_settings(source, overrides)
     if not isinstance(given.get("protocol"), str):
@@ -148,6 +151,13 @@ def load_protocol(source: str | Path | Mapping[str, Any], overrides: Iterable[st
     own = {key: copy.deepcopy(given.pop(key, default)) for key, default in _OWN.items()}
     if not own["methods"] or not isinstance(own["methods"], Mapping):
         raise InputError(f"The protocol {own['protocol']} lists no methods; add the section methods.")
+    for key in ("conditions", "test", "options"):
+        own[key] = _section(key, own[key])
+    for key in ("title", "report", "compare"):
+        if own[key] is not None and not isinstance(own[key], str):
+            raise InputError(f"The setting {key} must be a text, not {own[key]!r}.")
+    completed(given)
+    merged(_TEST, own["test"], "test")
     name = str(given.get("name", own["protocol"].lower()))
     methods = tuple(_method(label, entry or {}) for label, entry in own["methods"].items())
     labels = [m.label for m in methods]
@@ -156,10 +166,13 @@ def load_protocol(source: str | Path | Mapping[str, Any], overrides: Iterable[st
             if other not in labels:
                 raise InputError(f'The method "{method.label}" refers to "{other}", which the protocol does not list.')
     if own["only"] is not None:
-        methods = tuple(m for m in methods if m.label in _with_needs(own["only"], methods))
+        wanted = _with_needs(_names("only", own["only"]), methods)
+        methods = tuple(m for m in methods if m.label in wanted)
     conditions = tuple(_condition(n, c or {}) for n, c in own["conditions"].items()) or (Condition(),)
     if own["only_conditions"] is not None:
-        conditions = _chosen(conditions, own["only_conditions"])
+        conditions = _chosen(conditions, _names("only_conditions", own["only_conditions"]))
+    for part in (*methods, *conditions):
+        completed(merge(given, part.changes))
     return ProtocolSettings(
         protocol=own["protocol"],
         title=own["title"] or own["protocol"],
@@ -167,11 +180,11 @@ def load_protocol(source: str | Path | Mapping[str, Any], overrides: Iterable[st
         report=Path(own["report"] or "runs/reports"),
         methods=methods,
         conditions=conditions,
-        seeds=tuple(int(s) for s in own["seeds"]),
-        folds=(None,) if own["folds"] is None else tuple(int(f) for f in own["folds"]),
-        test=dict(own["test"] or {}),
+        seeds=tuple(_numbers("seeds", own["seeds"])),
+        folds=(None,) if own["folds"] is None else tuple(_numbers("folds", own["folds"])),
+        test=own["test"],
         compare=own["compare"],
-        options=dict(own["options"] or {}),
+        options=own["options"],
         common=given,
     )
 
@@ -190,10 +203,10 @@ def _method(label: str, entry: Mapping[str, Any]) -> Method:
     conditions = entry.get("conditions")
     return Method(
         label=str(label),
-        changes=dict(entry.get("changes") or {}),
+        changes=_section(f"methods.{label}.changes", entry.get("changes")),
         of=entry.get("of"),
         mode=entry.get("mode"),
-        conditions=None if conditions is None else tuple(str(c) for c in conditions),
+        conditions=None if conditions is None else tuple(_names(f"methods.{label}.conditions", conditions)),
         trains=bool(entry.get("train", True)),
         run=entry.get("run"),
     )
@@ -202,13 +215,38 @@ def _method(label: str, entry: Mapping[str, Any]) -> Method:
 def _condition(name: str, entry: Mapping[str, Any]) -> Condition:
     _check(f'condition "{name}"', entry, _CONDITION_KEYS)
     targets = entry.get("targets")
-    changes = dict(entry.get("changes") or {})
-    return Condition(str(name), str(entry.get("label", name)), None if targets is None else tuple(targets), changes)
+    changes = _section(f"conditions.{name}.changes", entry.get("changes"))
+    targets = None if targets is None else tuple(_names(f"conditions.{name}.targets", targets))
+    return Condition(str(name), str(entry.get("label", name)), targets, changes)
+
+
+def _section(what: str, value: Any) -> dict[str, Any]:
+    """A section of settings; one that is empty is null in YAML."""
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f"The setting {what} must be a section of settings, not {value!r}.")
+    return dict(value or {})
+
+
+def _names(what: str, value: Any) -> list[str]:
+    """A list of names; a single one stands for a list of one."""
+    return [str(v) for v in _listed(what, value, (str, int, float), "names, such as [A, B]")]
+
+
+def _numbers(what: str, value: Any) -> list[int]:
+    """A list of whole numbers; a single one stands for a list of one."""
+    return _listed(what, value, int, "whole numbers, such as [1, 2]")
+
+
+def _listed(what: str, value: Any, kind: Any, words: str) -> list[Any]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not values or not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
+        raise InputError(f"The setting {what} must be a list of {words}, not {value!r}.")
+    return values
 
 
 def _chosen(conditions: tuple[Condition, ...], names: Iterable[str]) -> tuple[Condition, ...]:
     """The conditions of those names, in the order of the file."""
-    names, known = [str(n) for n in names], [c.name for c in conditions]
+    names, known = list(names), [c.name for c in conditions]
     for name in names:
         if name not in known:
             raise InputError(f'The protocol has no condition "{name}"; it has {", ".join(known)}.')
@@ -218,7 +256,7 @@ def _chosen(conditions: tuple[Condition, ...], names: Iterable[str]) -> tuple[Co
 def _check(what: str, entry: Any, keys: tuple[str, ...]) -> None:
     if not isinstance(entry, Mapping):
         raise InputError(f"The {what} must be a section with some of the keys {', '.join(keys)}.")
-    unknown = sorted(set(entry) - set(keys))
+    unknown = sorted(str(key) for key in set(entry) - set(keys))
     if unknown:
         raise InputError(f"The {what} has no setting {', '.join(unknown)}; its settings are {', '.join(keys)}.")
 
