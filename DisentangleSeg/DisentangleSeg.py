@@ -24,6 +24,7 @@ from disentangle.panel.startup import on_startup  # noqa: E402
 from disentangle.panel.statistics_box import StatisticsBox  # noqa: E402
 from disentangle.panel.tasks import Wanted  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
+from disentangle.resources import HOMEPAGE, TUTORIAL  # noqa: E402
 
 
 class DisentangleSeg(ScriptedLoadableModule):
@@ -40,8 +41,9 @@ class DisentangleSeg(ScriptedLoadableModule):
             "apart, the appearance. The anatomy is shown channel by channel, recombined with other appearances, and "
             "fused into one segmentation, whichever sequences are missing.<br><br>"
             "Choose the volumes, choose a model, press Apply; the computation runs in a process of its own. "
-            "For research; not for clinical use."
-        )
+            "For research; not for clinical use.<br><br>"
+            'More in the <a href="{tutorial}">tutorial</a> and on the <a href="{homepage}">homepage</a>.'
+        ).format(tutorial=TUTORIAL, homepage=HOMEPAGE)
         parent.acknowledgementText = acknowledgement()
         icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "DisentangleSeg.png"
         slicer.app.connect("startupCompleted()", lambda: on_startup(icon))

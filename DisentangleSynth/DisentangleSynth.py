@@ -24,6 +24,7 @@ from disentangle.panel.parameters import make_parameters  # noqa: E402
 from disentangle.panel.startup import on_startup  # noqa: E402
 from disentangle.panel.tasks import Job, Wanted  # noqa: E402
 from disentangle.panel.widget import DisentangleWidget  # noqa: E402
+from disentangle.resources import HOMEPAGE, TUTORIAL  # noqa: E402
 
 
 class DisentangleSynth(ScriptedLoadableModule):
@@ -39,8 +40,9 @@ class DisentangleSynth(ScriptedLoadableModule):
             "Makes sequences that were not acquired: the anatomy common to the sequences at hand is drawn in the "
             "appearance of the missing one.<br><br>"
             "Choose the volumes, choose a model, tick the targets, press Apply; the computation runs in a process of "
-            "its own. Synthetic volumes are named and marked as such. For research; not for clinical use."
-        )
+            "its own. Synthetic volumes are named and marked as such. For research; not for clinical use.<br><br>"
+            'More in the <a href="{tutorial}">tutorial</a> and on the <a href="{homepage}">homepage</a>.'
+        ).format(tutorial=TUTORIAL, homepage=HOMEPAGE)
         parent.acknowledgementText = acknowledgement()
         icon = Path(__file__).resolve().parent / "Resources" / "Icons" / "DisentangleSynth.png"
         slicer.app.connect("startupCompleted()", lambda: on_startup(icon))

@@ -57,6 +57,26 @@ def test_the_project_has_the_name_and_metadata_that_the_catalog_needs(repository
     assert "PyTorch" in lists.variables["EXTENSION_DEPENDS"].split(";")
 
 
+def test_the_licence_is_installed_with_the_code(repository: Path) -> None:
+    targets = {item.source.resolve(): item.target for item in install_tree.listed_files(repository)}
+    assert targets[repository / "LICENSE.txt"] == f"{SLICER_LIB}/disentangle/LICENSE.txt"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_help_of_a_module_leads_to_the_tutorial_and_the_homepage(
+    name: str, load_module: Any, repository: Path
+) -> None:
+    import slicer
+
+    load_module(name)
+    links = re.findall(r'<a href="([^"]+)">', getattr(slicer.modules, name.lower()).helpText)
+    homepage = CMakeLists(repository).variables["EXTENSION_HOMEPAGE"]
+    tutorial, other = links
+    assert other == homepage
+    place = tutorial.removeprefix(f"{homepage}/blob/main/")
+    assert (repository / place).is_file()
+
+
 @pytest.mark.parametrize("source", [False, True], ids=["installed", "source"])
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_load(name: str, source: bool, load_module: Any, installed: Path, repository: Path) -> None:

@@ -1,8 +1,8 @@
-"""Where the files shipped with the product lie: bundles, the atlas, configurations.
+"""Where the files shipped with the product lie: models, the atlas, the network of the brain mask; and its pages.
 
-The same package runs from a source tree (``training/disentangle`` beside ``Resources``), from Slicer's
-module folder (``qt-scripted-modules/disentangle`` beside ``qt-scripted-modules/Resources``) and from a
-wheel (``disentangle/Resources``).
+The same package runs from a source tree (``training/disentangle`` two folders below ``Resources``; so does
+``pip install -e .``) and from Slicer's module folder (``qt-scripted-modules/disentangle`` beside
+``qt-scripted-modules/Resources``). A wheel, and so ``pip install .``, holds the Python files alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_CANDIDATES = (_PACKAGE / "Resources", _PACKAGE.parent / "Resources", _PACKAGE.parent.parent / "Resources")
+_CANDIDATES = (_PACKAGE.parent / "Resources", _PACKAGE.parent.parent / "Resources")
+
+HOMEPAGE = "https://github.com/Disentangle/SlicerDisentangle"
+"""As in CMakeLists.txt."""
+TUTORIAL = f"{HOMEPAGE}/blob/main/Resources/Docs/tutorial.md"
 
 
 def resource_path(*parts: str) -> Path:
@@ -28,7 +32,7 @@ def resource_path(*parts: str) -> Path:
     raise FileNotFoundError(
         f"{'/'.join(parts)} is missing from this installation of Disentangle; looked in "
         + ", ".join(str(root) for root in _CANDIDATES)
-        + ". Reinstall the extension or the package."
+        + ". Install the extension again, or the package from its source tree with 'pip install -e .'."
     )
 
 
