@@ -196,7 +196,10 @@ TARGETS = (
     Target(
         "abdomen",
         "CT labels only: DALACE over the supervised upper bound, Dice",
-        ratio("e004-table1", "dice", "MR Dice", "DALACE", "upper bound"),
+        lambda reports: over(
+            cell(reports, "e004-table1", "dice", "DALACE", "MR Dice"),
+            cell(reports, "e004-table1-bounds", "dice", "upper bound", "MR Dice"),
+        ),
         0.9,
     ),
     *(
