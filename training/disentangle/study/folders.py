@@ -135,7 +135,8 @@ def _take_file(path: Path, time_point: int | None, chosen: dict[str, Image], war
         return
     volume = read_file(path, time_point)
     seen = guess_sequence(path.name, volume.header)
-    if seen.sequence is None and seen.confidence > 0:  # also FLAIR.nii.gz whose header says that it is synthetic
+    # A plain name stands unless the header leaves no doubt: FLAIR.nii.gz may say that it is synthetic.
+    if seen.surely_none or (not exact and seen.sequence is None and seen.confidence > 0):
         warnings.append(f"{path} was left out: {seen.reason}.")
         return
     guess = guess if exact else seen
