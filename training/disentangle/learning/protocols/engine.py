@@ -13,7 +13,7 @@ import torch
 from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...progress import Progress
-from ..train import command, commit
+from ..run_folders import command, commit
 from .cohort import for_all, kinds, test_subjects
 from .protocol import Protocol, Scores
 from .report import ALL, Report, Score
