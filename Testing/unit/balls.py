@@ -7,6 +7,9 @@ import numpy as np
 from disentangle.datasets.volumes import Subject
 from disentangle.learning.data import Data
 
+SMALLEST = {"sequences": ["T1", "T2"], "width": 0.05, "decoder_hidden": 16, "head_channels": [4, 4], "pool_size": 8}
+"""The section system of a MarginDis that learns balls in a moment."""
+
 
 def ball(seed: int, source: str = "phantom") -> Subject:
     """A ball of three tissues with opposite contrast in T1 and T2, in (8, 30, 28) voxels."""

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from balls import ball, load_balls
+from balls import SMALLEST, ball, load_balls
 from torch import nn
 
 from disentangle.datasets.labels import HEALTHY, UNLABELLED
@@ -33,13 +33,7 @@ from disentangle.systems.base import Batch, Capabilities, System, TrainingStep
 
 CONFIG = {
     "name": "tiny",
-    "system": {
-        "sequences": ["T1", "T2"],
-        "width": 0.05,
-        "decoder_hidden": 16,
-        "head_channels": [4, 4],
-        "pool_size": 8,
-    },
+    "system": SMALLEST,
     "sampling": {"batch": 2, "sizes": [[32, 32]]},
     "training": {"steps": 4, "warmup": 1, "log_every": 1, "validate_every": 2, "validation_batches": 1},
 }

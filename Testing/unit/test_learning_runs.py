@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from balls import load_balls
+from balls import SMALLEST, load_balls
 
 from disentangle.cli import main
 from disentangle.errors import Cancelled, InputError
@@ -24,13 +24,7 @@ from disentangle.learning.module import Learner
 
 CONFIG = {
     "name": "tiny",
-    "system": {
-        "sequences": ["T1", "T2"],
-        "width": 0.05,
-        "decoder_hidden": 16,
-        "head_channels": [4, 4],
-        "pool_size": 8,
-    },
+    "system": SMALLEST,
     "sampling": {"batch": 2, "sizes": [[32, 32]]},
     "training": {
         "steps": 1,

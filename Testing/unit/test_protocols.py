@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from balls import ball, load_balls
+from balls import SMALLEST, ball, load_balls
 
 from disentangle.baselines.copying import copied
 from disentangle.cli import main
@@ -30,14 +30,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 
 TINY = {
     "name": "tiny",
-    "system": {
-        "sequences": ["T1", "T2"],
-        "width": 0.05,
-        "decoder_hidden": 16,
-        "head_channels": [4, 4],
-        "pool_size": 8,
-        "style_dim": 4,
-    },
+    "system": {**SMALLEST, "style_dim": 4},
     "sampling": {"batch": 2, "sizes": [[32, 32]]},
     "training": {"steps": 10, "warmup": 1, "validate_every": 10, "validation_batches": 1, "images_every": None},
     "test": {"phantoms": 2},
