@@ -26,8 +26,8 @@ def bias_field(
     """
     fitted = mask & (array > _threshold(array[mask])) if whole else mask
     image, inside = sitk.GetImageFromArray(array.astype(np.float32)), sitk.GetImageFromArray(fitted.astype(np.uint8))
-    # N4 takes logarithms: intensities must be positive inside the mask. A thousandth is little beside usual intensities,
-    # but everything beside a map in SI units (field of a T1 times 1e-9: .095 off).
+    # N4 takes logarithms: intensities must be positive inside the mask. A thousandth is little beside usual
+    # intensities, but everything beside a map in SI units (field of a T1 times 1e-9: .095 off).
     low = float(min(array[mask].min(), 0.0))
     least = 1e-3 * min(float(array[mask].max()) - low, 1.0) or 1e-3
     image = sitk.Cast(image - low + least, sitk.sitkFloat32)
