@@ -82,7 +82,7 @@ def test_a_protocol_is_trained_scored_and_reported_by_one_command(tiny, tmp_path
     def no_training(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("disentangle.learning.protocols.runs.train", no_training)
+    monkeypatch.setattr("disentangle.learning.reuse.train", no_training)
     assert run(file, ["training.steps=6"], say=lambda line: None) == folder / "report.md"
     with pytest.raises(InputError, match=r"training\.steps=6, but 7 is wanted"):
         run(file, ["training.steps=7"], say=lambda line: None)
@@ -112,7 +112,7 @@ def organs(config, progress=None) -> Data:
     return Data(subjects, subjects)
 
 
-def untrained(config, quiet=True):
+def untrained(config, **_):
     """A checkpoint as training leaves it, of a system that has learned nothing."""
     settings = dict(config["system"])
     if "representation" in settings_of(settings["name"]):
@@ -175,7 +175,7 @@ def test_every_model_of_a_protocol_file_can_be_made(name):
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - ALIKE))
 def test_every_protocol_file_scores_all_of_its_methods(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("disentangle.learning.protocols.runs.train", untrained)
+    monkeypatch.setattr("disentangle.learning.reuse.train", untrained)
     monkeypatch.setattr(cohort, "load_data", organs)
     monkeypatch.setattr("disentangle.learning.protocols.e000.load_data", organs)
     changes = [f"output={tmp_path / 'runs'}", f"report={tmp_path}", f"name={name}", "system.width=0.0625"]
@@ -296,7 +296,7 @@ def test_printed_numbers_are_found_by_method_and_column():
 
 
 def test_a_method_that_names_sequences_has_a_model_for_each(tmp_path, monkeypatch):
-    monkeypatch.setattr("disentangle.learning.protocols.runs.train", untrained)
+    monkeypatch.setattr("disentangle.learning.reuse.train", untrained)
     settings = create(CONFIGS / "e001-table1.yaml", [f"output={tmp_path}"]).settings
     runs, (whole, none, _) = Runs(settings, print), settings.conditions
     single = runs.models(settings.method("UNet-single"), whole, Repetition(1))

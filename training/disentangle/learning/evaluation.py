@@ -15,13 +15,12 @@ from ..inference.rules import Rules
 from ..progress import Progress
 from ..study import write_atomically
 from ..systems.base import System
-from .callbacks import FINAL
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config
 from .data import load_data, studies_of
+from .reuse import train_once
 from .scoring import evaluate_subject
 from .summaries import summary, table
-from .train import train
 
 
 def evaluate_subjects(
@@ -97,8 +96,8 @@ def leave_one_study_out(
 ) -> dict[str, Any]:
     """Train without each person in turn and score that person's studies, by the rules of a bundle where given.
 
-    The runs are named ``<name>-without-<study>``; one whose ``final.ckpt`` exists is not trained again. With
-    ``training.init_from`` a checkpoint that saw phantoms only, each run is a short fine-tuning.
+    The runs are named ``<name>-without-<study>``; one that is finished is not trained again, one that was interrupted
+    goes on. With ``training.init_from`` a checkpoint that saw phantoms only, each run is a short fine-tuning.
     """
     config = load_config(config, overrides)
     studies = config["data"]["studies"]
@@ -108,11 +107,9 @@ def leave_one_study_out(
     results = []
     for person, subjects in persons.items():
         name = f"{config['name']}-without-{person}"
-        path = Path(config["output"]) / name / FINAL
-        if not path.exists():
-            excluded = [*studies["exclude"], *(s.name for s in subjects)]
-            changed = {**config["data"], "studies": {**studies, "exclude": excluded}}
-            path = train(config | {"name": name, "data": changed}, progress=progress)
+        excluded = [*studies["exclude"], *(s.name for s in subjects)]
+        changed = {**config["data"], "studies": {**studies, "exclude": excluded}}
+        path = train_once(config | {"name": name, "data": changed}, progress=progress)
         system = system_from_checkpoint(load_checkpoint(path))
         results += evaluate_subjects(system, subjects, subsets, progress, rules)["subjects"]
     return {"subjects": results, "mean": summary(results)}

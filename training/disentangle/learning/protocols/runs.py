@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,31 +13,15 @@ import torch
 from ...errors import InputError
 from ...registry import settings_of
 from ...systems.base import System
-from ..callbacks import FINAL, LAST
 from ..checkpoints import load_checkpoint, system_from_checkpoint
 from ..config import DEFAULTS, load_config
 from ..data import SAMPLERS
-from ..train import train
+from ..reuse import train_once
 from .cohort import in_fold, left_out
 from .settings import Condition, Method, ProtocolSettings, merge
 
 Pair = tuple[str | None, str | None]
 """(source, target) that a model is for; None where one model serves all."""
-
-_FREE = {
-    "output",
-    "training.device",
-    "training.precision",
-    "training.resume",
-    "training.loader_workers",
-    "training.log_every",
-    "training.images_every",
-    "training.checkpoint_minutes",
-    "data.cache",
-    "data.dataset.folder",
-    "data.phantoms.workers",
-}
-"""Settings that may differ between a run that exists and the one that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +121,9 @@ class Runs:
             needed = {label: str(found.checkpoint(source, target)) for label, found in checkpoints.items()}
             config = self.config(method, condition, repetition, source, target, needed)
             models.configs[source, target] = config
-            models.paths[source, target] = self._trained(config, f"{method.label}, {repetition}")
+            models.paths[source, target] = train_once(
+                config, f"{method.label}, {repetition}", self.say, quiet=self.quiet
+            )
         return models
 
     def config(
@@ -186,23 +171,6 @@ class Runs:
         sources = list(sequences) if "source" in named else [None]
         return [(s, t) for s in sources for t in targets if s is None or s != t]
 
-    def _trained(self, config: dict[str, Any], what: str) -> Path:
-        folder = Path(config["output"]) / config["name"]
-        final = folder / FINAL
-        if folder.exists():
-            if (folder / "config.yaml").exists():
-                _check_same(folder, config)
-            if final.exists():
-                return final
-            if (folder / LAST).exists():
-                self.say(f"{what}: resuming {folder}")
-                config = merge(config, {"training": {"resume": True}})
-                return train(config, quiet=self.quiet)
-            # Interrupted before its first checkpoint: nothing in it is worth keeping.
-            shutil.rmtree(folder)
-        self.say(f"{what}: training {folder}")
-        return train(config, quiet=self.quiet)
-
 
 def slug(text: str) -> str:
     """A text as part of a file name."""
@@ -230,26 +198,3 @@ def _filled(value: Any, values: Mapping[str, str | None]) -> Any:
             if text is not None:
                 value = value.replace("{" + key + "}", text)
     return value
-
-
-def _check_same(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a run whose settings differ from those wanted."""
-    there, wanted = _flat(load_config(folder / "config.yaml")), _flat(config)
-    for key in sorted({*there, *wanted} - _FREE):
-        if there.get(key) != wanted.get(key):
-            raise InputError(
-                f"The run {folder} was made with {key}={there.get(key)}, but {wanted.get(key)} is wanted; remove that "
-                "folder, or give another output=FOLDER."
-            )
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            result |= _flat(value, f"{prefix}{key}.")
-        else:
-            result[f"{prefix}{key}"] = (
-                list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-            )
-    return result
