@@ -22,6 +22,7 @@ from disentangle.learning.module import validation_scores
 from disentangle.learning.scoring import evaluate_subject
 from disentangle.learning.summaries import summary, table
 from disentangle.losses import UNLABELLED
+from disentangle.registry import create
 from disentangle.study import Image, Study
 from disentangle.systems.base import Batch
 from disentangle.systems.modes import predict
@@ -184,3 +185,26 @@ def test_the_predictor_segments_and_synthesises_on_the_slices_of_the_first_input
     with torch.no_grad():
         expected = predict(system, images, "LGE").argmax(1).numpy()
     assert (result.segmentation.array == expected).mean() > 0.999
+
+
+def test_the_transformer_may_learn_at_a_multiple_of_the_rate(run):
+    def first_step(rate: float) -> dict[str, torch.Tensor]:
+        fixed = ("training.steps=1", "training.ema=0", f"system.transformer_rate={rate}", f"name=rate-{rate}")
+        return load_checkpoint(run(*fixed).with_name("last.ckpt"))["weights"]
+
+    usual, slow = first_step(1.0), first_step(0.2)
+    # A first step of Adam is as long as the rate; the offsets begin at zero.
+    assert usual["transformer.offsets.bias"].abs().max() > 0
+    assert torch.allclose(slow["transformer.offsets.bias"], 0.2 * usual["transformer.offsets.bias"], rtol=1e-3)
+    others = [name for name in usual if not name.startswith("transformer.")]
+    assert all(torch.equal(slow[name], usual[name]) for name in others)
+
+
+def test_every_update_changes_its_own_parameters_alone_whatever_their_rates():
+    system = create("mmsdnet", **{k: v for k, v in CONFIG["system"].items() if k != "name"}, transformer_rate=0.2)
+    steps = {step.name: step for step in system.training_steps()}
+    for step in steps.values():
+        grouped = [p for group in step.groups() for p in group["params"]]
+        assert sorted(map(id, grouped)) == sorted(map(id, step.parameters))
+    assert {group["factor"] for group in steps["generator"].groups()} == {1.0, 0.2}
+    assert {group["factor"] for group in steps["regression"].groups()} == {1.0}

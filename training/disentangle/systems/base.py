@@ -108,7 +108,7 @@ class TrainingStep:
         loss: batch -> loss terms, already weighted; their sum is minimised. The key "total" is not used.
         optimizer: keyword arguments of Adam (lr, weight_decay, amsgrad, betas).
         clip_norm: gradient norm is clipped to this; None does not clip.
-        rates: parameters that learn at a multiple of the learning rate, and that multiple.
+        rates: parameters that learn at a multiple of the learning rate, and that multiple; 1 where none is given.
     """
 
     name: str
@@ -119,10 +119,13 @@ class TrainingStep:
     rates: Sequence[tuple[Sequence[nn.Parameter], float]] = ()
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups of Adam; ``factor`` of each multiplies the learning rate."""
-        others = {id(p) for parameters, _ in self.rates for p in parameters}
-        usual = {"params": [p for p in self.parameters if id(p) not in others], "factor": 1.0}
-        return [usual, *({"params": list(parameters), "factor": factor} for parameters, factor in self.rates)]
+        """Parameter groups of Adam; ``factor`` of each multiplies the learning rate. ``rates`` of other parameters are
+        those of another update."""
+        factors = {id(p): factor for parameters, factor in self.rates for p in parameters}
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in self.parameters:
+            groups.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        return [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
 
 
 class System(nn.Module):
