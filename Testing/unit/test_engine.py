@@ -1,4 +1,4 @@
-"""Volumes through a system: what is collected from its batches."""
+"""Volumes through a system: the frame of its slices, and what is collected from its batches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from disentangle.inference.engine import Engine, Wanted
+from disentangle.inference.framing import Frame
 from disentangle.progress import Progress
 from disentangle.systems.factors import Capabilities, Factors
 
@@ -35,3 +36,22 @@ def test_the_modality_factor_of_a_volume_is_the_mean_over_its_slices_weighted_by
     engine = Engine(Meter(), batch_size, notes=lambda note: None)
     found = engine.run({"T1": image}, mask, Wanted(segment=False, factors=True), Progress())
     assert found.modality["T1"] == pytest.approx([(2 * 10 + 6 * 20 + 12 * 30) / 20])
+
+
+@pytest.mark.parametrize("size", [None, (40, 20), (20, 80)])
+def test_slices_go_into_the_frame_of_a_network_and_back(size):
+    mask = np.zeros((2, 33, 64), bool)
+    mask[:, 4:30, 10:50] = True
+    slices = np.random.default_rng(0).standard_normal((2, 1, 33, 64))
+    frame = Frame(mask, 32, size)
+    framed = frame.into(slices, -1.0)
+    assert framed.shape[-2:] == (size or (64, 64)) == frame.size
+    again = frame.back(framed, 7.0)
+    assert again.shape == slices.shape
+    seen = again != 7.0
+    assert np.array_equal(again[seen], slices[seen])
+    assert bool(seen.all()) == (size is None)
+    if size:  # the middle of the mask is the middle of the frame
+        assert np.array_equal(framed[..., size[0] // 2, size[1] // 2], slices[..., 17, 30])
+    lost = 1 - seen[0, 0][mask[0]].mean()
+    assert frame.lost(mask) == pytest.approx(lost)

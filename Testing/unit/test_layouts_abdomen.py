@@ -113,9 +113,9 @@ def test_mscmrseg_masks_of_some_patients(tmp_path: Path):
 def test_all_sequences_of_a_subject_are_cut_around_one_place_that_no_withheld_mask_tells(tmp_path: Path):
     image = np.random.default_rng(0).integers(0, 500, (3, 16, 16)).astype(np.int16)
 
-    def loaded(name: str, top: int, annotated: dict) -> Subject:
+    def loaded(name: str, top: int, annotated: dict | float, cine: int = 4) -> Subject:
         place = tmp_path / name / "C0LET2_nii45_for_challenge19"
-        for key, start in (("C0", 4), ("T2", 4), ("LGE", top)):
+        for key, start in (("C0", cine), ("T2", 4), ("LGE", top)):
             mask = np.zeros(image.shape, np.int16)
             mask[:, start : start + 4, 5:9] = 500
             mask[:, start, 5:9] = 200
@@ -131,6 +131,8 @@ def test_all_sequences_of_a_subject_are_cut_around_one_place_that_no_withheld_ma
 
     near, far = loaded("near", 4, {"LGE": 0.0}), loaded("far", 8, {"LGE": 0.0})
     assert np.array_equal(near.images["LGE"], far.images["LGE"])
+    nobody = [loaded(f"nobody-{cine}", 4, 0.0, cine) for cine in (4, 8)]
+    assert np.array_equal(*(subject.images["cine"] for subject in nobody))
     # Where both are annotated they stay as far from each other as they were scanned.
     both = loaded("both", 6, {}).sequence_labels
     rows = [np.argwhere(both[s] == 1).mean(0)[1] for s in ("cine", "LGE")]

@@ -18,12 +18,10 @@ from disentangle.errors import Cancelled, InputError
 from disentangle.inference import Predictor, Result, output, result
 from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.engine import Engine, Wanted, neighbours
-from disentangle.inference.framing import Frame
 from disentangle.inference.overview import best_slice, compose
 from disentangle.inference.png import draw_text, write_png
-from disentangle.inference.quality import fit_scale, segmentation_quality, synthesis_quality
+from disentangle.inference.quality import segmentation_quality
 from disentangle.inference.recognition import Recognition
-from disentangle.metrics.image import match_histogram
 from disentangle.phantoms import brain_phantom
 from disentangle.progress import Progress
 from disentangle.study import Image, Study
@@ -405,25 +403,6 @@ def test_neighbours_repeat_the_border_slice():
     assert neighbours(volume, np.array([0, 2, 3]), 3)[..., 0, 0].tolist() == [[0, 0, 1], [1, 2, 3], [2, 3, 3]]
 
 
-@pytest.mark.parametrize("size", [None, (40, 20), (20, 80)])
-def test_slices_go_into_the_frame_of_a_network_and_back(size):
-    mask = np.zeros((2, 33, 64), bool)
-    mask[:, 4:30, 10:50] = True
-    slices = np.random.default_rng(0).standard_normal((2, 1, 33, 64))
-    frame = Frame(mask, 32, size)
-    framed = frame.into(slices, -1.0)
-    assert framed.shape[-2:] == (size or (64, 64)) == frame.size
-    again = frame.back(framed, 7.0)
-    assert again.shape == slices.shape
-    seen = again != 7.0
-    assert np.array_equal(again[seen], slices[seen])
-    assert bool(seen.all()) == (size is None)
-    if size:  # the middle of the mask is the middle of the frame
-        assert np.array_equal(framed[..., size[0] // 2, size[1] // 2], slices[..., 17, 30])
-    lost = 1 - seen[0, 0][mask[0]].mean()
-    assert frame.lost(mask) == pytest.approx(lost)
-
-
 def test_folded_kernels_give_what_unfolded_ones_give(predictor: Predictor):
     folded, plain = predictor.networks.system("cpu"), predictor.bundle.system()
     image, mask = torch.randn(2, 3, 32, 32), torch.ones(2, 1, 32, 32)
@@ -434,36 +413,6 @@ def test_folded_kernels_give_what_unfolded_ones_give(predictor: Predictor):
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
-
-
-def test_scoring_forgives_the_unit_but_not_the_contrast():
-    generator = np.random.default_rng(0)
-    reference, mask = generator.random((8, 16, 16)).astype(np.float32) * 300, np.ones((8, 16, 16), bool)
-    assert np.allclose(fit_scale(0.01 * reference + 7, reference, mask), reference, atol=0.05)
-    noisy = reference + 30 * generator.standard_normal(reference.shape)
-    scores = synthesis_quality(noisy, reference, {"T1": generator.random(reference.shape), "T2": noisy}, mask)
-    assert 10 < scores["psnr"] < 25
-    assert scores["nearest_input"]["sequence"] == "T2"
-    assert synthesis_quality(reference, reference, {}, mask)["ssim"] == pytest.approx(1.0)
-
-
-def test_ssim_is_taken_through_the_slices_as_acquired_however_they_are_stored():
-    generator = np.random.default_rng(4)
-    reference, mask = generator.random((8, 16, 20)).astype(np.float32), np.ones((8, 16, 20), bool)
-    made = reference + 0.1 * generator.standard_normal(reference.shape).astype(np.float32)
-    wanted = synthesis_quality(made, reference, {"T1": made}, mask, (1.0, 1.0, 4.0))
-    stored = [np.ascontiguousarray(np.moveaxis(a, 0, 2)) for a in (made, reference, mask)]
-    found = synthesis_quality(stored[0], stored[1], {"T1": stored[0]}, stored[2], (4.0, 1.0, 1.0))
-    assert found["ssim"] == wanted["ssim"]
-    assert found["nearest_input"]["ssim"] == wanted["nearest_input"]["ssim"]
-    # Where the first axis is the coarsest, or none, slices are those of the first.
-    assert synthesis_quality(made, reference, {}, mask)["ssim"] == wanted["ssim"]
-
-
-def test_a_synthetic_image_of_voxels_that_are_no_numbers_has_no_score():
-    reference, mask = np.random.default_rng(5).random((3, 9, 9)), np.ones((3, 9, 9), bool)
-    with pytest.raises(InputError, match="synthetic image has voxels that are no numbers"):
-        synthesis_quality(np.where(reference > 0.9, np.nan, reference), reference, {}, mask)
 
 
 def test_an_image_of_few_sagittal_slices_is_scored(predictor: Predictor, phantom):
@@ -494,16 +443,6 @@ def test_a_reference_that_cannot_be_scored_costs_the_run_its_score_alone(predict
     (warning,) = (w for w in found.report["warnings"] if "not scored" in w)
     assert warning.startswith("The synthetic FLAIR was not scored against its reference. ")
     assert "1 voxels that are" in warning and "constant" not in warning
-
-
-def test_a_matched_histogram_is_that_of_the_target():
-    generator = np.random.default_rng(1)
-    image, target = generator.random((6, 20, 20)), generator.gamma(2.0, 50.0, (6, 20, 20))
-    matched = match_histogram(image, target, np.ones(image.shape, bool))
-    assert np.allclose(np.quantile(matched, [0.1, 0.5, 0.9]), np.quantile(target, [0.1, 0.5, 0.9]), rtol=0.02)
-    assert np.corrcoef(image.ravel(), target.ravel())[0, 1] < 0 or np.argmax(matched) == np.argmax(image)
-    opposite = match_histogram(-target, target, np.ones(image.shape, bool))
-    assert np.allclose(opposite, target, rtol=0.05)
 
 
 def test_dice_counts_the_classes_that_share_a_name(complete: Result):

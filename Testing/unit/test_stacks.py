@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from disentangle.datasets.pairs import PairSampler, PairSamplingConfig
 from disentangle.datasets.phantoms import load_phantoms, preprocessing_of
-from disentangle.datasets.stacks import STACKED, stack_subject, turned
+from disentangle.datasets.stacks import STACKED, stack_subject
 from disentangle.datasets.volumes import Subject
 from disentangle.errors import InputError
 from disentangle.inference.framing import Frame
@@ -17,6 +17,7 @@ from disentangle.losses import UNLABELLED
 from disentangle.phantoms import create_phantom
 from disentangle.preprocessing import PreprocessingConfig, prepare
 from disentangle.preprocessing.bias import bias_field
+from disentangle.preprocessing.planes import turned
 from disentangle.preprocessing.resampling import slice_axes
 from disentangle.study import Image, Study
 

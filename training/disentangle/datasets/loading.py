@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..preprocessing import PreprocessingConfig, prepare
+from ..preprocessing.planes import turned
 from ..preprocessing.resampling import slice_axes
 from ..progress import Progress
 from ..study import Image, Study
@@ -19,7 +20,7 @@ from .cases import Case, Layout
 from .labels import known_class
 from .layouts import layout_module
 from .layouts.chaos import DicomSlices
-from .stacks import stack_subject, turned
+from .stacks import stack_subject
 from .versions import code_version
 from .volumes import MAKERS, Subject, cached
 

@@ -202,7 +202,7 @@ def only_labelled(subject: Subject) -> Subject:
 
 def _most_annotated(sequences: Sequence[str], annotated: float | Mapping[str, float]) -> tuple[str, ...]:
     """The sequences with annotations, those of most persons first."""
-    shares = {s: annotated.get(s, 1.0) if isinstance(annotated, Mapping) else 1.0 for s in sequences}
+    shares = {s: annotated.get(s, 1.0) if isinstance(annotated, Mapping) else annotated for s in sequences}
     return tuple(sorted((s for s in sequences if shares[s]), key=lambda s: -shares[s]))
 
 

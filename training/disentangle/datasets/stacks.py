@@ -12,7 +12,7 @@ from ..losses import UNLABELLED
 from ..preprocessing import PreprocessingConfig
 from ..preprocessing.bias import bias_field
 from ..preprocessing.normalization import apply, measure
-from ..preprocessing.planes import order_along, plane_grid_of, turned_grid
+from ..preprocessing.planes import plane_grid_of
 from ..preprocessing.resampling import coverage, resample
 from ..study import Grid, Image
 from .volumes import Subject
@@ -106,15 +106,6 @@ def framed(volume: np.ndarray, size: tuple[int, int], middle: tuple[int, int], v
         there.append(slice(first - start, max(last, first) - start))
     result[tuple(there)] = volume[tuple(here)]
     return result
-
-
-def turned(image: Image, axes: np.ndarray) -> Image:
-    """An image whose array axes (permuted and flipped, not resampled) run nearest to the columns of ``axes``."""
-    order, flipped = order_along(image.grid.direction, axes)
-    array = image.array.transpose([2 - order[2 - n] for n in range(3)])
-    array = np.flip(array, [2 - axis for axis in range(3) if flipped[axis]])
-    affine = turned_grid(image.grid, axes).affine
-    return Image(np.ascontiguousarray(array), affine, image.sequence, image.source)
 
 
 def _normalised(image: Image, grid: Grid, config: PreprocessingConfig) -> np.ndarray:

@@ -39,6 +39,17 @@ def turned_grid(grid: Grid, axes: np.ndarray) -> Grid:
     return Grid(tuple(size[::-1]), affine)
 
 
+def turned(image: Image, axes: np.ndarray) -> Image:
+    """An image whose array axes (permuted and flipped, not resampled) run nearest to the columns of ``axes``.
+
+    Its voxels are a view.
+    """
+    order, flipped = order_along(image.grid.direction, axes)
+    array = image.array.transpose([2 - order[2 - n] for n in range(3)])
+    array = np.flip(array, [2 - axis for axis in range(3) if flipped[axis]])
+    return replace(image, array=array, affine=turned_grid(image.grid, axes).affine)
+
+
 def upright(study: Study) -> Study:
     """The same study with voxels counted towards the patient's left, back and head, as far as flipping leads there.
 
@@ -55,14 +66,9 @@ def upright(study: Study) -> Study:
 def _upright(image: Image) -> Image:
     direction = image.grid.direction
     order, _ = order_along(direction, np.eye(3))
-    flipped = [axis for patient, axis in enumerate(order) if direction[patient, axis] < 0]
-    if not flipped:
-        return image
-    affine = image.affine.copy()
-    for axis in flipped:
-        affine[:3, 3] += affine[:3, axis] * (image.grid.size[axis] - 1)
-        affine[:3, axis] *= -1
-    return replace(image, array=np.flip(image.array, [2 - axis for axis in flipped]), affine=affine)
+    # The patient's axes in the order of the image's own: nothing is permuted.
+    axes = np.eye(3)[:, np.argsort(order)]
+    return turned(image, axes) if any(order_along(direction, axes)[1]) else image
 
 
 def plane_grid_of(grid: Grid, pixel: Sequence[float]) -> Grid:
