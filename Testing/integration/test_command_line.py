@@ -17,8 +17,8 @@ import SimpleITK as sitk
 
 from disentangle.bundles import Bundle
 from disentangle.cli import main
-from disentangle.cli.outputs import REPORT, class_files, result_files, uncertainty_files
 from disentangle.errors import InputError
+from disentangle.inference.result_files import ResultFiles
 from disentangle.learning.lineage import lineage
 from disentangle.study import Image, Study
 from tiny_bundle import tiny_bundle
@@ -64,8 +64,9 @@ def test_segment_writes_labels_probabilities_report_and_picture(study: Path, mod
     assert Image.read(tmp_path / "o" / "seg.nii.gz").grid.same_as(Study.from_folder(study).first.grid)
     assert len(files(tmp_path / "p")) == 5
     # What was checked beforehand not to overwrite anything is what was written.
-    assert set(uncertainty_files(tmp_path / "u")) == set((tmp_path / "u").iterdir())
-    assert set(class_files(tmp_path / "p", Bundle.load(model))) == set((tmp_path / "p").iterdir())
+    assert set(ResultFiles(tmp_path / "u").all_uncertainties()) == set((tmp_path / "u").iterdir())
+    names = [info.name for info in Bundle.load(model).classes]
+    assert set(ResultFiles(tmp_path / "p").all_probabilities(names)) == set((tmp_path / "p").iterdir())
     report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert report["labels"]["1"] == "cerebrospinal fluid"
     assert report["inputs"]["T1"]["file"].endswith("T1.nii.gz")
@@ -149,7 +150,7 @@ def test_synthesize_scores_what_it_makes(study: Path, model: str, tmp_path: Path
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
     expected = {"synthetic_FLAIR.nii.gz", "difference_FLAIR.nii.gz", "report.json", "overview.png"}
     assert files(tmp_path / "out") == expected
-    assert {p.name for p in result_files(tmp_path / "out", targets=("FLAIR",))} == expected - {REPORT}
+    assert {p.name for p in ResultFiles(tmp_path / "out").all_files(targets=("FLAIR",))} == expected
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["quality"]["synthesis"]["FLAIR"]["psnr"] > 0
     assert "FLAIR: PSNR" in capsys.readouterr().out
@@ -174,8 +175,8 @@ def test_factors_come_with_cross_reconstructions_and_pictures(study: Path, model
     assert {f"factors/T1/anatomy_{n}.nii.gz" for n in (1, 2, 3, 4)} <= found
     assert json.loads((tmp_path / "out" / "modality.json").read_text(encoding="utf-8")).keys() == {"T1", "FLAIR"}
     assert (tmp_path / "r.json").exists()
-    may_be = result_files(tmp_path / "out", sequences=("T1", "FLAIR"))
-    assert found - {REPORT} <= {p.relative_to(tmp_path / "out").as_posix() for p in may_be}
+    may_be = ResultFiles(tmp_path / "out").all_files(sequences=("T1", "FLAIR"))
+    assert found <= {p.relative_to(tmp_path / "out").as_posix() for p in may_be}
 
 
 def test_results_in_the_folder_of_the_study_may_be_made_again(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .options import add_loudness, add_model, choose_bundle, count, name_time_point
-from .outputs import REPORT, check_outputs, result_files
+from .outputs import check_outputs
 from .running import Console
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _sequence_columns(columns: Sequence[str], path: Path) -> dict[str, str]:
 
 
 def _row(number: int, entry: Mapping[str | None, Any], sequences: Mapping[str, str], path: Path) -> Row:
-    from ..inference.result import file_name
+    from ..inference.result_files import file_name
 
     plain = {(k or "").strip().lower(): (v or "").strip() for k, v in entry.items() if isinstance(v, str)}
     files = tuple((sequences[c], path.parent / entry[c].strip()) for c in sequences if (entry[c] or "").strip())
@@ -180,7 +180,7 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
         for number, row in enumerate(rows, 1):
             console.detail(f"{number} of {len(rows)}: {row.name}")
             began = time.monotonic()
-            if options.resume and (options.output / row.name / REPORT).is_file():
+            if options.resume and _report_of(row, options).is_file():
                 line, code = _done_before(row, before.get(row.name), options), 0
                 console.say(f"{row.name}: skipped")
             else:
@@ -223,14 +223,15 @@ def _check_outputs(rows: Sequence[Row], bundle: Bundle, options: argparse.Namesp
     Raises:
         InputError: see :func:`check_outputs`.
     """
+    from ..inference.result_files import ResultFiles
     from ..sequences import canonical
 
     targets = [canonical(name) for group in options.target for name in group]
     sequences = bundle.sequences if options.factors else ()
     outputs = [options.output / SUMMARY]
     for row in rows:
-        folder = options.output / row.name
-        outputs += [*result_files(folder, not options.no_segment, targets, sequences), folder / REPORT]
+        files = ResultFiles(options.output / row.name)
+        outputs += files.all_files(not options.no_segment, targets, sequences)
     check_outputs(outputs, [options.manifest, *(path for row in rows for path in _files_of(row))])
 
 
@@ -273,12 +274,18 @@ def _read_summary(path: Path) -> dict[str, Line]:
     }
 
 
+def _report_of(row: Row, options: argparse.Namespace) -> Path:
+    from ..inference.result_files import ResultFiles
+
+    return ResultFiles(options.output / row.name).report
+
+
 def _done_before(row: Row, before: Line | None, options: argparse.Namespace) -> Line:
     """The line of a study whose results are there: its old one, else what its report tells."""
     if before is not None and before.status in ("done", "skipped"):
         return before
     try:
-        report = json.loads((options.output / row.name / REPORT).read_text(encoding="utf-8"))
+        report = json.loads(_report_of(row, options).read_text(encoding="utf-8"))
         seconds = f"{sum(report['timings_s'].values()):.1f}"
         return Line(row.name, "skipped", seconds, "; ".join(report["warnings"]), report.get("volumes_ml") or {})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..bundles import Bundle
     from ..study import Study
-
-REPORT = "report.json"
-_OF_A_SEQUENCE = ("input", "argmax", "reconstruction", "agnostic")
 
 
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
@@ -54,41 +49,6 @@ def files_of(study: Study, folder: Path | None = None) -> list[Path]:
     card = [] if folder is None else [folder / CARD]
     # Of DICOM series the source is a title, see :func:`check_outputs` for their files.
     return [*(Path(image.source) for image in images if is_image_name(image.source)), *card]
-
-
-def class_files(folder: Path, bundle: Bundle) -> list[Path]:
-    """What ``Result.stage_probabilities`` writes."""
-    from ..inference.result import file_name
-
-    return [folder / f"{file_name(info.name)}.nii.gz" for info in bundle.classes]
-
-
-def uncertainty_files(folder: Path) -> list[Path]:
-    """What ``Result.stage_uncertainty`` may write."""
-    return [folder / "uncertainty.nii.gz", folder / "lesion_uncertainty.nii.gz"]
-
-
-def result_files(
-    folder: Path, segment: bool = False, targets: Iterable[str] = (), sequences: Sequence[str] = ()
-) -> list[Path]:
-    """What ``Result.stage`` may write into a folder, without the report.
-
-    Args:
-        segment: with a segmentation.
-        targets: sequences that are made.
-        sequences: those whose factors and cross-reconstructions are wanted.
-    """
-    names = ["overview.png", *(["segmentation.nii.gz"] if segment else [])]
-    for target in dict.fromkeys(targets):
-        names += [f"synthetic_{target}.nii.gz", f"difference_{target}.nii.gz"]
-    if sequences:
-        names += ["modality.json", "cross.png"]
-    for sequence in sequences:
-        names += [f"factors/{sequence}/{name}.nii.gz" for name in _OF_A_SEQUENCE]
-        # How many there are is the model's affair; those that are there are the ones that could be overwritten.
-        names += [f"factors/{sequence}/{p.name}" for p in (folder / "factors" / sequence).glob("anatomy_*.nii.gz")]
-    names += [f"cross/{source}_as_{look}.nii.gz" for source, look in itertools.product(sequences, repeat=2)]
-    return [folder / name for name in names]
 
 
 def _read_with(path: Path) -> list[Path]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..sequences import canonical
 from .options import add_loudness, add_model, add_study, give_mask, make_predictor, read_images, read_study
-from .outputs import REPORT, check_outputs, class_files, files_of, result_files, uncertainty_files
+from .outputs import check_outputs, files_of
 from .running import Console
 
 if TYPE_CHECKING:
     from ..inference import Result
+    from ..inference.result_files import ResultFiles
     from ..study import Image, Study
 
 
@@ -66,6 +67,7 @@ def run_segment(options: argparse.Namespace, console: Console) -> None:
     from ..inference.output import check_writable, staged_outputs
     from ..inference.png import write_png
     from ..inference.result import check_image_name
+    from ..inference.result_files import ResultFiles
 
     check_image_name(options.output)
     for path in (options.output, options.json, options.overview):
@@ -78,9 +80,9 @@ def run_segment(options: argparse.Namespace, console: Console) -> None:
     study = read_study(options, console)
     outputs = [path for path in (options.output, options.json, options.overview) if path is not None]
     if options.probabilities is not None:
-        outputs += class_files(options.probabilities, predictor.bundle)
+        outputs += ResultFiles(options.probabilities).all_probabilities(c.name for c in predictor.bundle.classes)
     if options.uncertainty is not None:
-        outputs += uncertainty_files(options.uncertainty)
+        outputs += ResultFiles(options.uncertainty).all_uncertainties()
     check_outputs(outputs, _inputs(study, options))
     give_mask(study, options, predictor.bundle)
     result = predictor.run(
@@ -106,13 +108,16 @@ def run_segment(options: argparse.Namespace, console: Console) -> None:
 
 def run_synthesize(options: argparse.Namespace, console: Console) -> None:
     """``disentangle synthesize``."""
+    from ..inference.result_files import ResultFiles
+
     targets = [canonical(name) for group in options.target for name in group]
     _check_folder(options)
     predictor = make_predictor(options)
     references, examples = read_images(options.reference, "--reference"), read_images(options.style, "--style")
     study = read_study(options, console)
-    outputs = result_files(options.output, targets=targets)
-    check_outputs([*outputs, *_reports(options)], _inputs(study, options, [*references.values(), *examples.values()]))
+    files = ResultFiles(options.output)
+    outputs = [*files.all_files(targets=targets), *_second_report(options, files)]
+    check_outputs(outputs, _inputs(study, options, [*references.values(), *examples.values()]))
     if options.study:
         study, held_out = hold_out(study, targets)
         for target in held_out:
@@ -146,11 +151,14 @@ def hold_out(study: Study, targets: Sequence[str]) -> tuple[Study, dict[str, Ima
 
 def run_factors(options: argparse.Namespace, console: Console) -> None:
     """``disentangle factors``."""
+    from ..inference.result_files import ResultFiles
+
     _check_folder(options)
     predictor = make_predictor(options)
     study = read_study(options, console)
-    outputs = result_files(options.output, sequences=study.available)
-    check_outputs([*outputs, *_reports(options)], _inputs(study, options))
+    files = ResultFiles(options.output)
+    outputs = [*files.all_files(sequences=study.available), *_second_report(options, files)]
+    check_outputs(outputs, _inputs(study, options))
     give_mask(study, options, predictor.bundle)
     result = predictor.run(study, segment=False, factors=True, cross_reconstructions=True, progress=console.progress)
     _write_folder(result, options)
@@ -175,10 +183,9 @@ def _inputs(study: Study, options: argparse.Namespace, others: Iterable[Image] =
     ]
 
 
-def _reports(options: argparse.Namespace) -> list[Path]:
-    """Where the report goes; ``--json`` may well name the one of the folder."""
-    own = options.output / REPORT
-    return [own] if options.json is None or options.json.resolve() == own.resolve() else [own, options.json]
+def _second_report(options: argparse.Namespace, files: ResultFiles) -> list[Path]:
+    """What ``--json`` names; it may well be the report of the folder."""
+    return [] if options.json is None or options.json.resolve() == files.report.resolve() else [options.json]
 
 
 def _write_folder(result: Result, options: argparse.Namespace) -> None:

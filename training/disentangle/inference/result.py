@@ -18,6 +18,7 @@ from ..study import Image, nifti, quiet_itk
 from ..study.reading import itk_path
 from .output import Staging, check_writable, staged_outputs
 from .png import write_png
+from .result_files import ResultFiles
 
 SYNTHETIC = "synthetic image made by Disentangle, not acquired"
 """The description that synthetic images carry in their headers (NIfTI: descrip, at most 79 characters)."""
@@ -101,33 +102,33 @@ class Result:
 
     def stage(self, staging: Staging, folder: Path) -> None:
         """Write everything into a staging area, to appear in ``folder``."""
+        files = ResultFiles(folder)
         if self.segmentation is not None:
-            self.stage_segmentation(staging, folder / "segmentation.nii.gz")
-        self.stage_probabilities(staging, folder / "probabilities")
+            self.stage_segmentation(staging, files.segmentation)
+        self.stage_probabilities(staging, files.probabilities)
         self.stage_uncertainty(staging, folder)
         for sequence, image in self.synthesized.items():
-            write_image(image, staging.path(folder / f"synthetic_{sequence}.nii.gz"), SYNTHETIC)
+            write_image(image, staging.path(files.synthetic(sequence)), SYNTHETIC)
         for sequence, image in self.differences.items():
-            write_image(image, staging.path(folder / f"difference_{sequence}.nii.gz"), "synthetic minus reference")
+            write_image(image, staging.path(files.difference(sequence)), "synthetic minus reference")
         for sequence, factors in self.factors.items():
-            place = folder / "factors" / sequence
-            write_image(factors.input, staging.path(place / "input.nii.gz"), "input on the working grid")
+            write_image(factors.input, staging.path(files.factor(sequence, "input")), "input on the working grid")
             for number, channel in enumerate(factors.anatomy, 1):
-                write_image(channel, staging.path(place / f"anatomy_{number}.nii.gz"), f"anatomy channel {number}")
-            write_image(factors.argmax, staging.path(place / "argmax.nii.gz"), "strongest anatomy channel")
+                write_image(channel, staging.path(files.channel(sequence, number)), f"anatomy channel {number}")
+            write_image(factors.argmax, staging.path(files.factor(sequence, "argmax")), "strongest anatomy channel")
             for name, image in (("reconstruction", factors.reconstruction), ("agnostic", factors.agnostic)):
                 if image is not None:
-                    write_image(image, staging.path(place / f"{name}.nii.gz"), SYNTHETIC)
+                    write_image(image, staging.path(files.factor(sequence, name)), SYNTHETIC)
         for (source, look), image in self.cross.items():
-            write_image(image, staging.path(folder / "cross" / f"{source}_as_{look}.nii.gz"), SYNTHETIC)
+            write_image(image, staging.path(files.cross(source, look)), SYNTHETIC)
         if self.factors:
             vectors = {name: [round(float(v), 6) for v in f.modality] for name, f in self.factors.items()}
-            write_json(vectors, staging.path(folder / "modality.json"))
-        self.stage_report(staging, folder / "report.json")
+            write_json(vectors, staging.path(files.modality))
+        self.stage_report(staging, files.report)
         if self.overview is not None:
-            write_png(staging.path(folder / "overview.png"), self.overview)
+            write_png(staging.path(files.overview), self.overview)
         if self.cross_overview is not None:
-            write_png(staging.path(folder / "cross.png"), self.cross_overview)
+            write_png(staging.path(files.cross_overview), self.cross_overview)
 
     def stage_segmentation(self, staging: Staging, path: Path) -> None:
         """Write the segmentation, as NRRD with the names and colours of its segments, into a staging area."""
@@ -139,24 +140,19 @@ class Result:
     def stage_probabilities(self, staging: Staging, folder: Path) -> None:
         """Write one image per class into a staging area."""
         for name, image in self.probabilities.items():
-            write_image(image, staging.path(folder / f"{file_name(name)}.nii.gz"), f"probability of {name}")
+            write_image(image, staging.path(ResultFiles(folder).probability(name)), f"probability of {name}")
 
     def stage_uncertainty(self, staging: Staging, folder: Path) -> None:
-        """Write what there is of ``uncertainty.nii.gz`` and ``lesion_uncertainty.nii.gz`` into a staging area."""
+        """Write what there is of the two uncertainties into a staging area."""
+        files = ResultFiles(folder)
         if self.uncertainty is not None:
-            write_image(self.uncertainty, staging.path(folder / "uncertainty.nii.gz"), "entropy of the probabilities")
+            write_image(self.uncertainty, staging.path(files.uncertainty), "entropy of the probabilities")
         if self.lesion_uncertainty is not None:
-            place = staging.path(folder / "lesion_uncertainty.nii.gz")
-            write_image(self.lesion_uncertainty, place, "entropy of lesion or not")
+            write_image(self.lesion_uncertainty, staging.path(files.lesion_uncertainty), "entropy of lesion or not")
 
     def stage_report(self, staging: Staging, path: Path) -> None:
         """Write the report as JSON into a staging area."""
         write_json(self.report, staging.path(path))
-
-
-def file_name(text: str) -> str:
-    """A text as a file name for every system."""
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in text).strip("_") or "unnamed"
 
 
 def write_json(content: Any, path: Path) -> None:
