@@ -89,8 +89,9 @@ def test_our_own_configurations_have_the_right_types(path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("system.width=wide", "section system has a value"),
-        ("system.width=[1]", "section system has a value"),
+        ("system.width=wide", "setting width of a system is 'wide'"),
+        ("system.anatomy_dim=3", "no setting anatomy_dim"),
+        ("system.weights=[1]", "system has a value"),
         ("sampling.batch=abc", "sampling.batch must be a whole number, not 'abc'"),
         ("sampling.sizes=5", "sampling.sizes must be a list, not 5"),
         ("sampling.sizes=[5]", "section sampling has a value"),

@@ -52,6 +52,9 @@ def test_unknown_systems_and_settings_are_refused_in_one_sentence():
         systems.create("margindis", sequences=["T1"], colour="red")
     with pytest.raises(InputError, match="weight"):
         tiny(weights={"colour": 1.0})
+    for setting, value in (("width", 0), ("width", "wide"), ("slices", -1), ("learning_rate", 0.0)):
+        with pytest.raises(InputError, match=f"setting {setting} .* above 0"):
+            systems.create("margindis", sequences=["T1"], **{setting: value})
 
 
 def test_fidelity_chooses_between_the_readings_and_a_setting_overrules_it():

@@ -269,6 +269,15 @@ def test_a_protocol_file_with_mistakes_is_refused_in_a_sentence(tmp_path):
         load_protocol(TINY)
     with pytest.raises(InputError, match="no option"):
         create({**TINY, "protocol": "E000-1", "options": {"colour": 1}})
+    for name, options, sentence in (
+        ("E000-2", {"samples": "many"}, "options.samples must be a whole number, not 'many'"),
+        ("E000-2", {"permutations": None}, "options.permutations must be a whole number, not None"),
+        ("E000-3", {"subsets": "some"}, 'Unknown subsets "some"'),
+        ("E002-1", {"artefact": ["T1"]}, "names a source and a target"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            create({**TINY, "protocol": name, "options": options})
+    assert create({**TINY, "protocol": "E002-1", "options": {"artefact": None}}).chosen["artefact"] is None
     with pytest.raises(InputError, match="refers to"):
         load_protocol({**TINY, "protocol": "E000-1", "methods": {"a": {"of": "b"}}})
     with pytest.raises(InputError, match="no setting chnges"):

@@ -267,7 +267,7 @@ def merged(defaults: Mapping[str, Any], given: Mapping[str, Any], where: str = "
         if key not in defaults and defaults and where != _OPEN:
             raise InputError(f'There is no setting "{path}"; the settings here are {", ".join(defaults)}.')
         default = defaults.get(key)
-        _check_type(path, default, value)
+        check_type(path, default, value)
         if isinstance(default, Mapping) and isinstance(value, Mapping):
             result[key] = merged(default, value, path)
         else:
@@ -275,8 +275,12 @@ def merged(defaults: Mapping[str, Any], given: Mapping[str, Any], where: str = "
     return result
 
 
-def _check_type(path: str, default: Any, value: Any) -> None:
-    """Refuse a value that cannot take the place of its default."""
+def check_type(path: str, default: Any, value: Any) -> None:
+    """Refuse a value that cannot take the place of its default.
+
+    Raises:
+        InputError: it is of another type.
+    """
     if path in _OPTIONAL:
         if value is None:
             return

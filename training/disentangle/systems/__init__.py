@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .settings import check_sizes
 
 if TYPE_CHECKING:
     from .base import System
@@ -40,7 +41,7 @@ def build(name: str, config: Mapping[str, Any], tables: Mapping[str, Mapping[str
         tables: package -> its table.
 
     Raises:
-        InputError: no such system, or a setting that it does not have.
+        InputError: no such system, a setting that it does not have, or a size that no network has.
     """
     system = find(name, tables)
     settings = inspect.signature(system).parameters
@@ -49,6 +50,7 @@ def build(name: str, config: Mapping[str, Any], tables: Mapping[str, Mapping[str
         raise InputError(
             f'System "{name}" has no setting {", ".join(unknown)}; its settings are: {", ".join(settings)}.'
         )
+    check_sizes(config)
     return system(**config)
 
 

@@ -7,6 +7,25 @@ from typing import Any
 
 from ..errors import InputError
 
+SIZES = (
+    "width",
+    "slices",
+    "anatomy_channels",
+    "style_dim",
+    "experts",
+    "pool_size",
+    "levels",
+    "discriminator_levels",
+    "scales",
+    "layers",
+    "depth",
+    "filters",
+    "latent",
+    "learning_rate",
+)
+"""Settings of systems and baselines that must be above 0: with none of it, networks are of width 1, empty, or learn
+nothing, and no error says so."""
+
 
 def arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     """A constructor's ``locals()`` as the configuration that a system records."""
@@ -25,6 +44,20 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """
     if value not in choices:
         raise InputError(f'Unknown {name} "{value}"; use one of: {", ".join(choices)}.')
+
+
+def check_sizes(settings: Mapping[str, Any]) -> None:
+    """Refuse sizes of networks that are no numbers above 0, see :data:`SIZES`; None stands for a default.
+
+    Raises:
+        InputError: as said.
+    """
+    for name in SIZES:
+        value = settings.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise InputError(f"The setting {name} of a system is {value!r}; give a number above 0.")
 
 
 def check_sequences(sequences: Sequence[str]) -> None:

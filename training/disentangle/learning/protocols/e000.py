@@ -18,6 +18,7 @@ from ...datasets.volumes import Subject
 from ...metrics.image import image_quality, paper_mode
 from ...metrics.overlap import dice
 from ...systems.base import System
+from ...systems.settings import check_choice
 from ..data import load_data
 from ..scoring import class_dice
 from .analyses import draw_factors, draw_matrix, draw_traversal, draw_tsne, factor_samples, separation
@@ -144,6 +145,7 @@ class MissingInput(Protocol):
 
     def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)
+        check_choice("subsets", self.chosen["subsets"], ("leave-one-out", "all"))
         self._means: dict[str, dict[str, np.ndarray]] = {}
 
     def score(self, models: Models, subject: Subject) -> Scores:

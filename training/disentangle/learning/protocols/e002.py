@@ -39,9 +39,12 @@ class AllTranslations(Protocol):
 
     options: ClassVar[dict[str, Any]] = {"artefact": ["T1", "T2"]}
     """artefact: source and target of the figure of a source with stripes; null draws none."""
+    optional: ClassVar[frozenset[str]] = frozenset({"artefact"})
 
     def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)
+        if self.chosen["artefact"] and len(self.chosen["artefact"]) != 2:
+            raise InputError("The option artefact names a source and a target, as [T1, T2], or is null.")
         self._features: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
 
     def score(self, models: Models, subject: Subject) -> Scores:

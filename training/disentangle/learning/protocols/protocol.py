@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from ...datasets.volumes import Subject
 from ...errors import InputError
+from ..config import check_type
 from .runs import Models
 from .settings import ProtocolSettings
 
@@ -58,18 +59,23 @@ class Protocol:
         settings: of the protocol file.
 
     Raises:
-        InputError: an option that the protocol does not have.
+        InputError: an option that the protocol does not have, or one of another type than its default.
     """
 
     tables: ClassVar[tuple[TableSpec, ...]] = ()
     options: ClassVar[dict[str, Any]] = {}
     """Options with their defaults (section ``options`` of the file)."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Options that may be null although their default is not."""
 
     def __init__(self, settings: ProtocolSettings) -> None:
         unknown = sorted(set(settings.options) - set(self.options))
         if unknown:
             known = ", ".join(self.options) or "none"
             raise InputError(f'{settings.protocol} has no option "{unknown[0]}"; its options are: {known}.')
+        for key, value in settings.options.items():
+            if value is not None or key not in self.optional:
+                check_type(f"options.{key}", self.options[key], value)
         self.settings = settings
         self.chosen = {**self.options, **settings.options}
 
