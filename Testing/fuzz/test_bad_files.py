@@ -115,6 +115,14 @@ def test_voxels_that_are_not_numbers(tmp_path: Path) -> None:
     assert "2 voxels that are not numbers" in sentence(path)
 
 
+def test_a_voxel_that_no_float32_holds(tmp_path: Path) -> None:
+    array = ARRAY.astype(np.float64)
+    array[2, 3, 4] = -1e39
+    picture = sitk.GetImageFromArray(array)  # our own writer would not write float64
+    sitk.WriteImage(picture, str(tmp_path / "T1.nrrd"))
+    assert "holds values up to -1e+39, which are no intensities" in sentence(tmp_path / "T1.nrrd")
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_single_slice(tmp_path: Path, axis: int) -> None:
     path = Image(ARRAY.take([0], axis), np.eye(4)).write(tmp_path / "T1.nii.gz")

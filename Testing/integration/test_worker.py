@@ -184,8 +184,12 @@ def test_the_model_stays_loaded_until_another_one_or_a_changed_one_is_asked_for(
     assert server.predictor({"bundle": other, "device": "cpu"}) is not first
     again = server.predictor({"bundle": folder, "device": "cpu"})
     shutil.rmtree(folder)
+    changed = tiny_bundle(folder, version="9.9.9")  # the same weights in another release
+    ruled = server.predictor({"bundle": folder, "device": "cpu"})
+    assert changed.checksum == again.bundle.checksum and ruled is not again
+    shutil.rmtree(folder)
     write_bundle(folder, tiny_system(width=0.25), {"name": "tiny", "license": {"name": "x", "permissive": True}})
-    assert server.predictor({"bundle": folder, "device": "cpu"}) is not again
+    assert server.predictor({"bundle": folder, "device": "cpu"}) is not ruled
 
 
 def test_another_way_of_computing_is_another_predictor(tmp_path: Path) -> None:
@@ -452,7 +456,7 @@ def test_a_gpu_is_left_to_others_while_nobody_asks_and_taken_again_with_the_next
 
     monkeypatch.setattr(networks, "release_memory", lambda device: released.append(str(device)))
     predictor = SimpleNamespace(networks=networks.Networks(None, "cuda", "torch", None))
-    predictor.networks._network = Network()
+    predictor.networks._network, predictor.networks._home = Network(), torch.device("cuda:0")
     server = Server(Slow(), io.BytesIO(), rest_s=0.05)
     server._predictor = (("key",), predictor)
     server._tuner = SimpleNamespace(put_off=lambda: None, consider=lambda predictor: None)
@@ -460,6 +464,20 @@ def test_a_gpu_is_left_to_others_while_nobody_asks_and_taken_again_with_the_next
     assert (placed[:2], released[:1]) == (["cpu", "cuda:0"], ["cuda:0"])
     predictor.networks.wake()
     assert predictor.networks._network.torch_device == torch.device("cuda:0")
+
+
+def test_a_request_that_cannot_have_the_gpu_back_is_answered_and_so_is_the_next() -> None:
+    def wake():
+        raise ValueError("the driver is gone")
+
+    events, lines = io.BytesIO(), [b'{"request": "check", "id": "1"}', b'{"request": "check", "id": "2"}']
+    server = Server([*lines, b'{"request": "close"}'], events)
+    server._predictor = (("key",), SimpleNamespace(networks=SimpleNamespace(wake=wake)))
+    server._tuner = SimpleNamespace(put_off=lambda: None, consider=lambda predictor: None)
+    assert server.run() == 0
+    told = [json.loads(line) for line in events.getvalue().splitlines()]
+    assert [(e["event"], e.get("id")) for e in told] == [("ready", None), ("error", "1"), ("error", "2")]
+    assert "the driver is gone" in told[1]["message"]
 
 
 def test_a_network_on_the_cpu_has_nothing_to_leave() -> None:

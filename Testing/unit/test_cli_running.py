@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from argparse import Namespace
 
 import pytest
 
 from disentangle.cli.running import run_command
 from disentangle.errors import Cancelled
+
+
+def test_a_name_that_the_code_page_of_a_redirected_output_lacks_ends_no_command(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    assert run_command(Namespace(command="batch", run=lambda options, console: console.say("\u0141ukasz: done"))) == 0
+    assert written.getvalue().split() == [b"\\u0141ukasz:", b"done"]
 
 
 def said_when(stop: BaseException, capsys) -> str:

@@ -38,6 +38,18 @@ def test_the_modality_factor_of_a_volume_is_the_mean_over_its_slices_weighted_by
     assert found.modality["T1"] == pytest.approx([(2 * 10 + 6 * 20 + 12 * 30) / 20])
 
 
+def test_the_first_batch_is_one_piece_of_the_body():
+    mask = np.ones((10, 4, 4), bool)
+    middle = np.isin(np.arange(10), [3, 4, 5, 6])
+    seen: list[list[int]] = []
+    engine = Engine(Meter(), 8, notes=lambda note: None, shown={"T2": middle})
+    images = {"T1": mask.astype(np.float32), "T2": mask.astype(np.float32)}
+    wanted = Wanted(segment=False, factors=True)
+    # The user looks at the top, where T1 is read alone, as it is at the bottom.
+    engine.run(images, mask, wanted, Progress(), first=9, on_first=lambda batch, volumes: seen.append(batch.tolist()))
+    assert seen == [[7, 8, 9]]
+
+
 @pytest.mark.parametrize("size", [None, (40, 20), (20, 80)])
 def test_slices_go_into_the_frame_of_a_network_and_back(size):
     mask = np.zeros((2, 33, 64), bool)

@@ -112,6 +112,8 @@ def test_programs_of_the_bundle_take_the_place_of_the_exact_ones(tmp_path):
             bag.write(file, file.name)
     bundle = add_fast_mode(plain, buffer.getvalue(), {"programs": ["anatomy-T1"]})
     assert store.folder_of(bundle) != store.folder_of(plain)
+    styled = Bundle(plain.path, {**plain.card, "default_styles": {"T1": [1.0]}})
+    assert store.folder_of(styled) != store.folder_of(plain)
     made = convert(bundle)
     assert set(made.milliseconds) == {"torch", "openvino", "fast"}
     image = np.random.default_rng(0).standard_normal((1, 3, 64, 32), dtype=np.float32)

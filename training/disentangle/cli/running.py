@@ -101,6 +101,11 @@ def run_command(options: argparse.Namespace, own_process: bool = False) -> int:
     Args:
         own_process: the process is there for this command only; where it is stopped, it ends here.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Redirected to a file on Windows, a stream has the code page's letters only; a name with another one must not
+        # end a command of many studies.
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")
     console = Console(getattr(options, "quiet", False), getattr(options, "verbose", False))
     try:
         with warnings.catch_warnings():

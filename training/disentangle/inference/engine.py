@@ -166,7 +166,7 @@ class Engine:
         slices = np.roll(slices, -self._start(slices, first, presence))
         done = 0
         while done < len(slices):
-            batch = slices[done : done + self.batch_size]
+            batch = _ascending(slices[done : done + self.batch_size])
             batch = batch[: presence.alike(batch)]
             report = progress.part(done / len(slices), (done + len(batch)) / len(slices))
             try:
@@ -259,6 +259,12 @@ class Engine:
             maps = {n: network.anatomy_maps(s, inside.shape[-2:]) for n, s in factors.anatomy.items()}
             results.factors = Factors(maps, factors.modality)
         store.add(results)
+
+
+def _ascending(slices: np.ndarray) -> np.ndarray:
+    """Slices up to where they begin anew from below: a batch shows one piece of the body."""
+    falls = np.flatnonzero(np.diff(slices) < 0)
+    return slices[: falls[0] + 1] if len(falls) else slices
 
 
 def neighbours(volume: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray:

@@ -128,7 +128,8 @@ class Learner:
         with torch.no_grad():
             fused, target, weight = [], [], []
             for k in (*slices, *others):
-                one = system.fuse(self.session.factors_of(int(k)))
+                # Whatever precision encodes, the head learns in float32.
+                one = system.fuse(self.session.factors_of(int(k)).each(torch.Tensor.float))
                 fused.append(one)
                 if k in slices:
                     target.append(self._framed(labels[k]).long())
@@ -137,7 +138,8 @@ class Learner:
                 else:
                     target.append(system.segment(one).argmax(1))
                     weight.append(self._framed(self.session.prepared.mask[k].astype(np.float32)))
-            x, y, w = (torch.cat(parts).to(fused[0].device) for parts in (fused, target, weight))
+            # Answers lie on the device of the network, what comes from arrays does not.
+            x, y, w = (torch.cat([p.to(fused[0].device) for p in parts]) for parts in (fused, target, weight))
             marked = torch.cat([self._framed(spots[k].astype(np.float32)) for k in slices]).to(x.device) > 0
         return train_head(head, lambda: system.segment(x), y, w, marked, progress)
 

@@ -71,10 +71,10 @@ class Networks:
         self._network: Network | None = None
         self._system: System | None = None
         self._plan: Plan | None = None
-        self._reason = self._warning = ""
+        self._reason = self._warning = self._note = ""
         self._loading: Future[tuple[Network, str | None]] | None = None
         self._lessons: Lessons | None = None
-        self._resting: Any = None
+        self._home: Any = None
 
     def begin(self, sequences: Sequence[str] = (), segment: bool = False) -> None:
         """Load in a thread what :meth:`load` will ask for: importing a library takes seconds, and a study can be
@@ -108,12 +108,13 @@ class Networks:
             Cancelled: asked to stop while it was not there yet.
         """
         self._forget_others(report.study)
+        self.wake()
         self.begin()
         if self._loading is not None:
             while not wait([self._loading], _PATIENCE_S).done:
                 if progress is not None:
                     progress("load", 0.0, f"loading the model {self.bundle.name}")
-            self._take(self._loading, report)
+            self._take(self._loading)
         if self.adapted:
             report.warn(
                 f"The model {self.bundle.name} answers here as adapted to your corrections of this study, not as "
@@ -121,11 +122,10 @@ class Networks:
             )
         return self._told(report)
 
-    def _take(self, loading: Future[tuple[Network, str | None]], report: RunReport) -> None:
+    def _take(self, loading: Future[tuple[Network, str | None]]) -> None:
         self._loading = None
         self._network, note = loading.result()
-        if note:
-            report.warn(note)
+        self._note, self._home = note or "", getattr(self._network, "torch_device", None)
         if self._network.name == "torch":
             self._use_threads()  # torch counts them by thread
 
@@ -143,15 +143,18 @@ class Networks:
         if device is None or device.type == "cpu":
             return False
         self._network.place("cpu")
-        self._resting = device
         release_memory(device)
         return True
 
     def wake(self) -> None:
-        """Back to the device that :meth:`rest` left."""
-        if self._resting is not None:
-            self._network.place(self._resting)
-            self._resting = None
+        """Back to the device that :meth:`rest` left, or memory that ran out in an earlier run; where there still is no
+        memory, the CPU computes, and the next run tries again."""
+        if self._home is None or self._network.torch_device == self._home:
+            return
+        try:
+            self._network.place(self._home)
+        except RuntimeError:
+            self._network.place("cpu")
 
     @property
     def compiled(self) -> bool:
@@ -164,7 +167,7 @@ class Networks:
         """PyTorch from now on: the model is to learn from the study of a report."""
         self._forget_others(report.study)
         if self._network.name != "torch":
-            self._take(in_a_thread(self._torch), report)
+            self._take(in_a_thread(self._torch))
         self._network.replays.forget()
         self._reason, self._warning = "the model was adapted", ""
         return self._told(report)
@@ -227,8 +230,11 @@ class Networks:
         return self._system.to(device)
 
     def _told(self, report: RunReport) -> Network:
-        if self._warning:
-            report.warn(self._warning)
+        for sentence in (self._note, self._warning):
+            if sentence:
+                report.warn(sentence)
+        if self._home is not None and self._network.torch_device != self._home:
+            report.warn("The GPU has no memory to spare; the CPU computed instead. Close other programs that use it.")
         if self.precision == "bf16" and not getattr(self._network, "half", False):
             report.warn("bf16 is for PyTorch on a GPU; the networks computed in fp32.")
         report.device, report.backend = self._network.device, {"name": self._network.name, "reason": self._reason}

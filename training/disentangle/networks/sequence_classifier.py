@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import normalization, scaled
+from .devices import pool_to
 from .judge import Judge
 
 
@@ -42,5 +43,5 @@ class SequenceClassifier(Judge, nn.Module):
         x = anatomy
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu(norm(conv(x)), 0.2)
-        x = F.adaptive_avg_pool2d(x, self.pooled).flatten(1)
+        x = pool_to(x, self.pooled).flatten(1)
         return self.out(F.leaky_relu(self.hidden(x), 0.2))

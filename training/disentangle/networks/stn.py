@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .blocks import scaled
+from .devices import pool_to, without_autocast
 
 _SLOPE = 0.3
 
@@ -66,14 +67,14 @@ class ThinPlateSpline(nn.Module):
             size: (H, W).
         """
         if tuple(size) != self.size:
-            self.size, self.basis = tuple(size), tps_basis(*size, self.grid).to(self.basis)
+            self.size, self.basis = tuple(size), tps_basis(*size, self.grid).float().to(self.basis)
         where = self.basis @ (self.points + offsets)
         return (2 * where - 1).flip(-1).view(len(offsets), *size, 2)
 
     def forward(self, x: Tensor, offsets: Tensor) -> Tensor:
         """Maps (B, C, H, W) moved by ``offsets`` (B, K, 2)."""
         # Bilinear reading positions need all 24 bits: half a pixel of 192 is lost in half precision.
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             where = self.positions(offsets.float(), x.shape[-2:])
             moved = F.grid_sample(x.float(), where, mode="bilinear", padding_mode="zeros", align_corners=True)
         return moved.to(x.dtype)
@@ -123,7 +124,7 @@ class SpatialTransformer(nn.Module):
         x = torch.cat([moving, fixed], dim=1)
         for n, conv in enumerate(self.convs):
             x = F.leaky_relu(conv(x if n == 0 else F.max_pool2d(x, 2)), _SLOPE)
-        x = torch.tanh(self.hidden(F.adaptive_avg_pool2d(x, self.extent).flatten(1)))
+        x = torch.tanh(self.hidden(pool_to(x, self.extent).flatten(1)))
         return self.scale * self.offsets(x).view(len(x), -1, 2)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .blocks import normalization, scaled
 from .condconv import CondConv2d
+from .devices import pool_to
 
 
 class StyleEncoder(nn.Module):
@@ -53,7 +54,7 @@ class StyleEncoder(nn.Module):
         """Mean (B, Z) and log-variance (B, Z; None unless variational) of images (B, S, H, W) of one sequence."""
         for conv in self.convs:
             x = F.leaky_relu(conv(x, condition), 0.2)
-        x = F.adaptive_avg_pool2d(x, self.pooled).flatten(1)
+        x = pool_to(x, self.pooled).flatten(1)
         x = F.leaky_relu(self.hidden(x), 0.2)
         return self.mean(x), None if self.log_variance is None else self.log_variance(x)
 
@@ -102,7 +103,7 @@ class AnatomyStyleEncoder(nn.Module):
         x = torch.cat([anatomy, image], dim=1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.leaky_relu(norm(conv(x)), 0.3)
-        x = F.leaky_relu(self.hidden(F.adaptive_avg_pool2d(x, self.extent).flatten(1)), 0.3)
+        x = F.leaky_relu(self.hidden(pool_to(x, self.extent).flatten(1)), 0.3)
         return self.mean(x), self.log_variance(x)
 
 

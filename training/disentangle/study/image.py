@@ -21,6 +21,9 @@ from .reading import IMAGE_SUFFIXES, Volume, is_image_name, itk_path, quiet_itk,
 
 MINIMUM_SLICES = 3
 """A volume has at least this many voxels along every axis."""
+_LARGEST = 1e19
+"""Intensities are computed with in float32, which cannot hold the squares of larger ones: one such voxel, a float64
+file's filling value for example, would make every number of the volume infinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +192,11 @@ def check_image(image: Image) -> None:
     if image.array.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
         wrong = int(np.size(image.array) - np.count_nonzero(np.isfinite(image.array)))
         raise InputError(f"{name} holds {wrong} voxels that are not numbers (NaN or infinite); set them to 0 first.")
+    if max(abs(float(low)), abs(float(high))) > _LARGEST:
+        raise InputError(
+            f"{name} holds values up to {max(float(low), float(high), key=abs):.3g}, which are no intensities; set "
+            "these voxels to 0 first."
+        )
     if low == high:
         raise InputError(f"{name} is blank: every voxel has the value {image.array.flat[0]}; choose another volume.")
 

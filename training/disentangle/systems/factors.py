@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,15 @@ class Factors:
         names = list(sequences)
         images = None if self.images is None else {n: self.images[n] for n in names}
         return Factors({n: self.anatomy[n] for n in names}, {n: self.modality[n] for n in names}, self.mask, images)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Factors:
+        """The factors with every map and vector changed in the same way."""
+
+        def changed(maps: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+            return None if maps is None else {name: change(x) for name, x in maps.items()}
+
+        mask = None if self.mask is None else change(self.mask)
+        return Factors(changed(self.anatomy), changed(self.modality), mask, changed(self.images))
 
     @staticmethod
     def joined(parts: Iterable[Factors]) -> Factors:

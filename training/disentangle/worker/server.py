@@ -72,8 +72,6 @@ class Server:
             if request is None:
                 return 0
             self._tuner.put_off()
-            if self._predictor is not None:
-                self._predictor[1].networks.wake()
             self._answer(request)
             if self._predictor is not None:
                 self._tuner.consider(self._predictor[1])
@@ -140,6 +138,8 @@ class Server:
             handler = {**own, **dict.fromkeys(self._live.handlers, self._live.answer)}.get(request["request"])
             if handler is None:
                 raise InputError(f"The worker does not know the request {request['request']!r}; update it.")
+            if self._predictor is not None:
+                self._predictor[1].networks.wake()
             answer = handler(request, Progress(_Throttle(self, name), stop.is_set))
             self.send("result", id=name, **answer)
         except Cancelled:
@@ -235,7 +235,9 @@ class Server:
         where = {"device": request.get("device", "auto"), "backend": request.get("backend", "auto")}
         where.update(fast=bool(request.get("fast", False)), threads=request.get("threads"))
         where.update(precision=request.get("precision", "fp32"))
-        key = (str(bundle.path), bundle.checksum, bundle.fast, *where.values())
+        # The card too: its rules (islands, coherence, preprocessing) may change while the weights stay.
+        card = json.dumps(bundle.card, sort_keys=True, default=str)
+        key = (str(bundle.path), bundle.checksum, card, bundle.fast, *where.values())
         if self._predictor is None or self._predictor[0] != key:
             self._predictor = None  # frees the previous model before the next one is loaded
             self._predictor = (key, Predictor(bundle, **where))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -77,7 +79,8 @@ class EagerNetwork:
 
     @torch.no_grad()
     def synthesis_anatomy(self, factors: Factors) -> Tensor:
-        return self.system.synthesis_anatomy(factors)
+        with self._precision():
+            return self.system.synthesis_anatomy(factors)
 
     @torch.no_grad()
     def decode(self, anatomy: Tensor, styles: Sequence[Tensor | np.ndarray | str]) -> list[Tensor]:
@@ -94,7 +97,8 @@ class EagerNetwork:
 
     @torch.no_grad()
     def agnostic_image(self, anatomy: Tensor, sequence: str) -> Tensor:
-        return self.system.agnostic_image(anatomy, sequence)
+        with self._precision():
+            return self.system.agnostic_image(anatomy, sequence)
 
     def default_style(self, target: str) -> np.ndarray:
         return self.system.default_style(target).detach().cpu().numpy()
@@ -102,9 +106,10 @@ class EagerNetwork:
     def array(self, handle: Tensor) -> np.ndarray:
         return handle.detach().float().cpu().numpy()
 
-    def _precision(self) -> torch.autocast:
+    def _precision(self) -> AbstractContextManager:
         """The region of the networks; what was cast of the weights is forgotten at its end, so that they may change."""
-        return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self.half)
+        # Autocast is not even named where it is not wanted: up to version 2.4 PyTorch has none on Apple's GPUs.
+        return torch.autocast(self.torch_device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
 
     def _probabilities(self, factors: Factors) -> Tensor:
         return self.system.segment(self.system.fuse(factors)).softmax(dim=1)

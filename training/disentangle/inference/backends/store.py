@@ -43,7 +43,10 @@ def openvino_version() -> str | None:
 def folder_of(bundle: Bundle) -> Path:
     """Where a bundle's programs lie, once they are converted; another version of anything has another folder."""
     fast = "" if bundle.fast is None else f"-{bundle.fast['sha256'][:8]}"
-    return cache_folder() / "compiled" / f"{bundle.checksum[:24]}{fast}-{_versions()}"
+    # Of the card, what the programs and their default styles depend on beside the weights.
+    told = json.dumps([bundle.card.get(key) for key in ("system", "classes", "default_styles")], sort_keys=True)
+    made_of = f"{bundle.checksum[:24]}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return cache_folder() / "compiled" / f"{made_of}{fast}-{_versions()}"
 
 
 def brain_program() -> Path | None:
