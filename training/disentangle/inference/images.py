@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Turns volumes on the working grid into images: in the geometry and intensities of the inputs."""
+    """Turns volumes on the working grid into images: in the space of the first input, in the inputs' intensities."""
 
     def __init__(self, run: Run, prepared: PreparedStudy, volumes: Volumes, wanted: Wanted) -> None:
         self.run = run

@@ -113,8 +113,8 @@ class Predictor:
             leave_out_target: a target that is there is made from the other sequences, and the real one is its
                 reference. A study that has nothing else makes it from itself.
             point: LPS mm in the space of the first input; the slices around it come first.
-            preview: receives the class values of the first slices (a slab of the working grid) as soon as they are
-                there, where ``segment`` is asked for.
+            preview: receives the class values of the first slices (a slab of the working grid, in the space of the
+                first input) as soon as they are there, where ``segment`` is asked for.
             confirmed: sequences that somebody has looked at: whatever their images look like, they are not doubted.
 
         Raises:

@@ -30,6 +30,9 @@ OUTPUT_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 class SequenceFactors:
     """The factors of one sequence, on the working grid.
 
+    All images lie in the space of the first input, as the segmentation does: a sequence between whose scan and that of
+    the first input the head moved is shown where the first input shows the head, not where its own file does.
+
     Attributes:
         anatomy: C images, 0 outside the mask; in [0, 1] where the channels share each pixel, else of any range.
             Systems whose factor is a feature map of many channels show the root mean square of groups of them.
@@ -51,7 +54,7 @@ class SequenceFactors:
 
 @dataclass(eq=False)
 class Result:
-    """Everything asked for.
+    """Everything asked for, in the physical space of the first input.
 
     Attributes:
         segmentation: uint8 class values on the grid of the first input; None when not asked for.
@@ -60,7 +63,9 @@ class Result:
         synthesized: sequence -> float32 image on the grid of the first input.
         factors: sequence -> its factors, on the working grid.
         cross: (anatomy's sequence, appearance's sequence) -> image on the working grid, in the intensities of the
-            appearance's sequence.
+            appearance's sequence. The working grid of factors and these lies in the space of the first input, too
+            (after an affine registration as nearly as a geometry without shear can, see
+            ``PreparedStudy.working_affine``).
         uncertainty: entropy of the class probabilities in [0, 1] on the grid of the first input; None when not asked
             for.
         lesion_uncertainty: entropy of whether a voxel is of any lesion, likewise; None also where the model tells no

@@ -249,13 +249,10 @@ class Run:
         return rules.follow(probabilities, mask, tuple(self.prepared.grid.spacing), slices is not None)
 
     def _preview(self, preview: Callable[[Image], None], slices: np.ndarray, volumes: Volumes) -> None:
-        """Hand on the class values of adjacent slices, as a slab."""
+        """Hand on the class values of adjacent slices, as a slab in the space of the first input."""
         probabilities = volumes.probabilities[:, slices]
         self.follow_rules(probabilities, slices)
-        labels = most_probable(probabilities)
-        affine = self.prepared.grid.affine.copy()
-        affine[:3, 3] += affine[:3, 2] * slices[0]
-        preview(Image(labels, affine, source="preview"))
+        preview(self.prepared.working_slab(most_probable(probabilities), int(slices[0]), source="preview"))
 
     def engine(self, sequences: int, classes: int) -> Engine:
         """An engine for that many sequences and classes, its batches as large as memory allows."""

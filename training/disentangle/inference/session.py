@@ -108,7 +108,7 @@ class Session:
         return self._draw(self.factors_of(k), np.array([k]), anatomy, style, units)[0]
 
     def redraw(self, anatomy: str, style: Sequence[float], units: Mapping[str, float], progress: Progress) -> Image:
-        """:meth:`draw` of every slice, as an image on the working grid."""
+        """:meth:`draw` of every slice, as an image on the working grid in the space of the first input."""
         self._check(anatomy, style, units)
         volume = np.zeros(self.prepared.grid.shape, np.float32)
         for batch in self._batches(progress, "drawing"):

@@ -32,6 +32,9 @@ def restrict(
 ) -> int:
     """Let every effect of the Segment Editor change only voxels whose strongest channel is one of ``channels``.
 
+    Segmentation and anatomy map are brought together by where they lie in the world; in results of a run both lie where
+    its first input does.
+
     Returns:
         how many voxels that are.
     """

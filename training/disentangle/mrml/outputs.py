@@ -36,7 +36,8 @@ class Outputs:
         folder: subject-hierarchy item that holds them (0 where they were found again in a saved scene).
         inputs: sequence -> input volume.
         segmentation: fused segmentation; None where none was asked for.
-        aligned: sequence -> the input as the model saw it, registered and on the working grid.
+        aligned: sequence -> the input as the model saw it, on the working grid and registered: it lies where the first
+            input shows the head.
         channels: sequence -> anatomy channel volumes.
         argmax: sequence -> label map of the strongest channel.
         reconstructions: sequence -> self-reconstruction.

@@ -17,6 +17,8 @@ from .config import PreprocessingConfig
 from .resampling import crop_to, matrix_of, resample
 
 Box = tuple[slice, slice, slice]
+_RIGHT_ANGLE = 1e-6
+"""Largest cosine between axes that is still rounding: 0.2 um over a head."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class PreparedStudy:
         study: the input.
         config: what was asked for.
         reference: the sequence in whose physical space the grid lies.
-        grid: the working grid. Its array axes are canonical in the head's own pose: k inferior to superior,
-            j anterior to posterior, i right to left.
+        grid: the working grid, where it is computed with: in the space of the reference. Its array axes are canonical
+            in the head's own pose: k inferior to superior, j anterior to posterior, i right to left. Images that are
+            given away lie elsewhere, see :attr:`working_affine`.
         images: sequence -> float32 (K, J, I), normalised, ``config.background`` outside the mask.
         mask: bool (K, J, I).
         labels: int16 (K, J, I), the study's labels by nearest neighbour; None without labels.
@@ -89,6 +92,31 @@ class PreparedStudy:
     def sequences(self) -> tuple[str, ...]:
         """The sequences, first input first."""
         return tuple(self.images)
+
+    @property
+    def first(self) -> str:
+        """The first input: in its physical space everything lies that is given away."""
+        return self.study.available[0]
+
+    @property
+    def working_affine(self) -> np.ndarray:
+        """(4, 4) voxel indices (i, j, k, 1) of the working grid to LPS mm in the space of the first input.
+
+        Where the first input is the reference, that is the affine of the grid. Where the head moved between the two,
+        it takes the grid to where the first input shows the head. A rigid registration keeps the grid's right angles;
+        of an affine one (``registration="affine"``) only that is kept which the geometry of an image can express: the
+        turn, the stretch along each axis of the grid, and the place of the mask's middle, while the shear is lost.
+        """
+        if self.first == self.reference:
+            return self.grid.affine
+        affine = matrix_of(self.transforms[self.first]) @ self.grid.affine
+        return _right_angled(affine, self._middle())
+
+    def _middle(self) -> np.ndarray:
+        """(4,) index (i, j, k, 1) of the middle of the mask's extent, of the grid where nothing is inside."""
+        spans = [np.flatnonzero(self.mask.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
+        ends = [(s[0], s[-1]) if len(s) else (0, n - 1) for s, n in zip(spans, self.grid.size, strict=True)]
+        return np.array([*(np.mean(pair) for pair in ends), 1.0])
 
     def normalize(self, array: np.ndarray, sequence: str | None) -> np.ndarray:
         """Normalised values, clipped as configured, of intensities on the working grid (or of any array without a
@@ -158,7 +186,8 @@ class PreparedStudy:
         # The way back: points of the sequence -> points of the reference.
         matrix = np.linalg.inv(matrix_of(self.transforms[sequence]))
         part = self._input(sequence).cropped(box)
-        return resample(self.working_image(array).to_sitk(), part.grid, matrix, interpolation, default)
+        self._check_shape(array)
+        return resample(Image(array, self.grid.affine).to_sitk(), part.grid, matrix, interpolation, default)
 
     def to_grid(
         self, image: Image, interpolation: str = "linear", sequence: str | None = None, default: float = 0.0
@@ -175,10 +204,21 @@ class PreparedStudy:
         return resample(image.to_sitk(), self.grid, matrix_of(self.transforms[space]), interpolation, default)
 
     def working_image(self, array: np.ndarray, sequence: str | None = None) -> Image:
-        """An array (K, J, I) as an image on the working grid, in the physical space of the reference."""
+        """An array (K, J, I) as an image on the working grid, in the space of the first input, beside which it is
+        shown (see :attr:`working_affine`)."""
+        self._check_shape(array)
+        return Image(array, self.working_affine, sequence=sequence)
+
+    def working_slab(self, array: np.ndarray, start: int, source: str = "") -> Image:
+        """Adjacent slices (n, J, I) of the working grid, ``start`` the number of the first, where
+        :meth:`working_image` would have them."""
+        affine = self.working_affine.copy()
+        affine[:3, 3] += affine[:3, 2] * start
+        return Image(array, affine, source=source)
+
+    def _check_shape(self, array: np.ndarray) -> None:
         if array.shape != self.grid.shape:
             raise ValueError(f"array of shape {array.shape} is not on the working grid {self.grid.shape}")
-        return Image(array, self.grid.affine, sequence=sequence)
 
     def _input(self, sequence: str) -> Image:
         if sequence not in self.study:
@@ -214,6 +254,25 @@ class PreparedStudy:
         if units is not None:
             return self.normalization[units]
         return normalization.by_window(self.config, sequence) or normalization.without_units(self.config)
+
+
+def _right_angled(affine: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """The affine of an image nearest to any affine; one with right angles stays as it is.
+
+    Args:
+        affine: (4, 4) to mm.
+        middle: (4,) index that keeps its place.
+    """
+    linear = affine[:3, :3]
+    axes = linear / np.linalg.norm(linear, axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() < _RIGHT_ANGLE:
+        return affine
+    u, _, vt = np.linalg.svd(axes)
+    direction = u @ vt
+    nearest = np.eye(4)
+    nearest[:3, :3] = direction * np.sum(direction * linear, axis=0)  # each axis as long as the part along it
+    nearest[:3, 3] = (affine @ middle)[:3] - nearest[:3, :3] @ middle[:3]
+    return nearest
 
 
 def _modality(sequence: str) -> str:
