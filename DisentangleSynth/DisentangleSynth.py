@@ -118,7 +118,7 @@ class DisentangleSynthWidget(DisentangleWidget):
         self.targetBoxes = {}
         self.ui.sourceComboBox.connect("currentIndexChanged(int)", self.onSourceChanged)
         self.ui.uncertaintyViewButton.connect("clicked(bool)", self.onUncertainty)
-        self.ui.styleSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self.updateReadiness())
+        parts.when_chosen(self.ui.styleSelector, self.onStyleChosen)
         parts.empty_where_removed(self.ui.styleSelector)
 
     def targets(self):
@@ -164,6 +164,13 @@ class DisentangleSynthWidget(DisentangleWidget):
         if self._parameterNode is not None and not self._showingSources:
             self._parameterNode.source = self.source()
             self.updateReadiness()
+
+    def onStyleChosen(self):
+        """The user chose a look; the parameter node does not hear by itself of a volume of the same name."""
+        reference = self.ui.styleSelector.currentNode()
+        if self._parameterNode is not None and self._parameterNode.styleReference is not reference:
+            self._parameterNode.styleReference = reference
+        self.updateReadiness()
 
     def onTargetClicked(self, _checked=False):
         """The user chose targets: from now on they are no longer chosen for them."""

@@ -140,10 +140,18 @@ class NodeList(HasScene):
 
 
 class NodeComboBox(NodeList):
-    """Selects one node."""
+    """Selects one node.
+
+    As qMRMLNodeComboBox since bdc4f048da (November 2025), it tells of another node where the *text* is another:
+    ``connect(d->ComboBox, &QComboBox::currentTextChanged, this, &qMRMLNodeComboBox::emitCurrentNodeChanged)``, and
+    QComboBoxPrivate::updateCurrentText says nothing where ``text == currentText``. ``nodeActivated`` comes from
+    QComboBox::activated, also after ``setCurrentNode`` of another node, which sends the view the Enter key, but not
+    after a choice of "None" by a program.
+    """
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         self._current: str | None = None
+        self._text: str | None = None
         self._entries: list[tuple[str, str]] = []
         super().__init__(parent)
         self._combo = QtWidgets.QComboBox()
@@ -198,16 +206,20 @@ class NodeComboBox(NodeList):
         blocker.unblock()
 
     def _select(self, node_id: str | None) -> None:
-        index = self._combo.findData(node_id or "")
-        self._combo.setCurrentIndex(index)
-        if node_id != self._current:
-            self._current = node_id
+        self._current = node_id
+        self._combo.setCurrentIndex(self._combo.findData(node_id or ""))
+        before, self._text = self._text, self._combo.currentText()
+        if self._text != before and (before is not None or node_id is not None):  # a new selector tells of no "None"
             self.currentNodeChanged.emit(self.currentNode())
             self.currentNodeIDChanged.emit(node_id or "")
 
     def _on_activated(self, index: int) -> None:
         self._select(self._combo.itemData(index) or None)
         self.nodeActivated.emit(self.currentNode())
+
+    def activate(self, node: Any) -> None:
+        """As the user picks a node from the list."""
+        self._on_activated(self._combo.findData(node.GetID() if node is not None else ""))
 
     def currentNode(self) -> Any:
         """The selected node, or None."""
@@ -217,7 +229,10 @@ class NodeComboBox(NodeList):
         """Select a node (or its ID); one that the filters hide deselects."""
         node_id = node if isinstance(node, str) else node.GetID() if node is not None else None
         self.refresh()
-        self._select(node_id if node_id in self._ids else None)
+        wanted, before = node_id if node_id in self._ids else None, self._current
+        self._select(wanted)
+        if wanted not in (None, before):
+            self.nodeActivated.emit(self.currentNode())
 
     def setCurrentNodeID(self, node_id: str) -> None:
         """Select by ID."""

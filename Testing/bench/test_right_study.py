@@ -29,6 +29,27 @@ def patient(folder: Path, name: str) -> dict[str, Any]:
     return nodes
 
 
+@pytest.fixture
+def twins(slicer_bench: Any, study_folder: Path) -> dict[str, dict[str, Any]]:
+    """Two patients whose volumes have the same names."""
+    people = {name: patient(study_folder, name) for name in ("Anna", "Bert")}
+    for nodes in people.values():
+        for sequence, node in nodes.items():
+            node.SetName(sequence)
+    return people
+
+
+def parameters(panel: Any) -> dict[str, Any]:
+    """Sequence -> volume that the parameter node has."""
+    found = {sequence: getattr(panel._parameterNode, f"input{sequence}") for sequence in panel.studyBox.rows}
+    return {sequence: node for sequence, node in found.items() if node is not None}
+
+
+def touch(panel: Any) -> None:
+    """A parameter changes that has nothing to do with volumes."""
+    panel._parameterNode.crossReconstructions = not panel._parameterNode.crossReconstructions
+
+
 def choose(panel: Any, nodes: dict[str, Any]) -> None:
     for sequence, row in panel.studyBox.rows.items():
         row.combo.setCurrentNode(nodes.get(sequence))
@@ -290,3 +311,88 @@ def test_what_is_drawn_while_it_learns_stays_and_corrections_still_count(
     click(ran.ui.applyButton)
     wait_idle(ran, wait_until)
     assert np.array_equal(lesion(ran.outputs.segmentation, volume), learnt)
+
+
+def test_the_user_changes_from_one_patient_to_another_whose_volumes_have_the_same_names(
+    tiny_models: Any, twins: Any, load_module: Any, slicer_bench: Any
+) -> None:
+    panel = load_module("DisentangleSeg")
+    assert panel.inputs() == twins["Anna"]
+    for sequence, node in twins["Bert"].items():
+        panel.studyBox.rows[sequence].combo._native.activate(node)
+        slicer_bench.application.processEvents()
+    assert parameters(panel) == twins["Bert"]
+    touch(panel)
+    slicer_bench.application.processEvents()
+    assert panel.inputs() == twins["Bert"]
+
+
+def test_whatever_fills_the_rows_the_volumes_of_the_right_patient_stay(
+    tiny_models: Any, twins: Any, load_module: Any, slicer_bench: Any, click: Any
+) -> None:
+    panel = load_module("DisentangleSeg")
+    box, rows = panel.studyBox, panel.studyBox.rows
+    anna, bert = twins["Anna"], twins["Bert"]
+
+    def held(expected: dict[str, Any]) -> None:
+        assert parameters(panel) == expected
+        touch(panel)
+        assert panel.inputs() == parameters(panel) == expected
+
+    choose(panel, bert)  # a program
+    held(bert)
+    box.assign()
+    held(bert)
+    bert["FLAIR"].SetName("T1")
+    box.exchange(rows["T1"], rows["FLAIR"])  # a drag
+    held({"T1": bert["FLAIR"], "FLAIR": bert["T1"]})
+    rows["FLAIR"].combo._native.activate(bert["FLAIR"])  # chosen twice: the two change places
+    slicer_bench.application.processEvents()
+    held(bert)
+    bert["FLAIR"].SetName("FLAIR")
+    rows["FLAIR"].combo._native.activate(anna["FLAIR"])  # the volume chosen last tells the patient
+    slicer_bench.application.processEvents()
+    click(panel.ui.assignButton)
+    held(anna)
+    panel._parameterNode.inputT1 = bert["T1"]  # a script
+    held(anna | {"T1": bert["T1"]})
+    rows["T1"].combo._native.activate(anna["T1"])
+    held(anna)
+
+
+def test_a_volume_that_gets_another_name_stays_where_it_is(
+    tiny_models: Any, study: Any, load_module: Any, slicer_bench: Any
+) -> None:
+    import slicer
+
+    panel = load_module("DisentangleSeg")
+    study["T1"].GetStorageNode().SetFileName("")
+    study["T1"].SetName("Flair of today")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")  # the bench reads the names again
+    slicer_bench.application.processEvents()
+    assert panel.inputs() == parameters(panel) == study
+    assert "looks like FLAIR" in panel.studyBox.rows["T1"].guess.text
+
+
+def test_the_look_is_that_of_the_chosen_patient(
+    tiny_models: Any, twins: Any, load_module: Any, slicer_bench: Any
+) -> None:
+    panel = load_module("DisentangleSynth")
+    for name in ("Anna", "Bert"):
+        panel.ui.styleSelector._native.activate(twins[name]["T1"])
+        touch(panel)
+        slicer_bench.application.processEvents()
+        assert panel._parameterNode.styleReference is twins[name]["T1"]
+        assert list(panel.extras()["examples"].values()) == [twins[name]["T1"]]
+
+
+def test_a_reference_of_the_same_name_as_the_segmentation_can_be_compared_with(ran: Any) -> None:  # noqa: F811
+    import slicer
+
+    box, segmentation = ran.statisticsBox, ran.outputs.segmentation
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", segmentation.GetName())
+    assert other.GetName() == segmentation.GetName()
+    box.reference._native.activate(segmentation)
+    assert not box.compareButton.enabled
+    box.reference._native.activate(other)
+    assert box.compareButton.enabled

@@ -35,6 +35,17 @@ def empty_where_removed(selector: Any) -> None:
     selector.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", leaving)
 
 
+def when_chosen(selector: Any, do: Callable[[], None]) -> None:
+    """Call ``do`` when a node selector has another node; it may be called twice for one choice, and must not mind.
+
+    ``currentNodeChanged`` alone would not do: Slicer emits it where the *text* has changed
+    (qMRMLNodeComboBox::setComboBox connects QComboBox::currentTextChanged since bdc4f048da), so not where the "T1" of
+    one patient takes the place of the "T1" of another. ``nodeActivated`` comes then, from QComboBox::activated.
+    """
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: do())
+    selector.connect("nodeActivated(vtkMRMLNode*)", lambda _node: do())
+
+
 def button(name: str, text: str, tooltip: str, on_click: Callable[[], None], enabled: bool = True) -> qt.QPushButton:
     """A push button."""
     made = qt.QPushButton(text)

@@ -48,7 +48,7 @@ class StatisticsBox:
         label = qt.QLabel(_("Reference:"))
         label.setBuddy(self.reference)
         parts.row(inner, label, self.reference)
-        self.reference.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self.update())
+        parts.when_chosen(self.reference, self.update)
         parts.empty_where_removed(self.reference)
         self.updateButton = parts.button(
             "updateStatisticsButton",

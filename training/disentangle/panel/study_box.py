@@ -30,6 +30,7 @@ class StudyBox:
         missing: label that says what is missing and what that means.
         meaning: sentences about missing sequences, from a model's card.
         looks_of: what the image of a volume looks like, see ``recognizer.py``; None where that is not known.
+        store: writes choices, sequence -> volume or None, where they are remembered; all of them at once.
     """
 
     def __init__(
@@ -40,11 +41,12 @@ class StudyBox:
         missing: qt.QLabel,
         meaning: Callable[[Mapping[str, Any], Iterable[str]], list[str]] = cost_of_missing,
         looks_of: Callable[[slicer.vtkMRMLScalarVolumeNode], Mapping[str, Any] | None] = lambda _node: None,
+        store: Callable[[Mapping[str, slicer.vtkMRMLNode | None]], None] = lambda _choices: None,
     ) -> None:
         self.grid = area.layout()
         self.grid.setColumnStretch(1, 1)
         self.on_change = on_change
-        self.missing, self._meaning, self._looks_of = missing, meaning, looks_of
+        self.missing, self._meaning, self._looks_of, self._store = missing, meaning, looks_of, store
         self.rows: dict[str, StudyRow] = {}
         self.drag = RowDrag(area, lambda: self.rows.values(), self.exchange)
         self.card: Mapping[str, Any] = {}
@@ -89,14 +91,20 @@ class StudyBox:
         row.before = node
         if self._swapping:
             return  # whoever fills the rows brings them up to date
-        self._hint = node.GetID() if node is not None else self._hint
-        self._proposing = False  # a row that the user leaves empty stays so
-        twin = next((r for r in self.rows.values() if r is not row and node and r.combo.currentNode() is node), None)
-        if twin is not None:
-            # Later: at this moment the parameter node has not heard of the first change, and would undo it.
-            qt.QTimer.singleShot(0, lambda: self._give(row, twin, node, before))
+        self._store({row.sequence: node})  # first: a parameter node that has not heard of it would undo it
+        if node is not before:  # else only its name is another
+            self._hint = node.GetID() if node is not None else self._hint
+            self._proposing = False  # a row that the user leaves empty stays so
+            self._exchange_with_twin(row, node, before)
         self.refresh()
         self.on_change()
+
+    def _exchange_with_twin(
+        self, row: StudyRow, node: slicer.vtkMRMLNode | None, before: slicer.vtkMRMLNode | None
+    ) -> None:
+        twin = next((r for r in self.rows.values() if r is not row and node and r.combo.currentNode() is node), None)
+        if twin is not None:  # later: others have not heard of the first change yet
+            qt.QTimer.singleShot(0, lambda: self._give(row, twin, node, before))
 
     def _give(self, row: StudyRow, twin: StudyRow, node: slicer.vtkMRMLNode, before: slicer.vtkMRMLNode | None) -> None:
         """The second half of a swap, if both rows still have the volume."""
@@ -118,22 +126,30 @@ class StudyBox:
 
     def _put(self, row: StudyRow, node: slicer.vtkMRMLNode | None) -> None:
         """Choose the volume of a row, where that is no choice of the user."""
-        swapping, self._swapping = self._swapping, True
-        row.combo.setCurrentNode(node)
-        self._swapping = swapping
-        if not swapping:
+        self._choose({row.sequence: node})
+        if not self._swapping:
             self.refresh()
             self.on_change()
+
+    def _choose(self, choices: Mapping[str, slicer.vtkMRMLNode | None]) -> None:
+        """Set rows, and nothing else.
+
+        What is remembered comes first, for all rows at once: a selector does not tell of a volume that has the name of
+        the one before (see :func:`parts.when_chosen`), and the next change of the parameter node would bring that back.
+        """
+        swapping, self._swapping = self._swapping, True
+        self._store(choices)
+        for sequence, node in choices.items():
+            row = self.rows[sequence]
+            row.combo.setCurrentNode(node)
+            row.before = row.combo.currentNode()
+        self._swapping = swapping
 
     def exchange(self, first: StudyRow, second: StudyRow) -> None:
         """Two rows change their volumes; one of them may be empty."""
         if first is second:
             return
-        nodes = first.combo.currentNode(), second.combo.currentNode()
-        self._swapping = True
-        second.combo.setCurrentNode(nodes[0])
-        first.combo.setCurrentNode(nodes[1])
-        self._swapping = False
+        self._choose({second.sequence: first.combo.currentNode(), first.sequence: second.combo.currentNode()})
         self.refresh()
         self.on_change()
 
@@ -199,11 +215,7 @@ class StudyBox:
         proposals = assign_nodes(slicer.mrmlScene, self.rows, like=like, among=among)
         kept = self.nodes() if only_empty else self._kept(like, proposals)
         proposed = {name: proposal.node for name, proposal in proposals.items() if proposal.node not in kept.values()}
-        self._swapping = True
-        for sequence, row in self.rows.items():
-            if sequence not in kept:
-                row.combo.setCurrentNode(proposed.get(sequence))
-        self._swapping = False
+        self._choose({sequence: proposed.get(sequence) for sequence in self.rows if sequence not in kept})
         self._proposing = len(self.nodes()) < len(self.rows)
         self.refresh()
         self.on_change()
@@ -248,13 +260,13 @@ class StudyBox:
         if self._proposing:
             self._proposing = False
             chosen = list(self.nodes().values())
-            self._swapping = True
+            seen: dict[str, slicer.vtkMRMLNode] = {}
             for node in unnamed_images(slicer.mrmlScene, *chosen[:1]):
                 looks = self._looks_of(node)
                 row = self.rows.get(looks["sequence"]) if looks and looks["confidence"] >= SURE_LOOK else None
                 if row is not None and node not in chosen and row.combo.currentNode() is None:
-                    row.combo.setCurrentNode(node)
-            self._swapping = False
+                    seen.setdefault(row.sequence, node)
+            self._choose(seen)
             if chosen != list(self.nodes().values()):
                 self.on_change()
         self.refresh()

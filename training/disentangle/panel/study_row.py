@@ -87,11 +87,17 @@ class StudyRow:
         grid.addWidget(self.use_as, 2 * row + 1, 1)
         grid.addWidget(self.keep, 2 * row + 1, 2)
         self.combo.connect("currentNodeChanged(vtkMRMLNode*)", self._changed)
+        self.combo.connect("nodeActivated(vtkMRMLNode*)", self._activated)
         self.combo.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", self._leaving)
         self.show()
 
     def _changed(self, _node: slicer.vtkMRMLNode | None) -> None:
         self._on_change(self)
+
+    def _activated(self, _node: slicer.vtkMRMLNode | None) -> None:
+        """See :func:`parts.when_chosen`; as a rule ``currentNodeChanged`` has told of it just before."""
+        if self.combo.currentNode() is not self.before:
+            self._on_change(self)
 
     def _leaving(self, node: slicer.vtkMRMLNode) -> None:
         self._on_leave(self, node)
@@ -199,6 +205,7 @@ class StudyRow:
     def remove(self) -> None:
         """Take the widgets away."""
         self.combo.disconnect("currentNodeChanged(vtkMRMLNode*)", self._changed)
+        self.combo.disconnect("nodeActivated(vtkMRMLNode*)", self._activated)
         self.combo.disconnect("nodeAboutToBeRemoved(vtkMRMLNode*)", self._leaving)
         self.combo.setMRMLScene(None)
         for widget in (self.label, self.combo, self.guess, self.use_as, self.keep):

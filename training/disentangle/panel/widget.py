@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import qt
@@ -25,6 +25,7 @@ from .image_check import ImageCheck
 from .logic import DisentangleLogic
 from .model_box import ModelBox
 from .model_facts import cost_of_missing, estimate_mb, free_memory_mb, memory_sentence
+from .parameters import input_parameter
 from .result_views import ResultViews
 from .run_box import RunBox
 from .study_box import StudyBox
@@ -70,6 +71,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.missingLabel,
             self.meaningOfMissing,
             self.logic.recognizer.looks_of,
+            self.storeVolumes,
         )
         self.imageCheck = ImageCheck(self.logic, self._recognisable, self.studyBox.take_seen)
         self.runBox = RunBox(
@@ -190,6 +192,22 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _connectRows(self) -> None:
         with self.studyBox.as_stored():
             self._rowsTag = self._parameterNode.connectParametersToGui(self.studyBox.widgets())
+
+    def storeVolumes(self, choices: Mapping[str, slicer.vtkMRMLNode | None]) -> None:
+        """Write chosen volumes (sequence -> volume or None) into the parameter node, all before it tells of any.
+
+        Slicer's connection of selectors and parameter node does so for volumes of different names only, see
+        :func:`parts.when_chosen`: the panel would show one patient's T1, and Apply would read another's.
+        """
+        node = self._parameterNode
+        if node is None:
+            return
+        known = {input_parameter(sequence): volume for sequence, volume in choices.items()}
+        others = {name: volume for name, volume in known.items() if getattr(node, name) is not volume}
+        if others:
+            with slicer.util.NodeModify(node.parameterNode):
+                for name, volume in others.items():
+                    setattr(node, name, volume)
 
     def _showModel(self) -> None:
         bundle = self.modelBox.bundle
