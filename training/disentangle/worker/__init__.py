@@ -2,8 +2,8 @@
 
 ``python -m disentangle.worker`` speaks **protocol 1**: JSON objects, one per line, UTF-8. Requests arrive on stdin,
 events leave on stdout; nothing else is ever written to stdout (what libraries print goes to stderr). Arrays travel as
-``.npy`` files in folders that both sides see (``codec.py``): on Linux in shared memory (/dev/shm) where that has room,
-else, and elsewhere, in the folder for temporary files.
+``.npy`` files in folders that both sides see (``codec.py``, ``workspace.py``): on Linux in shared memory (/dev/shm)
+where they fit, else, and elsewhere, in the folder for temporary files.
 
 Requests (``id`` is any string that the client chooses):
 

@@ -11,11 +11,9 @@ import itertools
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import PROTOCOL
+from .workspace import Workspace
 
 Event = dict[str, Any]
 FINAL = ("result", "cancelled", "error")
@@ -48,15 +47,6 @@ def worker_environment(python: str, base: Mapping[str, str] | None = None) -> di
     paths = [str(_PACKAGE_PARENT), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     env.update(PYTHONPATH=os.pathsep.join(paths), PYTHONFAULTHANDLER="1", PYTHONUNBUFFERED="1", PYTHONUTF8="1")
     return env
-
-
-def _shared_memory(place: Path = Path("/dev/shm"), room: int = 2 << 30) -> Path | None:
-    """Where arrays are handed over without a disk, if there is such a place with room for a large study."""
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError:
-        return None
-    return place if free >= room and os.access(place, os.W_OK) else None
 
 
 class _Process:
@@ -187,7 +177,7 @@ class WorkerClient:
         self.start_s = start_s
         self._env = worker_environment(self.python, env)
         self._process: _Process | None = None
-        self._workspace: Path | None = None
+        self._workspace: Workspace | None = None
         self._numbers = itertools.count(1)
         self._pending: dict[str, dict[str, Any]] = {}
         self._deadlines: dict[str, float] = {}
@@ -211,15 +201,13 @@ class WorkerClient:
 
     def folder(self) -> Path:
         """A new empty folder for the data of a request; all of them vanish with :meth:`close` or :meth:`discard`."""
-        if self._workspace is None:
-            self._workspace = Path(tempfile.mkdtemp(prefix="disentangle-", dir=_shared_memory()))
-        return Path(tempfile.mkdtemp(dir=self._workspace))
+        return self._needed_workspace().folder()
 
     def discard(self, folder: str | os.PathLike[str]) -> None:
         """Delete a folder that :meth:`folder` gave, when its data have been taken."""
-        folder = Path(folder)
-        if self._workspace is not None and folder.parent == self._workspace:
-            shutil.rmtree(folder, ignore_errors=True)
+        workspace = self._workspace  # another thread may close it
+        if workspace is not None:
+            workspace.discard(Path(folder))
 
     def submit(self, request: Mapping[str, Any]) -> str:
         """Hand over a request (see the package's docstring) and return its id at once.
@@ -308,14 +296,17 @@ class WorkerClient:
         self._pending.clear()
         self._deadlines.clear()
         if self._workspace is not None:
-            shutil.rmtree(self._workspace, ignore_errors=True)
+            self._workspace.close()
             self._workspace = None
 
-    def _start(self) -> None:
+    def _needed_workspace(self) -> Workspace:
         if self._workspace is None:
-            self._workspace = Path(tempfile.mkdtemp(prefix="disentangle-", dir=_shared_memory()))
+            self._workspace = Workspace()
+        return self._workspace
+
+    def _start(self) -> None:
         try:
-            self._process = _Process(self.python, self._env, self._workspace)
+            self._process = _Process(self.python, self._env, self._needed_workspace().path)
         except OSError as error:
             self._process = None
             self._fail_all("start", f"{self.python} cannot be started ({error.strerror or error})")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ..inference.scores import FactorScores
 from ..sequences import Guess
 from ..study import Image, Study, write_atomically
 from . import PROTOCOL
+from .workspace import fits, spare_of
 
 _INDEX = "index.json"
 _TYPE = "$type"
@@ -68,10 +70,54 @@ def read_result(folder: str | os.PathLike[str]) -> Result:
 def write(value: Any, folder: str | os.PathLike[str]) -> Path:
     """Write an image, arrays, or a dictionary of such.
 
+    What does not fit into shared memory goes to the workspace's spare folder on disk, and ``folder`` becomes a link.
+
     Raises:
         InputError: read-only place, or no space left; then the folder is not there.
     """
     folder = Path(folder)
+    spare = spare_of(folder)
+    if folder.is_symlink():  # what was there before did not fit
+        folder.unlink()
+    if spare is None or fits(folder, _size(value)):
+        try:
+            return _write(value, folder)
+        except InputError as error:  # others have taken the room meanwhile
+            if spare is None:
+                raise _no_room(folder, error) from error
+    try:
+        _write(value, spare)
+        shutil.rmtree(folder, ignore_errors=True)  # what was there before fitted
+        folder.symlink_to(spare, target_is_directory=True)
+    except (InputError, OSError) as error:
+        raise _no_room(spare, error) from error
+    return folder
+
+
+def _size(value: Any) -> int:
+    """Bytes of the arrays in what is to be written."""
+    total = 0
+
+    def count(array: np.ndarray) -> str:
+        nonlocal total
+        total += array.nbytes
+        return ""
+
+    _encode(value, count)
+    return total
+
+
+def _no_room(folder: Path, error: BaseException) -> InputError:
+    """The sentence for a folder that the user has not chosen and cannot choose."""
+    reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    reason = getattr(reason, "strerror", None) or reason
+    return InputError(
+        f"The images cannot be handed over to the computation, since {folder.parent} cannot be written ({reason}); "
+        "free some space there and run again."
+    )
+
+
+def _write(value: Any, folder: Path) -> Path:
     with write_atomically(folder) as temporary:
         temporary.mkdir()
         count = 0
