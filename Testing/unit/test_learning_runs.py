@@ -21,6 +21,7 @@ from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint
 from disentangle.learning.data import Data
 from disentangle.learning.module import Learner
+from disentangle.systems.margindis import MarginDis
 
 CONFIG = {
     "name": "tiny",
@@ -168,6 +169,76 @@ def test_a_run_may_go_on_at_another_rate(run):
     run()
     final = run("system.learning_rate=0.00001", "training.steps=2", "training.resume=true")
     assert load_checkpoint(final)["system"]["config"]["learning_rate"] == 0.00001
+
+
+# -- diverging ---------------------------------------------------------------------------------------------------------
+
+
+def diverging_from(monkeypatch, step: int) -> None:
+    """Make losses of the steps from a number on that are not finite, and the weights after them."""
+    good = MarginDis.training_loss
+    seen = iter(range(10**6))
+
+    def bad(self, batch):
+        factor = float("nan") if next(seen) >= step else 1.0
+        return {name: value * factor for name, value in good(self, batch).items()}
+
+    monkeypatch.setattr(MarginDis, "training_loss", bad)
+
+
+def assert_good(checkpoint: Path, step: int) -> None:
+    found = load_checkpoint(checkpoint)
+    assert found["iteration"] == step
+    assert all(bool(tensor.isfinite().all()) for tensor in found["weights"].values())
+
+
+def test_a_run_that_diverges_keeps_its_last_good_state_and_goes_on_from_there_at_a_lower_rate(run, tmp_path):
+    folder = run("training.steps=2").parent
+    with pytest.MonkeyPatch.context() as patch:
+        diverging_from(patch, 1)
+        with pytest.raises(InputError) as told:
+            run("training.resume=true", "training.steps=6", "training.log_every=2")
+    assert str(told.value) == (
+        f"The training diverged: its loss or its weights are not finite at step 4; {folder / 'last.ckpt'} keeps the "
+        "state after step 2, so go on from there with a system.learning_rate below 0.0002 (name=tiny "
+        "training.resume=true)."
+    )
+    assert_good(folder / "last.ckpt", 2)
+    final = run("name=tiny", "training.resume=true", "training.steps=6", "system.learning_rate=0.0001")
+    assert_good(final, 6)
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_starts_again(run, tmp_path, monkeypatch):
+    diverging_from(monkeypatch, 0)
+    with pytest.raises(InputError, match=r"at step 1, and there is no checkpoint .* below 0\.0002"):
+        run("training.steps=2")
+    assert not list((tmp_path / "runs" / "tiny").glob("*.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        (("training.checkpoint_minutes=0",), {"last.ckpt"}),
+        (("training.steps=3", "training.validate_every=2"), {"best.ckpt", "last.ckpt"}),
+        (("training.validate_every=3",), set()),
+    ],
+    ids=["now and then", "at the end", "as the best"],
+)
+def test_what_is_saved_between_two_lines_of_the_log_is_good_too(run, tmp_path, monkeypatch, settings, left):
+    diverging_from(monkeypatch, 2)
+    with pytest.raises(InputError, match=r"diverged: .* not finite at step 3"):
+        run("training.steps=9", "training.log_every=1000", *settings)
+    found = list((tmp_path / "runs" / "tiny").glob("*.ckpt"))
+    assert {path.name for path in found} == left
+    for path in found:
+        assert_good(path, 2)
+
+
+def test_a_run_goes_on_from_its_best_state_where_that_is_the_newest_good_one(run, tmp_path, monkeypatch):
+    diverging_from(monkeypatch, 2)
+    with pytest.raises(InputError, match=r"last\.ckpt keeps the state after step 2"):
+        run("training.steps=9", "training.validate_every=2")
+    assert content(tmp_path / "runs")["tiny/last.ckpt"] == content(tmp_path / "runs")["tiny/best.ckpt"]
 
 
 # -- stopping ----------------------------------------------------------------------------------------------------------

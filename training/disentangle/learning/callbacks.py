@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 
 from ..errors import InputError
 from ..progress import Progress
+from ..study import write_atomically
 from ..systems.base import Batch
 from .checkpoints import save_checkpoint
 from .module import Learner
@@ -22,6 +25,18 @@ from .pictures import save_matrix
 
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 LOW_HINGE_ACTIVITY = 0.05
+
+
+class Diverged(InputError):
+    """The loss or the weights of a training are no longer finite.
+
+    Args:
+        step: when that was noticed.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"The loss or the weights are not finite at step {step}; lower system.learning_rate.")
+        self.step = step
 
 
 class Housekeeping(lightning.Callback):
@@ -52,6 +67,7 @@ class Housekeeping(lightning.Callback):
         self.progress = progress
         self.quiet = quiet
         self._saved = time.monotonic()
+        self._newest = LAST
         self._warned = False
 
     def on_train_batch_end(self, trainer: lightning.Trainer, learner: Learner, *_: Any) -> None:
@@ -95,18 +111,29 @@ class Housekeeping(lightning.Callback):
         return next(v for v in found if not math.isnan(v))
 
     def on_exception(self, trainer: lightning.Trainer, learner: Learner, exception: BaseException) -> None:
-        self.save(learner, LAST)
+        with contextlib.suppress(Diverged):
+            self.save(learner, LAST)
 
     def save(self, learner: Learner, name: str) -> Path:
-        """Write a checkpoint of the run."""
-        self._saved = time.monotonic()
-        return save_checkpoint(self.folder / name, {**learner.state(), **self.about})
+        """Write a checkpoint of the run.
+
+        Raises:
+            Diverged: there is nothing to go on with in it; ``last.ckpt`` is then the newest state that was good.
+        """
+        state = learner.state()
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(state)):
+            if self._newest == BEST:
+                with write_atomically(self.folder / LAST) as temporary:
+                    shutil.copyfile(self.folder / BEST, temporary)
+            raise Diverged(learner.iteration)
+        self._saved, self._newest = time.monotonic(), name
+        return save_checkpoint(self.folder / name, {**state, **self.about})
 
     def _log(self, trainer: lightning.Trainer, learner: Learner) -> None:
         means = learner.take_recent()
         total = sum(v for k, v in means.items() if k.endswith("/total"))
         if not torch.isfinite(torch.tensor(total)):
-            raise RuntimeError(f"The loss is not finite at step {learner.iteration}; lower system.learning_rate.")
+            raise Diverged(learner.iteration)
         self._write(trainer, {**means, "rate": learner.rate(), "minutes": learner.seconds / 60}, learner.iteration)
         parts = ", ".join(f"{k.partition('/')[2] or k} {v:.3g}" for k, v in means.items())
         message = f"step {learner.iteration}, {learner.seconds / 60:.1f} min: {parts}"
@@ -131,3 +158,12 @@ class Housekeeping(lightning.Callback):
         # Beside a progress bar on a terminal these lines would tear it apart; the logs have them anyway.
         if not self.quiet and not sys.stderr.isatty():
             print(text, flush=True)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in nested mappings and lists."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(item)

@@ -113,6 +113,20 @@ def how_to_go_on(config: Mapping[str, Any], folder: Path) -> str:
     )
 
 
+def how_to_recover(config: Mapping[str, Any], folder: Path, step: int, system: System) -> str:
+    """What somebody whose training diverged at a step should know."""
+    what = f"The training diverged: its loss or its weights are not finite at step {step}"
+    rate = system.config.get("learning_rate")
+    lower = "a lower rate" if rate is None else f"a system.learning_rate below {rate:g}"
+    if not (folder / LAST).exists():
+        return f"{what}, and there is no checkpoint from before that; start again with {lower}."
+    done = load_checkpoint(folder / LAST)["iteration"]
+    return (
+        f"{what}; {folder / LAST} keeps the state after step {done}, so go on from there with {lower} "
+        f"({_option(config, folder)} training.resume=true)."
+    )
+
+
 def check_same_system(folder: Path, system: System, state: Mapping[str, Any]) -> None:
     """Refuse to go on with another system than that of the checkpoint; what leaves its weights and its meaning alone
     (rates, weights of losses) may differ.

@@ -23,14 +23,14 @@ from ..inference.output import check_writable
 from ..progress import Progress
 from ..registry import create, settings_of
 from ..systems.base import System
-from .callbacks import FINAL, LAST, Housekeeping
+from .callbacks import FINAL, LAST, Diverged, Housekeeping
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config, merged, mistakes_in
 from .data import SAMPLERS, Data, batches, load_data, loader, samplers, sampling_of
 from .factors import mean_styles
 from .lineage import trained_on_before
 from .module import Learner
-from .run_folders import check_same_system, how_to_go_on, new_folder, record, resumed, say_folder
+from .run_folders import check_same_system, how_to_go_on, how_to_recover, new_folder, record, resumed, say_folder
 
 
 def train(
@@ -57,7 +57,7 @@ def train(
 
     Raises:
         InputError: a mistake in the configuration, missing data, or a run to resume that is not the only one of its
-            name, is finished, or has another system.
+            name, is finished, or has another system; or the training diverged.
         Cancelled: the user asked to stop; the text says where the state is, and how to go on.
     """
     progress = progress or Progress()
@@ -97,6 +97,8 @@ def train(
         _fit(trainer, learner, training, validation)
         housekeeping.save(learner, LAST)
         return _finish(folder, learner, data, housekeeping, progress.part(0.95, 1.0))
+    except Diverged as error:
+        raise InputError(how_to_recover(config, folder, error.step, system)) from error
     except (KeyboardInterrupt, Cancelled, SystemExit) as stop:
         # Of Ctrl-C, Lightning makes the end of the process, deaf to any further one.
         if isinstance(stop, SystemExit) and not trainer.interrupted:
