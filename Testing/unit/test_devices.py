@@ -10,8 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from disentangle.inference import corrections
+from disentangle.inference import Predictor, corrections
+from disentangle.inference.backends import eager
 from disentangle.inference.backends.eager import EagerNetwork
+from disentangle.inference.engine import Engine
 from disentangle.inference.framing import Frame
 from disentangle.inference.learner import Learner
 from disentangle.inference.networks import Networks
@@ -19,10 +21,11 @@ from disentangle.networks import devices
 from disentangle.networks.sequence_classifier import SequenceClassifier
 from disentangle.networks.stn import SpatialTransformer, ThinPlateSpline
 from disentangle.networks.style import AnatomyStyleEncoder, StyleEncoder
+from disentangle.phantoms import create_phantom
 from disentangle.progress import Progress
 from disentangle.systems import create
 from disentangle.systems.factors import Factors
-from tiny_bundle import tiny_system
+from tiny_bundle import tiny_bundle, tiny_system
 
 
 @pytest.mark.parametrize("extent", [(8, 6), (5, 6), (3, 4), (13, 29)])
@@ -151,6 +154,21 @@ def test_a_gpu_that_ran_out_of_memory_is_tried_again_in_the_next_run():
     assert "the CPU computed instead" in told_by(networks)[0] and network.torch_device == torch.device("cpu")
     network.full = False
     assert told_by(networks) == [] and network.torch_device == torch.device("cuda:0")
+
+
+def test_the_report_names_the_device_that_finished(tmp_path, monkeypatch):
+    whole = Engine.run
+
+    def run_out(self, *arguments):
+        monkeypatch.setattr(eager, "describe_device", lambda device: "the processor")
+        self.network.place("cpu")
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(eager, "describe_device", lambda device: "a GPU")
+    monkeypatch.setattr(Engine, "run", run_out)
+    study = create_phantom("brain", 3, spacing=10.0).study.subset(["T1"])
+    result = Predictor(tiny_bundle(tmp_path / "tiny"), device="cpu", backend="torch").run(study)
+    assert result.report["device"] == "the processor"
 
 
 def test_every_run_says_that_the_gpu_asked_for_is_not_there():

@@ -232,6 +232,7 @@ class Run:
             self._unconfirmed(), volumes.probabilities, self.prepared.mask, abilities.classes
         )
         self.report.batch_size = engine.batch_size
+        self.report.device = self.network.device  # another one than at first where a GPU's memory ran out
         return volumes
 
     def follow_rules(self, probabilities: np.ndarray, slices: np.ndarray | None = None, adapted: bool = False) -> float:

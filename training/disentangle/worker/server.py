@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import queue
-import shutil
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from . import PROTOCOL
 from .checks import check_interpreter
 from .live import Live
 from .tuning import Tuner
+from .workspace import delete
 
 _SECONDS_BETWEEN_PROGRESS = 0.05
 _REST_S = 300.0
@@ -113,7 +113,7 @@ class Server:
         """The parent is gone: nobody wants the result, and long native code cannot be asked to stop."""
         with unfinished.finishing:  # nothing is begun or moves to its destination any more
             if self._workspace is not None:
-                shutil.rmtree(self._workspace, ignore_errors=True)
+                delete(self._workspace)
             unfinished.discard()
             os._exit(0)
 
