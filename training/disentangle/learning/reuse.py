@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..progress import Progress
 from .callbacks import FINAL, LAST
 from .config import load_config
+from .data import check_unseen
 from .train import train
 
 _FREE = {
@@ -23,7 +25,6 @@ _FREE = {
     "training.images_every",
     "training.checkpoint_minutes",
     "data.cache",
-    "data.dataset.folder",
     "data.phantoms.workers",
 }
 """Settings that may differ between a run that exists and the one that is wanted."""
@@ -44,7 +45,8 @@ def train_once(
         progress, quiet: as of :func:`.train.train`.
 
     Raises:
-        InputError: the run that is there had other settings, the folder is none of a run, or a mistake in these.
+        InputError: the run that is there had other settings or was trained on persons who would be held out now, the
+            folder is none of a run, or a mistake in these.
         Cancelled: the user asked to stop; the same call goes on from there.
     """
     folder, what = Path(config["output"]) / config["name"], what or str(config["name"])
@@ -53,6 +55,7 @@ def train_once(
         if (folder / "config.yaml").exists():
             _check_same(folder, config)
         if final.exists():
+            _check_split(folder, config)
             return final
         if (folder / LAST).exists():
             say(f"{what}: resuming {folder}")
@@ -68,13 +71,36 @@ def train_once(
 
 def _check_same(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuse a run whose settings differ from those wanted."""
-    there, wanted = _flat(load_config(folder / "config.yaml")), _flat(config)
+    there, wanted = _comparable(load_config(folder / "config.yaml")), _comparable(config)
     for key in sorted({*there, *wanted} - _FREE):
         if there.get(key) != wanted.get(key):
             raise InputError(
                 f"The run {folder} was made with {key}={there.get(key)}, but {wanted.get(key)} is wanted; remove that "
                 "folder, or give another output=FOLDER."
             )
+
+
+def _check_split(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a finished run that saw whom the split of now holds out."""
+    record = folder / "run.json"
+    if record.exists():
+        trained, before = json.loads(record.read_text(encoding="utf-8"))["data"], load_config(folder / "config.yaml")
+        remedy = "remove that folder, or give another output=FOLDER"
+        check_unseen(f"The run {folder}", trained, before, config, ("validation", "test"), remedy)
+
+
+def _without_folders(sets: Any) -> Any:
+    """``data.dataset`` of a configuration without the folders of its entries: a set may lie anywhere, and its split
+    knows its files."""
+    if isinstance(sets, Mapping):
+        return {key: value for key, value in sets.items() if key != "folder"}
+    return sets and [_without_folders(entry) for entry in sets]
+
+
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Path of a setting ("data.cache") -> value, without the folders of data sets."""
+    data = {**config["data"], "dataset": _without_folders(config["data"]["dataset"])}
+    return _flat({**config, "data": data})
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

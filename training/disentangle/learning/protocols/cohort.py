@@ -10,6 +10,7 @@ from ...datasets.studies import find_studies
 from ...datasets.volumes import Subject
 from ...errors import InputError
 from ...progress import Progress
+from ..config import load_config
 from ..data import load_data
 from .settings import ProtocolSettings
 
@@ -45,15 +46,25 @@ def in_fold(config: Mapping[str, Any], fold: int) -> dict[str, Any]:
 
 
 def for_all(config: Mapping[str, Any], settings: ProtocolSettings) -> dict[str, Any]:
-    """A method's training configuration with the sequences of all methods and the slices of the common system: every
-    method is scored on the same subjects."""
+    """A method's training configuration with the sequences of all methods, the slices of the common system, and the
+    classes of the first method with any where it has none: every method is scored on the same subjects."""
     common = settings.common.get("system", {})
     names: list[str] = []
     for system in (common, config["system"], *(m.changes.get("system", {}) for m in settings.methods)):
         names += [*system.get("sequences", ()), *([system["target"]] if system.get("target") else [])]
     names = [n for n in dict.fromkeys(names) if "{" not in n]
     frame = {key: common[key] for key in ("name", "size") if key in common}
+    frame["classes"] = _classes(config, settings)
     return {**config, "system": {**config["system"], **frame, "sequences": names}}
+
+
+def _classes(config: Mapping[str, Any], settings: ProtocolSettings) -> list[str]:
+    """The classes of a method, or of the first one that segments: data sets are read without labels for those alone
+    that do not (translators, say)."""
+    own = config["system"]["classes"]
+    others = (m.changes.get("system", {}).get("classes", ()) for m in settings.methods)
+    named = (load_config({"system": {"classes": c}})["system"]["classes"] for c in others)
+    return list(next((c for c in (own, *named) if len(c) > 1), own))
 
 
 def kinds(subjects: Iterable[Subject]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,12 +54,12 @@ class UnregisteredSegmentation(Protocol):
     def score(self, models: Models, subject: Subject) -> Scores:
         scores: Scores = {"dice": {}, "volume": {}, "hd95": {}}
         for target in self.targets(models, subject):
-            truth = subject.sequence_labels.get(target, subject.labels)
-            known = truth != UNLABELLED
+            known = self.known(models, subject, target)
             if not known.any():
                 continue
-            found, truth = np.where(known, self.predicted(models, subject, target), 0), np.where(known, truth, 0)
-            scores["dice"] |= self.slice_scores(found, truth, target)
+            truth = np.where(known, _labels(subject, target), 0)
+            found = np.where(known, self.predicted(models, subject, target), 0)
+            scores["dice"] |= self.slice_scores(*_telling(known, found, truth), target)
             names = self.structures(truth)
             for name, value in dice_per_class(found, truth, names).items():
                 scores["volume"][f"{target} {name}"] = 100 * value
@@ -67,8 +67,17 @@ class UnregisteredSegmentation(Protocol):
                 scores["hd95"][f"{target} {name} HD95"] = hd95(found == value, truth == value, subject.spacing)
         return scores
 
+    def known(self, models: Models, subject: Subject, target: str) -> np.ndarray:
+        """Voxels (K, J, I), bool, on the slices of a target that can be scored: their label is known, and so is that
+        which a propagation carries over from the same place of the source. None can where nobody annotated one of
+        the two: a source without annotations is none whose structures are nowhere."""
+        known = _known(subject, target)
+        if models.method.mode in PROPAGATIONS:
+            known = known & _known(subject, self.source_of(subject, target))
+        return known
+
     def slice_scores(self, found: np.ndarray, truth: np.ndarray, target: str) -> dict[str, float]:
-        """Columns of the paper's table."""
+        """Columns of the paper's table; labels (K, J, I) of the slices that can be scored."""
         return {target: 100 * slice_dice(found, truth)}
 
     def targets(self, models: Models, subject: Subject) -> list[str]:
@@ -93,8 +102,8 @@ class UnregisteredSegmentation(Protocol):
         if mode in PROPAGATIONS:
             source = self.source_of(subject, target)
             images = [subject.images[s].astype(np.float32) for s in (source, target)]
-            labels = subject.sequence_labels.get(source, subject.labels)
-            return propagate(PROPAGATIONS[mode], images[0], np.where(labels == UNLABELLED, 0, labels), images[1])
+            labels = np.where(_known(subject, source), _labels(subject, source), 0)
+            return propagate(PROPAGATIONS[mode], images[0], labels, images[1])
         if mode == "shuffled":
             subject, mode = shuffled(subject, target), "fused"
         source = self.source_of(subject, target) if len(subject.images) > 1 else None
@@ -112,17 +121,22 @@ class UnregisteredSegmentation(Protocol):
     def draw(
         self, models: Mapping[tuple[str, str], Models], subjects: Sequence[Subject], folder: Path
     ) -> list[Picture]:
-        """Per condition: the truth and every method's labels on the middle slices of one subject."""
-        pictures, subject = [], subjects[0]
+        """Per condition: the truth, where there is one, and every method's labels on the slice that shows most of it,
+        of a subject with as many annotations as any."""
+        pictures = []
         for condition in dict.fromkeys(c for _, c in models):
             chosen = {label: m for (label, c), m in models.items() if c == condition}
-            rows, names = [], self.targets(next(iter(chosen.values())), subject)
+            first = next(iter(chosen.values()))
+            subject = max(subjects, key=lambda s, m=first: (_annotated(s, self.targets(m, s)), _annotated(s, s.images)))
+            rows, names = [], self.targets(first, subject)
             for target in names:
-                truth = subject.sequence_labels.get(target, subject.labels)
-                k = int((truth != 0).sum(axis=(1, 2)).argmax())
+                known = _known(subject, target)
+                truth = np.where(known, _labels(subject, target), 0)
+                extent = (truth != 0).sum(axis=(1, 2))
+                k = int(extent.argmax()) if extent.any() else len(truth) // 2
                 image = subject.images[target][k].astype(np.float32)
                 limits = tuple(np.percentile(image, (0.5, 99.5)))
-                rows.append([image, labelled(image, truth[k], limits)])
+                rows.append([image, labelled(image, truth[k], limits) if known.any() else None])
                 for m in chosen.values():
                     rows[-1].append(labelled(image, self.predicted(m, subject, target)[k], limits))
             file = folder / f"labels{'-' + slug(condition) if condition else ''}.png"
@@ -148,9 +162,11 @@ class PairMatching(UnregisteredSegmentation):
         scores["copy"] = {}
         for target in self.targets(models, subject):
             seen = shuffled(subject, target) if models.method.mode == "shuffled" else subject
-            labels = seen.sequence_labels.get(self.source_of(seen, target), seen.labels)
-            truth = subject.sequence_labels.get(target, subject.labels)
-            scores["copy"][target] = 100 * slice_dice(labels, truth)
+            source = self.source_of(seen, target)
+            known = _known(seen, source) & _known(subject, target)
+            if known.any():
+                pair = _telling(known, _labels(seen, source), _labels(subject, target))
+                scores["copy"][target] = 100 * slice_dice(*pair)
         return scores
 
     def draw(
@@ -196,6 +212,28 @@ class FactorAnalyses(LatentAnalyses):
     """What DAFNet's z and s tell; its z has a standard normal prior, so traversals run from -3 to 3."""
 
     standard_prior = True
+
+
+def _labels(subject: Subject, sequence: str) -> np.ndarray:
+    """Labels (K, J, I) on the slices of a sequence."""
+    return subject.sequence_labels.get(sequence, subject.labels)
+
+
+def _known(subject: Subject, sequence: str) -> np.ndarray:
+    """Voxels (K, J, I), bool, whose label on the slices of a sequence is known."""
+    return subject.mask & (_labels(subject, sequence) != UNLABELLED)
+
+
+def _telling(known: np.ndarray, *labels: np.ndarray) -> list[np.ndarray]:
+    """Of labels (K, J, I), the slices where anything is known, unknown voxels as background: a slice that tells nothing
+    would count as one that is empty in both."""
+    slices = known.any(axis=(1, 2))
+    return [np.where(known, found, 0)[slices] for found in labels]
+
+
+def _annotated(subject: Subject, sequences: Iterable[str]) -> int:
+    """How many of the sequences somebody annotated."""
+    return sum(bool(_known(subject, s).any()) for s in sequences)
 
 
 def shuffled(subject: Subject, target: str, offset: int = 2) -> Subject:

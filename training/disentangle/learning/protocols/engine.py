@@ -64,7 +64,10 @@ def execute(
         models.forget()
     report.about["data"] = kinds(s for found in subjects.values() for s in found)
     report.about["tested on"] = _described(subjects)
-    folder.mkdir(parents=True, exist_ok=True)
+    report.about["subjects"] = len({s.name for found in subjects.values() for s in found})
+    report.about["seconds"] = round(time.monotonic() - began)
+    # Scores took hours, maybe: a picture that cannot be drawn must not lose them.
+    say(f"scores: {report.write(folder, draw=False)}")
     report.pictures = protocol.draw(shown, subjects[settings.folds[0]], folder)
     report.about["seconds"] = round(time.monotonic() - began)
     path = report.write(folder)

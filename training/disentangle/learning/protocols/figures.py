@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ...losses import HEALTHY
+
 _MARKERS = "os^Dv*PX<>"
 _DPI = 110
 
@@ -161,8 +163,10 @@ def curves(
 
 
 def labelled(image: np.ndarray, labels: np.ndarray, limits: tuple[float, float], count: int = 10) -> np.ndarray:
-    """A grey image (H, W) with label values 1.. drawn over it in colour: (H, W, 3)."""
+    """A grey image (H, W) with label values 1.. drawn over it in colour: (H, W, 3). Voxels that are merely healthy, or
+    of unknown label, stay grey."""
     low, high = limits
+    labels = np.where(labels < HEALTHY, labels, 0)
     grey = np.clip((np.asarray(image, np.float64) - low) / max(high - low, 1e-9), 0, 1)[..., None].repeat(3, axis=-1)
     colours = matplotlib.colormaps["tab10"](np.arange(count) % 10)[:, :3]
     return np.where((labels > 0)[..., None], 0.5 * grey + 0.5 * colours[np.maximum(labels, 1) - 1], grey)

@@ -101,6 +101,15 @@ class Report:
                     found.setdefault(method, {})[column] = count, len(values)
         return found
 
+    def scored(self, table: TableSpec) -> dict[str, dict[str, int]]:
+        """Method -> column -> subjects that it has a score of, missed ones counted in; columns without subjects are
+        absent. Where nobody annotated a subject there is none, and then a mean is over fewer of them."""
+        found: dict[str, dict[str, set[str]]] = {}
+        for s in self._of(table.key):
+            if s.subject != ALL and (math.isfinite(s.value) or lower_is_better(s.column, table.quantity)):
+                found.setdefault(s.method, {}).setdefault(s.column, set()).add(s.subject)
+        return {m: {c: len(names) for c, names in columns.items()} for m, columns in found.items()}
+
     def comparisons(self, table: TableSpec) -> dict[str, Comparison]:
         """Column -> best against second-best method."""
         found = {}
@@ -137,6 +146,7 @@ class Report:
                 "title": spec.title,
                 "rows": {m: {c: asdict(v) for c, v in row.items()} for m, row in self.summary(spec.key).items()},
                 "missed": self.missed(spec),
+                "subjects": self.scored(spec),
                 "best against second": {c: asdict(v) for c, v in self.comparisons(spec).items()},
                 "paper": self._paper(spec),
             }
@@ -169,6 +179,7 @@ class Report:
             if spec.note:
                 lines += [spec.note, ""]
             lines += self.table_lines(spec) + [""]
+            lines += self._few_lines(spec)
             lines += [_compared(column, c, spec.decimals) for column, c in self.comparisons(spec).items()]
             paper = published.table(spec.published) if spec.published and settings.compare else None
             if paper is not None and self._paper(spec):
@@ -184,9 +195,11 @@ class Report:
 
     def table_lines(self, spec: TableSpec) -> list[str]:
         """A table as Markdown, the best of each column in bold, the paper's numbers in brackets; beside the mean of
-        distances how many do not exist, see :meth:`missed`."""
+        distances how many do not exist, see :meth:`missed`, and beside that of fewer subjects than another method's
+        how many they are."""
         columns, rows, paper = self.columns(spec.key), self.summary(spec.key), self._paper(spec)
         best, missed = {c: v.best for c, v in self.comparisons(spec).items()}, self.missed(spec)
+        scored, most = self.scored(spec), self._most(spec)
         lines = ["| method | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
         for method, row in rows.items():
             cells = []
@@ -197,11 +210,27 @@ class Report:
                     text += f" ± {_number(found.std, spec.decimals)}"
                 if column in missed.get(method, {}):
                     text += " ({} of {} missed)".format(*missed[method][column])
+                if 0 < scored.get(method, {}).get(column, 0) < most.get(column, 0):
+                    text += f" ({scored[method][column]} of {most[column]} subjects)"
                 text = f"**{text}**" if best.get(column) == method else text
                 printed = paper.get(method, {}).get(column)
                 cells.append(text + (f" [{printed}]" if printed else ""))
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
         return lines
+
+    def _most(self, spec: TableSpec) -> dict[str, int]:
+        """Column -> subjects of the method that has a score of the most."""
+        found: dict[str, int] = {}
+        for columns in self.scored(spec).values():
+            for column, count in columns.items():
+                found[column] = max(count, found.get(column, 0))
+        return found
+
+    def _few_lines(self, spec: TableSpec) -> list[str]:
+        """Which columns are about fewer subjects than were tested on; reports of old do not tell how many these are."""
+        tested = self.about.get("subjects", 0)
+        few = [f"{column} ({count})" for column, count in self._most(spec).items() if count < tested]
+        return [f"Subjects with a score, of {tested} tested on: {', '.join(few)}.", ""] if few else []
 
     def _tables(self) -> list[TableSpec]:
         return [spec for spec in self.protocol.tables if self.columns(spec.key)]
@@ -274,7 +303,8 @@ def _compared(column: str, found: Comparison, decimals: int) -> str:
         line += f", which missed more ({found.missed[1]} against {found.missed[0]})"
     if not found.n:
         return line + "; no subject has a finite score of both, so that they cannot be compared in pairs"
-    if any(found.missed):
+    # Means of other subjects may come in another order than those of the subjects that both have.
+    if any(found.missed) or found.difference < 0:
         line += f"; where both have a score, {'better' if found.difference >= 0 else 'worse'}"
     by = _number(abs(found.difference), decimals)
     return f"{line} by {by}, p = {_number(found.p, 3)} (paired permutation test, {found.n} subjects)"

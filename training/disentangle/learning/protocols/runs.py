@@ -18,7 +18,7 @@ from ..config import DEFAULTS, load_config
 from ..data import SAMPLERS
 from ..reuse import train_once
 from .cohort import in_fold, left_out
-from .settings import Condition, Method, ProtocolSettings, merge
+from .settings import Condition, Method, ProtocolSettings, changed, merge
 
 Pair = tuple[str | None, str | None]
 """(source, target) that a model is for; None where one model serves all."""
@@ -142,7 +142,7 @@ class Runs:
         """
         values = {"source": source, "target": target} | {f"run:{k}": v for k, v in (checkpoints or {}).items()}
         own = _filled(method.changes, values)
-        common = merge(self.settings.common, _filled(condition.changes, values))
+        common = changed(self.settings.common, _filled(condition.changes, values))
         system = {**DEFAULTS["system"], **common.get("system", {})}
         known = settings_of(own.get("system", {}).get("name", system["name"]))
         common["system"] = {k: v for k, v in system.items() if k == "name" or k in known}
@@ -150,7 +150,7 @@ class Runs:
         if kind in SAMPLERS and kind != common.get("sampling", {}).get("kind", "registered"):
             known = [f.name for f in fields(SAMPLERS[kind][1])]
             common["sampling"] = {k: v for k, v in common.get("sampling", {}).items() if k in known}
-        given = merge(common, own)
+        given = changed(common, own)
         given["seed"] = repetition.seed
         given["output"] = str(given.get("output", Path("runs") / self.settings.name))
         given["name"] = _run_name(method, condition, repetition, source, target)

@@ -172,7 +172,7 @@ def load_protocol(source: str | Path | Mapping[str, Any], overrides: Iterable[st
     if own["only_conditions"] is not None:
         conditions = _chosen(conditions, _names("only_conditions", own["only_conditions"]))
     for part in (*methods, *conditions):
-        completed(merge(given, part.changes))
+        completed(changed(given, part.changes))
     return ProtocolSettings(
         protocol=own["protocol"],
         title=own["title"] or own["protocol"],
@@ -195,6 +195,17 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
     for key, value in second.items():
         both = isinstance(result.get(key), Mapping) and isinstance(value, Mapping)
         result[key] = merge(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+def changed(given: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A training configuration with the changes of a method or a condition. Subjects that it has none of (phantoms,
+    say: ``data.phantoms=null``) do not come back by a change of their settings."""
+    data = given.get("data") or {}
+    result = merge(given, changes)
+    for key in ("phantoms", "studies", "dataset"):
+        if key in data and data[key] is None:
+            result["data"][key] = None
     return result
 
 
