@@ -355,7 +355,7 @@ def test_the_gpu_that_is_named_is_the_one_that_is_trained_on(run, two_gpus, monk
 
 
 def test_what_is_trained_on_is_what_a_run_folder_tells(two_gpus, tmp_path):
-    run_folders.record(tmp_path, {"seed": 1}, [], Data([], []), "cpu", 1)
+    run_folders.record(tmp_path, {"seed": 1}, [], Data([], []), [], "cpu", 1)
     assert "GPU" not in json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["device"]
 
 

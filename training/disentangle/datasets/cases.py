@@ -101,6 +101,7 @@ class Layout:
         centre: class that training slices are centred on where it was drawn, as published users do; None = the image.
         pairs: how slices of unregistered sets are paired unless the user says, see :data:`.loading.PAIRS`.
         published: fold -> part -> subjects, as a paper has them.
+        common_names: subjects have any names, "patient1" say, which in another folder may be those of other people.
         license, citation, url: of the data.
     """
 
@@ -116,6 +117,7 @@ class Layout:
     centre: str | None = None
     pairs: str = "position"
     published: Sequence[Mapping[str, Sequence[str]]] = ()
+    common_names: bool = False
 
     def about(self) -> dict[str, str]:
         """For model cards."""

@@ -125,6 +125,48 @@ class Source:
     manifest: str
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a data set has for a system, before any voxel is read.
+
+    Attributes:
+        chosen: the entry of ``data.dataset``.
+        layout: its layout.
+        sequences: those to read.
+        cases: part -> the cases that have any of these.
+        source: for the record of a run.
+    """
+
+    chosen: DataSet
+    layout: Layout
+    sequences: tuple[str, ...]
+    cases: Mapping[str, Sequence[Case]]
+    source: Source
+
+
+def parts_of(chosen: DataSet, wanted: Sequence[str], splits: Path) -> Parts | None:
+    """The parts of a data set for a system with the sequences ``wanted``; None where it has none of these.
+
+    Args:
+        splits: folder for splits that have no file of their own.
+
+    Raises:
+        InputError: missing data, or a split that does not fit them.
+    """
+    found = layout(chosen.layout)
+    sequences = _sequences(chosen, found, wanted)
+    if not sequences:
+        return None
+    if isinstance(chosen.annotated, Mapping) and (found.registered or set(chosen.annotated) - set(sequences)):
+        raise InputError(
+            f"data.dataset.annotated by sequence is for unregistered sets and {', '.join(sequences)}; give one "
+            "fraction for all."
+        )
+    split, source = _split(chosen, found, chosen.found(), splits)
+    useful = {part: [c for c in cases if set(c.images) & set(sequences)] for part, cases in split.items()}
+    return Parts(chosen, found, sequences, useful, source)
+
+
 def load_sets(
     sets: Sequence[DataSet],
     parts: Iterable[str],
@@ -148,25 +190,17 @@ def load_sets(
     progress, sources = progress or Progress(), []
     subjects: dict[str, list[Subject]] = {part: [] for part in parts}
     for number, chosen in enumerate(sets):
-        found = layout(chosen.layout)
-        sequences = _sequences(chosen, found, loading.sequences)
-        if not sequences:
+        found = parts_of(chosen, loading.sequences, splits)
+        if found is None:
             continue
-        if isinstance(chosen.annotated, Mapping) and (found.registered or set(chosen.annotated) - set(sequences)):
-            raise InputError(
-                f"data.dataset.annotated by sequence is for unregistered sets and {', '.join(sequences)}; give one "
-                "fraction for all."
-            )
-        cases = chosen.found()
-        split, source = _split(chosen, found, cases, splits)
-        sources.append(source)
-        mine = replace(loading, sequences=sequences, pairs=chosen.pairs or found.pairs)
+        sources.append(found.source)
+        mine = replace(loading, sequences=found.sequences, pairs=chosen.pairs or found.layout.pairs)
         for index, part in enumerate(subjects):
             start = (number + index / len(subjects)) / len(sets)
             here = progress.part(start, start + 1 / len(subjects) / len(sets))
-            wanted = [c for c in split[part] if set(c.images) & set(sequences)]
-            centre = () if part == "test" else _most_annotated(sequences, chosen.annotated)
-            loaded = load_cases(wanted, found, replace(mine, centre=centre), cache, here) if wanted else []
+            cases = found.cases[part]
+            centre = () if part == "test" else _most_annotated(found.sequences, chosen.annotated)
+            loaded = load_cases(cases, found.layout, replace(mine, centre=centre), cache, here) if cases else []
             if part == "training":
                 loaded = with_annotations(loaded, chosen.annotated, chosen.seed)
                 loaded = [only_labelled(s) if chosen.slices == "labelled" else s for s in loaded]

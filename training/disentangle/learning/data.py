@@ -13,7 +13,7 @@ from ..datasets.loading import Loading
 from ..datasets.packs import is_pack, read_pack, write_pack
 from ..datasets.pairs import PairSampler, PairSamplingConfig
 from ..datasets.phantoms import load_phantoms
-from ..datasets.published import Source, data_sets, load_sets
+from ..datasets.published import Parts, Source, data_sets, load_sets, parts_of
 from ..datasets.sampling import SamplingConfig, SliceSampler
 from ..datasets.studies import find_studies, load_studies
 from ..datasets.unpaired import UnpairedSampler, UnpairedSamplingConfig
@@ -50,8 +50,11 @@ class Data:
             if subject.source not in ("study", "phantom"):
                 sets.setdefault(tuple(subject.about.get(k, "") for k in _CREDIT), []).append(subject)
         for credit, subjects in sets.items():
-            persons = dict.fromkeys(s.about.get("subject", s.name) for s in subjects)
-            entry = {"name": f"{len(persons)} subjects of {credit[0] or subjects[0].source}", "subjects": list(persons)}
+            names = list(dict.fromkeys(s.about.get("subject", s.name) for s in subjects))
+            persons = list(dict.fromkeys(s.group for s in subjects))
+            entry = {"name": f"{len(names)} subjects of {credit[0] or subjects[0].source}", "subjects": names}
+            # Of a person there may be several examinations, all of which were seen where one was.
+            entry |= {} if persons == names else {"persons": persons}
             studies.append(entry | {k: v for k, v in zip(_CREDIT, credit, strict=True) if v})
         phantoms = [s for s in self.training if s.source == "phantom"]
         if phantoms:
@@ -84,7 +87,7 @@ def load_data(
         system = config["system"]
         loading = Loading(_sequences(system), tuple(system["classes"]), preprocessing, size=_frame(system))
         subjects, sources = load_sets(
-            data_sets(data["dataset"]), parts, loading, cache, Path(config["output"]) / "splits", progress.part(0, 0.4)
+            data_sets(data["dataset"]), parts, loading, cache, _splits(config), progress.part(0, 0.4)
         )
         found = Data(**{"training": [], "validation": []} | subjects, sources=sources)
     if data["studies"]:
@@ -108,6 +111,71 @@ def load_data(
     if not (found.training or found.validation or found.test):
         raise InputError("There are no subjects; set data.dataset, data.phantoms or data.studies.")
     return found
+
+
+def check_unseen(
+    what: str,
+    trained: Iterable[Mapping[str, Any]],
+    before: Mapping[str, Any],
+    config: Mapping[str, Any],
+    parts: Sequence[str],
+    remedy: str,
+) -> None:
+    """Refuse to hold out persons of data sets whom a model was trained on.
+
+    A split that has no file of its own is drawn from the subjects that are there, and drawn anew when one comes or
+    goes: those held out then are others. No voxel is read. An unchanged configuration with unchanged data always
+    passes, even if its own sets share persons.
+
+    Args:
+        what: was trained, for the message.
+        trained: what on, as of :meth:`Data.about`.
+        before: configuration of that training.
+        config: the one that holds out ``parts``, as of :func:`.config.load_config`.
+        parts: "validation", "test" or both.
+        remedy: what may be done but restoring the data.
+
+    Raises:
+        InputError: names the persons.
+    """
+    names = _sequences(config["system"])
+    # Data that is no longer there holds out nobody.
+    there = [chosen for chosen in data_sets(config["data"]["dataset"]) if Path(chosen.folder).is_dir()]
+    sets = [found for found in (parts_of(chosen, names, _splits(config)) for chosen in there) if found is not None]
+    training = {(s.layout.name, case.group) for s in sets for case in s.cases["training"]}
+    for found in sets:
+        seen = _seen(found, trained, before)
+        held = [case for part in parts for case in found.cases[part] if case.group in seen]
+        leaked = [case.subject for case in held if (found.layout.name, case.group) not in training]
+        if leaked:
+            others = f" and {len(leaked) - 3} more" if len(leaked) > 3 else ""
+            raise InputError(
+                f"{what} was trained on {', '.join(leaked[:3])}{others} of {found.layout.title}, held out now for "
+                f"{' or '.join(parts)}: the subjects in {found.chosen.folder} or the settings of data.dataset have "
+                f"changed since; restore them, or {remedy}."
+            )
+
+
+def _seen(found: Parts, trained: Iterable[Mapping[str, Any]], before: Mapping[str, Any]) -> set[str]:
+    """The persons of a data set whom a training saw, see :func:`check_unseen`."""
+    sets = before.get("data", {}).get("dataset") or []
+    folders = {Path(s["folder"]).resolve() for s in ([sets] if isinstance(sets, Mapping) else sets)}
+    if found.layout.common_names and Path(found.chosen.folder).resolve() not in folders:
+        return set()
+    names: dict[str | None, set[str]] = {}
+    for entry in trained:
+        names.setdefault(entry.get("source"), set()).update(entry.get("subjects", ()), entry.get("persons", ()))
+    persons = set()
+    for case in (case for cases in found.cases.values() for case in cases):
+        known = names.get((found.layout.about() | dict(case.about)).get("source"), ())
+        if case.subject in known or case.group in known:
+            persons.add(case.group)
+    return persons
+
+
+def _splits(config: Mapping[str, Any]) -> Path:
+    """Folder of the splits that have no file of their own."""
+    return Path(config["output"]) / "splits"
 
 
 def _studies(

@@ -17,7 +17,7 @@ from ..study import write_atomically
 from ..systems.base import System
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config
-from .data import load_data, studies_of
+from .data import check_unseen, load_data, studies_of
 from .reuse import train_once
 from .scoring import evaluate_subject
 from .summaries import summary, table
@@ -64,14 +64,15 @@ def evaluate(
         ``{"source", "subjects": [...], "mean": {...}}``.
 
     Raises:
-        InputError: no such source, or nothing to score.
+        InputError: no such source, nothing to score, or persons to score whom the model was trained on.
     """
     source, overrides = Path(source), list(overrides)
     if source.suffix.lower() in (".yaml", ".yml"):
         report = leave_one_study_out(source, overrides, subsets, progress)
     else:
-        system, config = _system_and_config(source)
+        system, config, training = _trained(source)
         config = load_config(config, overrides)
+        check_unseen(str(source), training["data"], training["config"], config, ("test",), "train anew")
         data = load_data(config | {"data": _scored_only(config["data"])}, progress, parts=("test",))
         subjects = [s for s in data.training if s.source != "phantom"] + data.validation + data.test
         if not subjects:
@@ -115,14 +116,17 @@ def leave_one_study_out(
     return {"subjects": results, "mean": summary(results)}
 
 
-def _system_and_config(source: Path) -> tuple[System, dict[str, Any]]:
+def _trained(source: Path) -> tuple[System, dict[str, Any], dict[str, Any]]:
+    """The system of a checkpoint or a bundle, the configuration to score it with, and what is known of its training:
+    ``data`` and ``config``."""
     if source.suffix == ".ckpt":
         content = load_checkpoint(source)
-        return system_from_checkpoint(content), content["config"]
+        return system_from_checkpoint(content), content["config"], content
     bundle = find_bundle(source)
     system = bundle.system()
     about = {"name": system.name, **system.config}
-    return system, {"system": about, "preprocessing": bundle.preprocessing, "data": {"phantoms": None}}
+    config = {"system": about, "preprocessing": bundle.preprocessing, "data": {"phantoms": None}}
+    return system, config, {"data": [], "config": {}} | bundle.card.get("training", {})
 
 
 def _scored_only(data: Mapping[str, Any]) -> dict[str, Any]:

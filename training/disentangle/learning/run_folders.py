@@ -162,10 +162,16 @@ def record(
     config: Mapping[str, Any],
     overrides: list[str],
     data: Data,
+    own: list[dict[str, Any]],
     accelerator: str,
     devices: int | list[int],
 ) -> None:
-    """What is needed to repeat the run."""
+    """What is needed to repeat the run.
+
+    Args:
+        data: of this start.
+        own: what the run was trained on over all its starts, as of :meth:`.data.Data.about`.
+    """
     gpu = devices[0] if isinstance(devices, list) else 0
     save_config(config, folder / "config.yaml")
     content = {
@@ -177,7 +183,7 @@ def record(
         "torch": torch.__version__,
         "lightning": lightning.__version__,
         "device": torch.cuda.get_device_name(gpu) if accelerator == "cuda" else platform.processor() or "cpu",
-        "data": data.about(),
+        "data": own,
         "data sets": [asdict(source) for source in data.sources],
         "validation": [s.name for s in data.validation],
     }

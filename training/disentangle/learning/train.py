@@ -26,7 +26,7 @@ from ..systems.base import System
 from .callbacks import FINAL, LAST, Diverged, Housekeeping
 from .checkpoints import load_checkpoint, system_from_checkpoint
 from .config import load_config, merged, mistakes_in
-from .data import SAMPLERS, Data, batches, load_data, loader, samplers, sampling_of
+from .data import SAMPLERS, Data, batches, check_unseen, load_data, loader, samplers, sampling_of
 from .factors import mean_styles
 from .lineage import trained_on_before
 from .module import Learner
@@ -57,7 +57,8 @@ def train(
 
     Raises:
         InputError: a mistake in the configuration, missing data, or a run to resume that is not the only one of its
-            name, is finished, or has another system; or the training diverged.
+            name, is finished, has another system, or was trained on persons who would be held out now; or the training
+            diverged.
         Cancelled: the user asked to stop; the text says where the state is, and how to go on.
     """
     progress = progress or Progress()
@@ -72,8 +73,12 @@ def train(
     system, note = _system(config)
     if note and not quiet:
         print(note, flush=True)
+    before, earlier = trained_on_before(settings["init_from"]), []
     if state is not None:
         check_same_system(folder, system, state)
+        earlier = [entry for entry in state["data"] if entry not in before]
+        remedy = "leave out training.resume for a new run"
+        check_unseen(f"The run {folder}", earlier, state["config"], config, ("validation", "test"), remedy)
     _check_sampling(config, system)
     data = load_data(config, progress.part(0.0, 0.1))
     training, validation = samplers(config, data, system.capabilities)
@@ -81,13 +86,13 @@ def train(
     learner = Learner(system, settings, config["seed"])
     if state is not None:
         learner.restore(state)
-    before = trained_on_before(settings["init_from"])
-    about = {"config": config, "data": [*before, *(entry for entry in data.about() if entry not in before)]}
+    own = [*(entry for entry in earlier if entry not in data.about()), *data.about()]
+    about = {"config": config, "data": [*before, *(entry for entry in own if entry not in before)]}
     if folder is None:
         folder = new_folder(config)
     if not quiet:
         say_folder(config, folder, learner.iteration)
-    record(folder, config, overrides, data, accelerator, devices)
+    record(folder, config, overrides, data, own, accelerator, devices)
     housekeeping = Housekeeping(
         folder, settings, about, lambda: next(batches(validation, 1)), progress.part(0.1, 0.95), quiet
     )

@@ -62,6 +62,7 @@ LAYOUTS = {
         "Journal of Studies on Alcohol and Drugs 76(6), 2015; doi:10.7303/syn22216457.",
         url="https://www.ncanda.org",
         preprocessing=ALIGNED,
+        common_names=True,
     ),
     "zerodose": Layout(
         name="zerodose",
@@ -73,5 +74,6 @@ LAYOUTS = {
         citation="Ouyang J et al., Representation disentanglement for multi-modal brain MRI analysis, IPMI 2021.",
         url="",
         preprocessing=ALIGNED,
+        common_names=True,
     ),
 }

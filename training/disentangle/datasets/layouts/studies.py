@@ -49,5 +49,6 @@ LAYOUTS = {
         license="as each study says",
         citation="as each study says",
         url="",
+        common_names=True,
     )
 }
