@@ -212,7 +212,7 @@ def tell(result: Result, console: Console) -> None:
         if nearest:
             console.say(f"{name}, had {nearest['sequence']} been taken instead: {_scores(nearest)}")
     if "study" in report["confidence"]:
-        console.say(f"Confidence: {_confidence(report['confidence'])}")
+        console.say(_confidence(report["confidence"]))
     for name, entry in report["inputs"].items():
         if "looks_like" in entry:
             found = entry["looks_like"]
@@ -226,8 +226,10 @@ def tell(result: Result, console: Console) -> None:
 
 
 def _confidence(found: dict[str, Any]) -> str:
+    if "segmentation" not in found:  # it is about the inputs alone: nothing tells how far a synthetic image is right
+        return f"The inputs look like what they are used as: {found['study']:.2f}"
     parts = [f"{name} {found[name]:.2f}" for name in ("input", "segmentation") if name in found]
-    return f"{found['study']:.2f} ({', '.join(parts)})"
+    return f"Confidence: {found['study']:.2f} ({', '.join(parts)})"
 
 
 def _scores(quality: dict[str, Any]) -> str:
