@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,22 @@ def test_a_failed_installation_is_told_in_one_sentence(
     assert "safetensors" in dialogs.shown[0].text
     assert "The installation failed" in dialogs.shown[1].text
     assert not panel.logic.runner.busy
+
+
+def test_polls_are_frequent_while_a_thread_handles_files_and_end_when_all_is_done(
+    tiny_models: Any, load_module: Any, wait_until: Any
+) -> None:
+    logic, done, may = load_module("DisentangleSeg").logic, [], threading.Event()
+    quick, slow = 15, 50
+    logic.runner.connect()
+    folder = logic.runner.link.folder()
+    (folder / "0.npy").write_bytes(b"")
+    logic.runner._background.start(lambda: may.wait(5), done.append, done.append)
+    logic._follow()
+    assert logic._timer.interval == quick
+    logic.runner.link.ask({"request": "check", "devices": False}, lambda _event: logic.runner.link.discard([folder]))
+    may.set()
+    wait_until(lambda: bool(done), 10, "the end of the thread")
+    assert logic._timer.interval == slow
+    wait_until(lambda: not logic._timer.active, 60, "the end of the polls")
+    assert not folder.exists()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +21,7 @@ from disentangle.inference import Result  # noqa: E402
 from disentangle.mrml.studies import study_from_nodes  # noqa: E402
 from disentangle.panel import recognizer as recognizer_module  # noqa: E402
 from disentangle.panel import runner as runner_module  # noqa: E402
+from disentangle.panel.background import Background  # noqa: E402
 from disentangle.panel.collector import FullCollections  # noqa: E402
 from disentangle.panel.run_state import RunController, RunState  # noqa: E402
 from disentangle.panel.runner import Runner  # noqa: E402
@@ -253,9 +258,8 @@ class TestRunner:
         assert ended == [run]
         assert run.result().synthetic["FLAIR"].GetName() == "FLAIR (synthetic)"
         assert runner.controller.state is RunState.FINISHED
-        end = time.monotonic() + 5.0  # a thread deletes them
-        while list(tmp_path.iterdir()) and time.monotonic() < end:
-            time.sleep(0.01)
+        while runner.waiting:  # a thread deletes them
+            runner.poll()
         assert list(tmp_path.iterdir()) == []
 
     def test_cancelling_leaves_the_scene_as_it_was(self, scene, inputs, worker):
@@ -398,6 +402,69 @@ class TestRunner:
         assert runner.busy
 
 
+class ManyFiles:
+    """What a thread does that handles many files: steps at each of which it lets go of the interpreter lock."""
+
+    def __init__(self) -> None:
+        self.steps, self.enough = 0, False
+
+    def __call__(self) -> int:
+        while not self.enough:
+            time.sleep(0.0001)
+            self.steps += 1
+        return self.steps
+
+    def at_a_poll(self, poll: Callable[[], None]) -> int:
+        """Steps from one poll to the next, the median of some. Slicer's event loop waits in C++ and keeps the
+        interpreter lock; so does usleep, called like this."""
+        event_loop, found = ctypes.PyDLL(None), []
+        for _ in range(9):
+            before = self.steps
+            event_loop.usleep(6_000)  # longer than a thread waits before it asks for the lock
+            poll()
+            found.append(self.steps - before)
+        self.enough = True
+        return sorted(found)[4]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the C library has no usleep")
+class TestThreadsBesideSlicersEventLoop:
+    def test_a_thread_handles_many_files_at_a_poll(self):
+        files, background, done = ManyFiles(), Background(), []
+        background.start(files, done.append, done.append)
+        assert files.at_a_poll(background.poll) > 4, "left to itself, one"
+        while background.busy:
+            background.poll()
+        assert done == [files.steps]
+
+    def test_many_files_are_deleted_at_a_poll(self, worker):
+        files, deleted = ManyFiles(), []
+        link = WorkerLink(lambda python: worker, lambda: "python", lambda python: True)
+        worker.discard = lambda folder: deleted.append((folder, files()))
+        link.open()
+        link.discard([worker.root])
+        assert files.at_a_poll(link.poll) > 4
+        while link.discarding:
+            link.poll()
+        assert deleted == [(worker.root, files.steps)]
+
+
+def test_the_runner_wants_to_be_polled_until_folders_are_deleted(scene, worker):
+    runner, may = make_runner(scene, worker), threading.Event()
+    worker.discard = lambda folder: may.wait()
+    runner.connect()
+    runner.link.discard([worker.folder()])
+    runner.poll()
+    assert not runner.busy
+    assert runner.waiting
+    may.set()
+    while runner.waiting:
+        runner.poll()
+    runner.link.discard([worker.folder()])
+    runner.close()
+    assert not runner.waiting, "nothing is left to a thread that gets no more turns"
+
+
 class TestRecognizer:
     @pytest.fixture(autouse=True)
     def at_once(self, monkeypatch):
@@ -442,6 +509,22 @@ class TestRecognizer:
         link.poll()
         assert recognizer.looks_of(inputs.nodes["T1"]) is None
         assert recognizer.look(inputs.nodes.values(), lambda: None), "it can be looked at again"
+
+    def test_the_files_are_written_by_the_thread_that_imports_what_it_needs(self, inputs, worker, monkeypatch):
+        """The first import of the codec takes half a second, in which Slicer would stand still."""
+        link, recognizer = self.made(worker)
+        waiting = []
+        later = SimpleNamespace(busy=False, poll=lambda: None, start=lambda *work: waiting.append(work))
+        monkeypatch.setattr(recognizer, "_background", later)
+        monkeypatch.delitem(sys.modules, "disentangle.worker.codec")
+        recognizer.look(inputs.nodes.values(), lambda: None)
+        (_ready, then, _failed) = waiting.pop()
+        then(True)
+        assert "disentangle.worker.codec" not in sys.modules
+        (write, then, _failed) = waiting.pop()
+        then(write())
+        assert "disentangle.worker.codec" in sys.modules
+        assert worker.requests[0]["request"] == "recognize"
 
     def test_a_failure_is_not_tried_again(self, inputs, worker):
         link, recognizer = self.made(worker)

@@ -32,7 +32,8 @@ from .worker_link import WorkerLink
 
 POLL_MS = 50
 LIVE_POLL_MS = 15
-"""While a slice is drawn that the user waits for."""
+"""While a slice is drawn that the user waits for, or a thread handles files: at 50 ms it would get a sixth of the time
+(see ``background.py``)."""
 
 Nodes = Mapping[str, "slicer.vtkMRMLScalarVolumeNode"] | Iterable["slicer.vtkMRMLScalarVolumeNode"]
 """Volumes by sequence, or just volumes, whose sequences are then guessed."""
@@ -53,6 +54,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         link = WorkerLink(dependencies.make_client, dependencies.interpreter, dependencies.is_own)
         self.runner = Runner(slicer.mrmlScene, self.controller, link)
         self.recognizer = Recognizer(link, self.runner.connect, dependencies.complete)
+        self._live = False
         self._timer = qt.QTimer()
         self._timer.interval = POLL_MS
         self._timer.connect("timeout()", self._poll)
@@ -98,7 +100,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         kept = tuple(name for name, node in inputs.nodes.items() if node.GetAttribute(CONFIRMED) == name)
         wanted = replace(wanted, point=wanted.point or point_in_view(slicer.mrmlScene), confirmed=kept)
         run = self.runner.start(inputs, wanted, onDone, looks, change)
-        self._timer.start()
+        self._follow()
         return run
 
     def work(self, job: Job, wait: bool, onDone: Callable[[Job], None] | None = None) -> Job | dict[str, Any]:
@@ -118,7 +120,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         self.controller.log(job.title)
         self.recognizer.stop()
         self.runner.work(job, onDone)
-        self._timer.start()
+        self._follow()
         return self._result(job) if wait else job
 
     def checkWorker(self, wait=True, onDone=None):
@@ -151,7 +153,8 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
     def ask(self, request: Mapping[str, Any], onAnswer: Callable[[Mapping[str, Any]], None]) -> None:
         """A question about the last run that the worker answers within milliseconds, beside whatever runs."""
         self.runner.link.ask(request, onAnswer)
-        self._timer.start(LIVE_POLL_MS)
+        self._live = True
+        self._follow()
 
     def recognize(self, nodes: Iterable[slicer.vtkMRMLScalarVolumeNode], wait=True, onSeen=None) -> dict[str, Looks]:
         """Which sequences brain volumes look like, told from the images alone, whatever they are called.
@@ -174,7 +177,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
         if wait:
             self._wait_for_recognizer()  # it may be looking at others
         if not self.runner.busy and self.recognizer.look(nodes, onSeen or (lambda: None)):
-            self._timer.start()
+            self._follow()
         if wait:
             self._wait_for_recognizer()
         looks = {node.GetID(): self.recognizer.looks_of(node) for node in nodes}
@@ -249,6 +252,7 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
 
     def close(self) -> None:
         """End the worker process; the next run starts another one."""
+        self._live = False
         self._timer.stop()
         self.recognizer.stop()
         self.runner.close()
@@ -280,6 +284,15 @@ class DisentangleLogic(AppearanceTools, ModelTools, ViewTools, ScriptedLoadableM
     def _poll(self) -> None:
         self.runner.poll()
         self.recognizer.poll()
-        if not self.runner.waiting and not self.recognizer.busy:
+        if self.runner.waiting or self.recognizer.busy:
+            self._follow()
+        else:
+            self._live = False
             self._timer.stop()
-            self._timer.interval = POLL_MS
+
+    def _follow(self) -> None:
+        """Poll from now on, as often as is worth it."""
+        quick = self._live or self.runner.handling_files or self.recognizer.handling_files
+        pace = LIVE_POLL_MS if quick else POLL_MS
+        if not self._timer.active or self._timer.interval != pace:
+            self._timer.start(pace)

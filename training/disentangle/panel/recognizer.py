@@ -48,6 +48,11 @@ class Recognizer:
         """Whether images are being looked at."""
         return self._on_seen is not None
 
+    @property
+    def handling_files(self) -> bool:
+        """Whether a thread checks the interpreter or writes images: frequent polls make it quicker."""
+        return self._background.busy
+
     def looks_of(self, node: slicer.vtkMRMLScalarVolumeNode) -> Looks | None:
         """What a volume looks like; None where that is not known, or was of another content."""
         state, looks = self._known.get(node.GetID(), ((), None))
@@ -107,8 +112,6 @@ class Recognizer:
         self._send(images if ok else {})
 
     def _send(self, images: Mapping[str, Image]) -> None:
-        from ..worker.codec import write
-
         if not self.busy:
             return
         if not images:
@@ -117,7 +120,7 @@ class Recognizer:
         self._folder = self._link.folder()
         study = self._folder / "study"
         self._background.start(
-            lambda: write(dict(images), study),
+            lambda: _write(images, study),
             lambda _path: self._ask({"request": "recognize", "study": study}),
             self._failed,
         )
@@ -148,6 +151,12 @@ class Recognizer:
             self._folder = None
         if told is not None:
             told()
+
+
+def _write(images: Mapping[str, Image], folder: Path) -> Path:
+    from ..worker.codec import write  # here: the first import takes half a second, which the thread has
+
+    return write(dict(images), folder)
 
 
 def _state(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[Any, ...]:

@@ -79,8 +79,13 @@ class Runner:
 
     @property
     def waiting(self) -> bool:
-        """Whether anything may come from the worker."""
-        return self.busy or self.link.asked or self._background.busy
+        """Whether :meth:`poll` has to be called: something may come from the worker, or a thread needs its turns."""
+        return self.busy or self.link.asked or self.handling_files or self.link.discarding
+
+    @property
+    def handling_files(self) -> bool:
+        """Whether a thread writes or reads what is exchanged: frequent polls make it quicker."""
+        return self._background.busy
 
     # -- what can be asked for -------------------------------------------------------------------------------------
 

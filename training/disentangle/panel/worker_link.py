@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..mrml.text import _
 from ..worker.client import FINAL, WorkerClient
+from .background import let_on
 
 Event = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ class WorkerLink:
         self._python = ""
         self._checked: set[str] = set()
         self._asked: dict[str, Callable[[Event], None]] = {}
+        self._discarding: list[threading.Thread] = []
         self.client: WorkerClient | None = None
 
     @property
@@ -81,12 +83,24 @@ class WorkerLink:
         return self._needed().folder()
 
     def discard(self, folders: Sequence[Path]) -> None:
-        """Delete folders that have been exchanged, in a thread: hundreds of megabytes take a moment."""
+        """Delete folders that have been exchanged, in a thread: hundreds of megabytes take a moment.
+
+        The thread needs :meth:`poll` to get on (see ``background.py``), as long as :attr:`discarding` says so.
+        """
         if self.client is not None and folders:
-            threading.Thread(target=_discard, args=(self.client, tuple(folders)), daemon=True).start()
+            thread = threading.Thread(target=_discard, args=(self.client, tuple(folders)), daemon=True)
+            self._discarding.append(thread)
+            thread.start()
+
+    @property
+    def discarding(self) -> bool:
+        """Whether folders are being deleted."""
+        return bool(self._discarding)
 
     def poll(self) -> list[Event]:
         """What the worker has said since the last call; answers go to those who asked."""
+        while self._discarding and not let_on(self._discarding[0]):
+            self._discarding.pop(0)
         events = []
         for event in self.client.poll() if self.client is not None else ():
             if event.get("id") not in self._asked:
@@ -97,6 +111,8 @@ class WorkerLink:
 
     def close(self) -> None:
         """End the worker; what was asked for is not answered any more."""
+        while self._discarding:
+            self._discarding.pop().join()
         if self.client is not None:
             self.client.close()
             self.client = None
