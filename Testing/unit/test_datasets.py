@@ -235,7 +235,7 @@ def test_a_misspelt_exclusion_is_refused_rather_than_leaking_a_test_study(tmp_pa
 def test_real_studies_bring_their_lesions_licence_and_person(shared_data, tmp_path):
     config = PreprocessingConfig(spacing=(4.0, 4.0, 4.0), registration="none", pose="reference")
     folders = find_studies(shared_data, ["tcga-fg-6692", "ms-19"])
-    ms, glioma = load_studies(folders, config, tmp_path, [["tcga-fg-6692", "tcga-fg-6692-native"]])
+    ms, glioma = load_studies(folders, config, BRAIN_CLASSES, tmp_path, [["tcga-fg-6692", "tcga-fg-6692-native"]])
     assert set(np.unique(ms.labels)) == {0, 4, HEALTHY}
     assert set(np.unique(glioma.labels)) == {0, 5, 6, 7, HEALTHY}
     assert glioma.group == "tcga-fg-6692"
@@ -274,27 +274,27 @@ def subject_named(name: str, group: str) -> Subject:
 
 def test_a_pack_gives_back_the_studies_that_were_put_in(tmp_path):
     persons = [subject_named("a-1", "a-1"), subject_named("a-2", "a-1"), subject_named("b-1", "b-1")]
-    assert is_pack(write_pack(tmp_path / "pack", persons, PACKED))
-    found = read_pack(tmp_path / "pack", PACKED, ["a-*"], ["a-1"])
+    assert is_pack(write_pack(tmp_path / "pack", persons, PACKED, BRAIN_CLASSES))
+    found = read_pack(tmp_path / "pack", PACKED, BRAIN_CLASSES, ["a-*"], ["a-1"])
     assert [(s.name, s.group, s.about) for s in found] == [("a-2", "a-1", {"license": "CC BY"})]
     assert np.array_equal(found[0].images["T1"], persons[1].images["T1"])
     with pytest.raises(InputError, match='named "c-\\*"'):
-        read_pack(tmp_path / "pack", PACKED, ["c-*"])
+        read_pack(tmp_path / "pack", PACKED, BRAIN_CLASSES, ["c-*"])
     with pytest.raises(InputError, match="holds prepared studies"):
         find_studies(tmp_path / "pack")
 
 
 def test_a_pack_says_what_is_wrong_with_it(tmp_path):
-    pack = write_pack(tmp_path / "pack", [subject_named("a", "a"), subject_named("b", "b")], PACKED)
+    pack = write_pack(tmp_path / "pack", [subject_named("a", "a"), subject_named("b", "b")], PACKED, BRAIN_CLASSES)
     with pytest.raises(InputError, match="prepared with another spacing than"):
-        read_pack(pack, PreprocessingConfig(spacing=(3.0, 3.0, 3.0)))
+        read_pack(pack, PreprocessingConfig(spacing=(3.0, 3.0, 3.0)), BRAIN_CLASSES)
     with pytest.raises(InputError, match="not empty"):
-        write_pack(pack, [subject_named("a", "a")], PACKED)
+        write_pack(pack, [subject_named("a", "a")], PACKED, BRAIN_CLASSES)
     with pytest.raises(InputError, match="no studies to pack"):
-        write_pack(tmp_path / "other", [], PACKED)
+        write_pack(tmp_path / "other", [], PACKED, BRAIN_CLASSES)
     (pack / "a.npz").write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"a\.npz is missing or damaged"):
-        read_pack(pack, PACKED)
+        read_pack(pack, PACKED, BRAIN_CLASSES)
     (pack / "pack.json").write_text("[]", encoding="utf-8")
     with pytest.raises(InputError, match=r"pack\.json is damaged"):
-        read_pack(pack, PACKED)
+        read_pack(pack, PACKED, BRAIN_CLASSES)

@@ -1,8 +1,8 @@
 """Prepared studies in a folder of their own: what a training on another machine needs, a tenth of the files' size.
 
 A pack holds one ``<study>.npz`` (:class:`.volumes.Subject`) per study and ``pack.json``, which says how they were
-prepared. A training, an evaluation or leave-one-out names it as its folder of studies; who is the same person was
-settled when it was made. Protocols read studies themselves, no packs.
+prepared, and which classes their labels are of. A training, an evaluation or leave-one-out names it as its folder of
+studies; who is the same person was settled when it was made. Protocols read studies themselves, no packs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from ..errors import InputError
+from ..phantoms.brain import BRAIN_CLASSES
 from ..preprocessing import PreprocessingConfig
 from ..study import make_folder, write_atomically
 from .names import chosen
@@ -27,8 +28,11 @@ def is_pack(folder: str | Path) -> bool:
     return (Path(folder) / CARD).is_file()
 
 
-def write_pack(folder: str | Path, subjects: Sequence[Subject], config: PreprocessingConfig) -> Path:
-    """Write subjects, which ``config`` prepared, into a new or empty folder.
+def write_pack(
+    folder: str | Path, subjects: Sequence[Subject], config: PreprocessingConfig, classes: Sequence[str]
+) -> Path:
+    """Write subjects, which ``config`` prepared and whose labels are indices into ``classes``, into a new or empty
+    folder.
 
     Raises:
         InputError: no subjects, or the folder holds something.
@@ -41,19 +45,27 @@ def write_pack(folder: str | Path, subjects: Sequence[Subject], config: Preproce
     make_folder(folder)
     for subject in subjects:
         subject.save(folder / f"{subject.name}.npz")
-    card = {"preprocessing": config.to_dict(), "subjects": [s.name for s in subjects]}
+    card = {"preprocessing": config.to_dict(), "classes": list(classes), "subjects": [s.name for s in subjects]}
     with write_atomically(folder / CARD) as temporary:
         temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return folder
 
 
 def read_pack(
-    folder: str | Path, config: PreprocessingConfig, include: Iterable[str] = ("*",), exclude: Iterable[str] = ()
+    folder: str | Path,
+    config: PreprocessingConfig,
+    classes: Sequence[str] | None,
+    include: Iterable[str] = ("*",),
+    exclude: Iterable[str] = (),
 ) -> list[Subject]:
     """The subjects of a pack whose names fit patterns, see :func:`.names.chosen`.
 
+    Args:
+        classes: of the system; None where it reads no labels.
+
     Raises:
-        InputError: it was prepared in another way, a pattern fits nothing, or a file is missing or damaged.
+        InputError: it was prepared in another way or for other classes, a pattern fits nothing, or a file is missing
+            or damaged.
     """
     folder = Path(folder)
     card = _card(folder)
@@ -62,6 +74,11 @@ def read_pack(
         raise InputError(
             f"The studies of {folder} were prepared with another {', '.join(other)} than the configuration asks for; "
             "pack them again."
+        )
+    if classes is not None and list(classes) != card["classes"]:
+        raise InputError(
+            f"The studies of {folder} were packed for the classes {', '.join(card['classes'])}, not for "
+            f"{', '.join(classes)}; pack them again."
         )
     subjects = []
     for name in chosen(card["subjects"], include, exclude, folder):
@@ -76,6 +93,11 @@ def read_pack(
 def _card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return {"preprocessing": dict(card["preprocessing"]), "subjects": [str(name) for name in card["subjects"]]}
+        return {
+            "preprocessing": dict(card["preprocessing"]),
+            # Packs from before they told their classes had those of brains.
+            "classes": list(card.get("classes", BRAIN_CLASSES)),
+            "subjects": [str(name) for name in card["subjects"]],
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / CARD} is damaged; pack the studies again.") from error

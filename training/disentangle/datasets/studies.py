@@ -43,18 +43,23 @@ def find_studies(folder: str | Path, include: Iterable[str] = ("*",), exclude: I
 def load_studies(
     folders: Iterable[Path],
     config: PreprocessingConfig,
+    classes: Sequence[str],
     cache: Path,
     same_subject: Sequence[Sequence[str]] = (),
     progress: Progress | None = None,
 ) -> list[Subject]:
-    """Prepare every study, or take it from the cache (keyed by the files' content and the configuration).
+    """Prepare every study, or take it from the cache (keyed by the files' content, the configuration and the classes).
 
     Args:
         folders: study folders.
         config: as recorded in the bundle later.
+        classes: of the system, background first; the names of a study's labels are looked up among them.
         cache: folder of cached subjects.
         same_subject: lists of study names (or patterns) that show one person.
         progress: reports study by study.
+
+    Raises:
+        InputError: a study that cannot be read or prepared, or the name of a label that is none of the classes.
     """
     folders = list(folders)
     progress = progress or Progress()
@@ -64,16 +69,20 @@ def load_studies(
         part("studies", 0.0, folder.name)
         group = next((g[0] for g in same_subject if any(fnmatchcase(folder.name, p) for p in g)), folder.name)
         key = {"study": _content_hash(folder), "preprocessing": config.to_dict(), "name": folder.name, "group": group}
+        key["classes"] = list(classes)
         key["code"] = code_version(("preprocessing.prepare",), ("datasets.studies", *MAKERS))
-        subjects.append(cached(cache, key, lambda f=folder, g=group, p=part: _prepare(f, config, g, p)))
+        subjects.append(cached(cache, key, lambda f=folder, g=group, p=part: _prepare(f, config, classes, g, p)))
     progress("studies", 1.0)
     return subjects
 
 
-def _prepare(folder: Path, config: PreprocessingConfig, group: str, progress: Progress) -> Subject:
+def _prepare(
+    folder: Path, config: PreprocessingConfig, classes: Sequence[str], group: str, progress: Progress
+) -> Subject:
     card = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     about = {k: card[k] for k in ("source", "license", "citation", "label_note") if k in card}
-    return Subject.from_prepared(prepare(Study.from_folder(folder), config, progress=progress), "study", group, about)
+    prepared = prepare(Study.from_folder(folder), config, progress=progress)
+    return Subject.from_prepared(prepared, "study", group, about, classes)
 
 
 def _content_hash(folder: Path) -> str:

@@ -19,6 +19,7 @@ from ..datasets.studies import find_studies, load_studies
 from ..datasets.unpaired import UnpairedSampler, UnpairedSamplingConfig
 from ..datasets.volumes import Subject
 from ..errors import InputError
+from ..phantoms import BRAIN_CLASSES
 from ..preprocessing import PreprocessingConfig
 from ..progress import Progress
 from ..registry import default_of
@@ -91,7 +92,8 @@ def load_data(
         )
         found = Data(**{"training": [], "validation": []} | subjects, sources=sources)
     if data["studies"]:
-        found.training.extend(_studies(data["studies"], preprocessing, cache, progress.part(0.4, 0.6)))
+        classes = _study_classes(config["system"])
+        found.training.extend(_studies(data["studies"], preprocessing, classes, cache, progress.part(0.4, 0.6)))
     if data["phantoms"]:
         settings = data["phantoms"]
         first, count = settings["first_seed"], settings["subjects"] + settings["validation"]
@@ -179,15 +181,25 @@ def _splits(config: Mapping[str, Any]) -> Path:
 
 
 def _studies(
-    settings: Mapping[str, Any], preprocessing: PreprocessingConfig, cache: Path, progress: Progress
+    settings: Mapping[str, Any],
+    preprocessing: PreprocessingConfig,
+    classes: tuple[str, ...] | None,
+    cache: Path,
+    progress: Progress,
 ) -> list[Subject]:
     """Those of a folder of studies, or of a pack of them."""
     folder, include, exclude = (settings[key] for key in ("folder", "include", "exclude"))
     if is_pack(folder):
-        return read_pack(folder, preprocessing, include, exclude)
-    return load_studies(
-        find_studies(folder, include, exclude), preprocessing, cache, settings["same_subject"], progress
-    )
+        return read_pack(folder, preprocessing, classes, include, exclude)
+    folders = find_studies(folder, include, exclude)
+    return load_studies(folders, preprocessing, classes or BRAIN_CLASSES, cache, settings["same_subject"], progress)
+
+
+def _study_classes(system: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """What the labels of studies become; None for a system that does not segment. It looks at no label, and takes
+    studies as they were prepared for one that does."""
+    classes = tuple(system["classes"])
+    return classes if len(classes) > 1 else None
 
 
 def studies_of(config: Mapping[str, Any], progress: Progress | None = None) -> list[Subject]:
@@ -208,7 +220,8 @@ def pack(config: Mapping[str, Any], folder: str | Path, progress: Progress | Non
         InputError: see :func:`studies_of` and :func:`.datasets.packs.write_pack`.
     """
     subjects = studies_of(config, progress)
-    return write_pack(folder, subjects, PreprocessingConfig.from_dict(config["preprocessing"]))
+    classes = _study_classes(config["system"]) or BRAIN_CLASSES
+    return write_pack(folder, subjects, PreprocessingConfig.from_dict(config["preprocessing"]), classes)
 
 
 def _sequences(system: Mapping[str, Any]) -> tuple[str, ...]:
