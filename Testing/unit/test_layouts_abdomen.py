@@ -153,13 +153,20 @@ def test_chaos_ct_and_decathlon_liver_are_stacks_of_one_sequence(tmp_path: Path)
     volume = np.full((3, 16, 16), -1000, np.int16)
     volume[:, 4:12, 4:12] = 50
     Image(volume, np.eye(4)).write(place / "imagesTr" / "liver_0.nii.gz")
-    Image(np.where(volume == 50, 2, 0).astype(np.uint8), np.eye(4)).write(place / "labelsTr" / "liver_0.nii.gz")
+    organ = (volume == 50).astype(np.uint8)
+    organ[1, 6:8, 6:8] = 2
+    Image(organ, np.eye(4)).write(place / "labelsTr" / "liver_0.nii.gz")
     entry = {"image": "./imagesTr/liver_0.nii.gz", "label": "./labelsTr/liver_0.nii.gz"}
     labels = {"0": "background", "1": "liver", "2": "cancer"}
     card = {"modality": {"0": "CT"}, "labels": labels, "training": [entry]}
     (place / "dataset.json").write_text(json.dumps(card))
     (found,) = load("task03", find_cases("task03", tmp_path), tmp_path, ("CT",), ("background", "liver"), "none")
     assert found.source == "task03" and set(np.unique(found.images["CT"])) == {-1, 0}
+    # A tumour of the liver is no hole in it, and is told apart by a system that has a class for it.
+    assert np.array_equal(found.sequence_labels["CT"], organ > 0)
+    parts = ("background", "liver", "liver tumour")
+    (found,) = load("task03", find_cases("task03", tmp_path), tmp_path, ("CT",), parts, "none")
+    assert np.array_equal(found.sequence_labels["CT"], organ)
     with pytest.raises(InputError, match="nobody has drawn right kidney"):
         load("task03", find_cases("task03", tmp_path), tmp_path, ("CT",), ABDOMEN, "none")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from set_trees import RANDOM, brain, write_brats
 
+from disentangle.datasets.labels import training_labels
 from disentangle.datasets.layouts import find_cases, layout
 from disentangle.datasets.loading import Loading, load_cases, read_case
 from disentangle.errors import InputError
@@ -55,15 +56,21 @@ def test_decathlon_reads_the_time_points_that_its_card_names(tmp_path: Path):
     (place / "imagesTr").mkdir(parents=True)
     image = sitk.JoinSeries([sitk.GetImageFromArray(v) for v in volumes])
     sitk.WriteImage(image, str(place / "imagesTr" / "BRATS_001.nii.gz"))
-    Image(np.zeros((6, 8, 8), np.uint8) + 3, np.diag([-1.0, -1, 1, 1])).write(place / "labelsTr" / "BRATS_001.nii.gz")
+    parts = np.arange(6 * 8 * 8).reshape(6, 8, 8) % 4
+    mask = Image(parts.astype(np.uint8), np.diag([-1.0, -1, 1, 1]))
+    mask.write(place / "labelsTr" / "BRATS_001.nii.gz")
     card = {
         "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
         "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
         "training": [{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}],
     }
     (place / "dataset.json").write_text(json.dumps(card))
-    study, _ = read_case(find_cases("task01", tmp_path)[0], ("T1Gd", "FLAIR"))
+    (case,) = find_cases("task01", tmp_path)
+    study, _ = read_case(case, ("T1Gd", "FLAIR"))
     assert np.array_equal(study["T1Gd"].array, volumes[2]) and np.array_equal(study["FLAIR"].array, volumes[0])
+    taught = training_labels(parts, case.label_names, np.ones(parts.shape, bool))
+    names = {1: "peritumoral edema", 2: "necrotic or non-enhancing core", 3: "enhancing tumour"}
+    assert all((taught[parts == value] == BRAIN_CLASSES.index(name)).all() for value, name in names.items())
 
 
 def test_ixi_ncanda_zerodose_and_studies(tmp_path: Path):

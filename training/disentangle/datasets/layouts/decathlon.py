@@ -12,6 +12,10 @@ from ...sequences import canonical
 from ...study.reading import stem_of
 from ..cases import ALIGNED, Case, ImageFile, Layout, folders_named
 
+_NAMES = {"Task03_Liver": {"cancer": "liver tumour"}}
+"""Task -> name of a label in its dataset.json -> the name that tells what it is, as LiTS has it. Where there is no
+class of tumours, they are then part of the liver (method-spec 5c: merge), not holes in it."""
+
 
 def find(folder: Path, task: str) -> list[Case]:
     """The training cases of ``dataset.json`` in the task's folder."""
@@ -22,6 +26,7 @@ def find(folder: Path, task: str) -> list[Case]:
     card = _read(place / "dataset.json")
     sequences = [canonical(name) for _, name in sorted(card["modality"].items(), key=lambda item: int(item[0]))]
     names = {int(value): str(name) for value, name in card["labels"].items() if int(value) != 0}
+    names = {value: _NAMES.get(task, {}).get(name.lower(), name) for value, name in names.items()}
     cases = []
     for entry in card["training"]:
         image, label = (_existing(place / entry[key]) for key in ("image", "label"))
