@@ -242,9 +242,14 @@ def _class_indices(mask: np.ndarray, case: Case, classes: tuple[str, ...]) -> np
 
 
 def _state(case: Case) -> list[list[Any]]:
-    """Names, sizes and times of a case's files: hashing hundreds of gigabytes at every start would take too long."""
+    """Names, sizes and times of a case's files: hashing hundreds of gigabytes at every start would take too long.
+
+    A study folder counts with all that is in it: its study.json names the labels, and masks lie beside the images."""
+    paths = case.files()
+    if case.folder is not None:
+        paths = sorted({*paths, *(path for path in case.folder.rglob("*") if path.is_file())})
     found = []
-    for path in case.files():
+    for path in paths:
         about = path.stat()
         found.append([path.name, about.st_size, about.st_mtime_ns])
     return found
