@@ -440,17 +440,30 @@ def test_sample_data_is_registered_once_and_made_on_demand(
 
     load_module("DisentangleSeg")
     names = [source["sampleName"] for source in sample_data.registered]
-    assert names == ["DisentangleGlioma", "DisentangleMS", "DisentangleTumour"]
+    assert names == [
+        "Digital glioma, four MR sequences",
+        "Digital MS lesions, without T1Gd",
+        "Brain tumour of a patient, T1",
+    ], "Slicer shows them as they are"
     public = sample_data.registered[-1]
     assert public["checksums"].removeprefix("SHA256:") in public["uris"]
     assert Path(public["thumbnailFileName"]).is_file()
-    chosen = type("Source", (), {"sampleName": "DisentangleMS"})
+    chosen = type("Source", (), {"sampleName": names[1]})
     nodes = sample_data.registered[1]["customDownloader"](chosen)
-    assert [node.GetName() for node in nodes] == [f"Digital subject {name}" for name in ("T1", "T2", "FLAIR")]
+    assert [node.GetName() for node in nodes] == ["Digital MS T1", "Digital MS T2", "Digital MS FLAIR"]
     panel = slicer.modules.disentangleseg.widgetRepresentation().self()
     panel.studyBox.assign()
     assert set(panel.studyBox.nodes()) == {"T1", "T2", "FLAIR"}
     assert "T1Gd is missing" in panel.ui.missingLabel.text
+
+
+def test_digital_subjects_have_names_of_their_own(tiny_models: Any, load_module: Any) -> None:
+    import sys
+
+    load_module("DisentangleSeg")
+    make = sys.modules["disentangle.panel.sample_data"].phantom_nodes
+    made = [make(("T1",), lesions, spacing=8.0)["T1"].GetName() for lesions in ("glioma", "ms", "ms")]
+    assert made == ["Digital glioma T1", "Digital MS T1", "Digital MS T1_1"]
 
 
 def test_fast_is_offered_for_a_model_that_has_a_fast_mode_and_asked_of_no_other(

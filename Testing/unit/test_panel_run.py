@@ -512,7 +512,7 @@ class TestRecognizer:
 
     def test_the_files_are_written_by_the_thread_that_imports_what_it_needs(self, inputs, worker, monkeypatch):
         """The first import of the codec takes half a second, in which Slicer would stand still."""
-        link, recognizer = self.made(worker)
+        _link, recognizer = self.made(worker)
         waiting = []
         later = SimpleNamespace(busy=False, poll=lambda: None, start=lambda *work: waiting.append(work))
         monkeypatch.setattr(recognizer, "_background", later)

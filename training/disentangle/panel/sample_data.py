@@ -15,10 +15,16 @@ _PUBLIC = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/
 _TUMOUR = "998cb522173839c78657f4bc0ea907cea09fd04e44601f17c82ea27927937b95"
 """SHA-256 of MRBrainTumor1 (RegLib_C01_1.nrrd), as Slicer's own Sample Data module names it."""
 PHANTOMS = {
-    "DisentangleGlioma": (_("Digital glioma, four MR sequences"), ("T1", "T1Gd", "T2", "FLAIR"), "glioma"),
-    "DisentangleMS": (_("Digital MS lesions, without T1Gd"), ("T1", "T2", "FLAIR"), "ms"),
+    _("Digital glioma, four MR sequences"): (("T1", "T1Gd", "T2", "FLAIR"), "glioma"),
+    _("Digital MS lesions, without T1Gd"): (("T1", "T2", "FLAIR"), "ms"),
 }
-"""Name of a source -> what it is, its sequences, its lesions."""
+"""Name of a source -> its sequences, its lesions. The name is what users see: Slicer lets modules register no other
+title (SampleDataLogic.registerCustomSampleDataSource has no ``sampleDescription``)."""
+_TUMOUR_NAME = _("Brain tumour of a patient, T1")
+
+
+_SUBJECTS = {"glioma": "Digital glioma", "ms": "Digital MS"}
+"""Lesions -> the first words of the volumes' names."""
 
 
 def register(icon: Path) -> None:
@@ -44,7 +50,7 @@ def register(icon: Path) -> None:
         )
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,
-        sampleName="DisentangleTumour",
+        sampleName=_TUMOUR_NAME,
         uris=_PUBLIC + _TUMOUR,
         fileNames="RegLib_C01_1.nrrd",
         nodeNames="MRBrainTumor1 T1",
@@ -55,7 +61,7 @@ def register(icon: Path) -> None:
 
 def load_phantom_sample(source: Any) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """Make the digital subject of a sample-data source and load it; some ten seconds."""
-    _title, sequences, lesions = PHANTOMS[source.sampleName]
+    sequences, lesions = PHANTOMS[source.sampleName]
     return list(phantom_nodes(sequences, lesions).values())
 
 
@@ -65,7 +71,8 @@ def phantom_nodes(
     seed: int = 4,
     spacing: float = 1.5,
 ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-    """A digital subject as volumes of the scene: sequence -> volume node; the first one is shown.
+    """A digital subject as volumes of the scene: sequence -> volume node; the first one is shown. No two volumes get
+    the same name, whatever the scene holds.
 
     Example::
 
@@ -79,7 +86,8 @@ def phantom_nodes(
         study = create_phantom("brain", seed, spacing=spacing, lesions=lesions).study
         nodes = {}
         for name in sequences:
-            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"Digital subject {name}")
+            title = slicer.mrmlScene.GenerateUniqueName(f"{_SUBJECTS.get(lesions, 'Digital subject')} {name}")
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", title)
             fill_volume(node, study[name].array, study[name].affine)
             node.CreateDefaultDisplayNodes()
             nodes[name] = node
