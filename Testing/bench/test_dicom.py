@@ -164,3 +164,32 @@ def test_a_header_that_is_gone_leaves_the_name_to_go_by(
         file.unlink()
     panel = load_module("DisentangleSeg")
     assert chosen(panel) == {"FLAIR": "3: ax FLAIR"}
+
+
+def test_a_header_is_read_again_where_the_file_is_another_and_only_then(
+    tiny_models: Any, database: dict[str, Path], study_folder: Path, load_module: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, slicer_bench: Any,
+) -> None:  # fmt: skip
+    def series(name: str) -> list[Path]:
+        return write_series(tmp_path / name, images(study_folder)["T2"], generate_uid(), HEADERS[name])
+
+    (file, *_), (gone, *_) = files = series("T1"), series("FLAIR")
+    node, _other = (load(found, number, database) for number, found in enumerate(files))
+    gone.unlink()
+    read: list[Path] = []
+    real = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda path, **how: read.append(Path(path)) or real(path, **how))
+    with caplog.at_level("INFO"):
+        panel = load_module("DisentangleSeg")
+        for _time in range(2):
+            panel.studyBox.assign()
+            panel.updateReadiness()
+    assert chosen(panel)["T1"] == node.GetName()
+    assert sorted(read) == sorted([file, gone])
+    assert sum("cannot be read" in record.getMessage() for record in caplog.records) == 1
+    header = real(file)
+    for attribute, value in HEADERS["T2"].items():
+        setattr(header, attribute, value)
+    header.save_as(file)
+    panel.studyBox.assign()
+    assert chosen(panel) == {"T2": node.GetName()}

@@ -25,6 +25,7 @@ from disentangle.panel.background import Background  # noqa: E402
 from disentangle.panel.collector import FullCollections  # noqa: E402
 from disentangle.panel.run_state import RunController, RunState  # noqa: E402
 from disentangle.panel.runner import Runner  # noqa: E402
+from disentangle.panel.summary import summarize  # noqa: E402
 from disentangle.panel.tasks import Job, Wanted  # noqa: E402
 from disentangle.panel.worker_link import WorkerLink  # noqa: E402
 from disentangle.worker.codec import read_study, write_result  # noqa: E402
@@ -144,6 +145,26 @@ class TestFullCollections:
         assert after[2]["collections"] == before[2]["collections"]
 
 
+@pytest.mark.parametrize(
+    ("confidence", "sentence"),
+    [
+        ({"study": 0.98, "input": 0.98}, "The inputs look like what they are used as (98 %)."),
+        (
+            {"study": 0.3, "input": 0.3},
+            "The inputs hardly look like what they are used as (30 %); check the assignment.",
+        ),
+        (
+            {"study": 0.882, "input": 0.98, "segmentation": 0.9},
+            "Confidence 88% (input 98%, segmentation 90%).",
+        ),
+        ({}, None),
+    ],
+)
+def test_confidence_is_told_of_segmentations_and_not_of_synthetic_images(confidence, sentence):
+    (*said, _model) = summarize({"confidence": confidence}).splitlines()
+    assert said == ([sentence] if sentence else [])
+
+
 class PlayedWorker:
     """Stands where WorkerClient does; a test says what it answers."""
 
@@ -261,6 +282,19 @@ class TestRunner:
         while runner.waiting:  # a thread deletes them
             runner.poll()
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_difference_says_what_was_fitted(self, scene, inputs, worker):
+        runner, image = make_runner(scene, worker), inputs.study["T1"]
+        run = runner.start(inputs, WANTED)
+        request = worker.requests[0]
+        result = Result(synthesized={"FLAIR": image}, differences={"FLAIR": image}, report={"bundle": {}})
+        write_result(result, request["output"])
+        worker.events = [{"event": "result", "id": "1", "output": str(request["output"])}]
+        while runner.busy:
+            runner.poll()
+        node = run.result().differences["FLAIR"]
+        assert node.GetName() == "FLAIR synthetic minus real"
+        assert "fitted to the real one by slope and offset" in node.GetDescription()
 
     def test_cancelling_leaves_the_scene_as_it_was(self, scene, inputs, worker):
         before = ids(scene)

@@ -193,6 +193,11 @@ class ResultBuilder:
             reach = float(np.percentile(np.abs(image.array[image.array != 0][::7]), 99)) if image.array.any() else 1.0
             node = self._volume(name, image, "difference", outputs.folder, target, window=(-reach, reach))
             node.GetDisplayNode().SetAndObserveColorNodeID(difference_colors(self.scene).GetID())
+            node.SetDescription(
+                f"Synthetic minus real {target}, after the synthetic image was fitted to the real one by slope and "
+                "offset (least squares inside the mask): differences of brightness and contrast as a whole are not "
+                "in it."
+            )
             outputs.differences[target] = node
             yield
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -256,12 +257,50 @@ def _dicom_attributes(node: slicer.vtkMRMLVolumeNode) -> dict[str, Any]:
     database = getattr(slicer, "dicomDatabase", None)  # absent where Slicer was built without DICOM
     if not instances or database is None:
         return attributes
+    return attributes | _header(node.GetName(), instances[0], str(database.fileForInstance(instances[0]) or ""))
+
+
+_HEADERS_KEPT = 1000
+_headers: dict[tuple[str, str], tuple[tuple[int, int] | None, dict[str, Any]]] = {}
+"""(instance UID, file) -> modification time and size of the file, what its header tells."""
+
+
+def _header(name: str, instance: str, path: str) -> dict[str, Any]:
+    """The attributes of :data:`DICOM_TAGS` in a DICOM file, {} where it cannot be read, which is logged once.
+
+    A panel asks a dozen times for each volume that is chosen, and an enhanced multi-frame file takes 55 ms to read.
+
+    Args:
+        name: of the volume, for the log.
+        instance: SOP instance UID.
+        path: the file; "" where the database knows none.
+    """
+    state = _state_of(path)
+    known = _headers.get((instance, path))
+    if known is None or known[0] != state:
+        if len(_headers) >= _HEADERS_KEPT:
+            _headers.clear()
+        known = _headers[instance, path] = state, _read_header(name, path)
+    return known[1]
+
+
+def _state_of(path: str) -> tuple[int, int] | None:
+    if not path:
+        return None  # Path("") is the working directory
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _read_header(name: str, path: str) -> dict[str, Any]:
     import pydicom
 
     tags = list(DICOM_TAGS.values())
     try:
-        header = pydicom.dcmread(database.fileForInstance(instances[0]), stop_before_pixels=True, specific_tags=tags)
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
     except (OSError, ValueError, pydicom.errors.InvalidDicomError) as error:
-        logging.info("The DICOM header of %s cannot be read (%s); its name is used.", node.GetName(), error)
-        return attributes
-    return attributes | {tag: header[tag].value for tag in tags if tag in header}
+        logging.info("The DICOM header of %s cannot be read (%s); its name is used.", name, error)
+        return {}
+    return {tag: header[tag].value for tag in tags if tag in header}

@@ -17,6 +17,8 @@ _LIBRARIES_MB = 450
 """What a worker with torch and SimpleITK takes before it has seen a study (measured: 430 MB resident)."""
 _UNSURE = 0.75
 """Classes whose voxels have a lower mean probability are named."""
+_UNLIKELY = 0.5
+"""An input that is less probably what it is used as hardly looks like it."""
 _COPIES = 3
 """Float volumes per sequence that exist at once while a study is prepared: input, registered, normalised."""
 
@@ -180,6 +182,8 @@ def confidence_line(report: Mapping[str, Any]) -> str:
     figures = report.get("confidence") or {}
     if "study" not in figures:
         return ""
+    if "segmentation" not in figures:
+        return _inputs_line(figures)
     known = ((_("input"), "input"), (_("segmentation"), "segmentation"))
     parts = [f"{title} {figures[key]:.0%}" for title, key in known if key in figures]
     classes = figures.get("classes") or {}
@@ -188,6 +192,17 @@ def confidence_line(report: Mapping[str, Any]) -> str:
     if unsure:
         line += " " + _("Least sure: {list}.").format(list=", ".join(f"{name} {classes[name]:.0%}" for name in unsure))
     return line
+
+
+def _inputs_line(figures: Mapping[str, Any]) -> str:
+    """Without a segmentation the figures are about the inputs alone: how good a synthetic image is they do not tell."""
+    if "input" not in figures:
+        return ""
+    if figures["input"] < _UNLIKELY:
+        line = _("The inputs hardly look like what they are used as ({percent} %); check the assignment.")
+    else:
+        line = _("The inputs look like what they are used as ({percent} %).")
+    return line.format(percent=round(100 * figures["input"]))
 
 
 def memory_sentence(needed: int, free: int | None) -> str:
