@@ -210,6 +210,17 @@ def test_cross_entropy_weighs_a_class_by_the_inverse_of_its_share():
     assert value == pytest.approx((999 * 1000 / 999 + 100) * math.log(2) / 1000, rel=1e-4)
 
 
+def test_classes_of_more_pixels_than_half_precision_can_count_weigh_as_in_full_precision():
+    labels = torch.zeros(2, 200, 200, dtype=torch.long)
+    labels[:, 80:100, 80:101] = 1
+    full, half, double = (
+        losses.balanced_cross_entropy(torch.zeros(2, 3, 200, 200, dtype=kind), labels)
+        for kind in (torch.float, torch.half, torch.double)
+    )
+    torch.testing.assert_close(half.float(), full, rtol=1e-3, atol=0)
+    assert full.dtype is torch.float and double.dtype is torch.double
+
+
 def test_views_of_one_branch_are_averaged_and_branches_added():
     def view(target, branch, *share):
         return View(target, branch, torch.zeros(2, 1, 1, 1), torch.tensor(share))

@@ -206,7 +206,9 @@ def balanced_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     counted = labels < HEALTHY
     index = labels.masked_fill(~counted, 0)
-    count = torch.bincount(index[counted], minlength=logits.shape[1]).to(logits.dtype)
+    count = torch.bincount(index[counted], minlength=logits.shape[1])
+    # Half precision ends at 65504 pixels, and bfloat16 counts to 256 without gaps.
+    count = count.to(torch.promote_types(logits.dtype, torch.float32))
     weight = count.sum().clamp_min(1.0) / torch.maximum(count, 0.01 * count.sum()).clamp_min(1.0)
     own = torch.log_softmax(logits, dim=1).gather(1, index[:, None])[:, 0]
     total = (-own * weight[index] * counted).sum(dim=(1, 2))

@@ -117,11 +117,13 @@ _EITHER = {"system.classes": (str, list, tuple), "training.precision": (str, int
 """Settings of more than one type."""
 _CHOICES = {
     "training.schedule": ("constant", "cosine", "plateau"),
-    # Those of Lightning that any machine knows.
-    "training.precision": ("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true")
-    + ("bf16", "32", "16", "64", 32, 16, 64),
+    # Those of Lightning that any machine knows, but for :data:`_HALF`.
+    "training.precision": ("auto", "32-true", "bf16-mixed", "64-true", "bf16-true", "bf16", "32", "64", 32, 64),
 }
 """Settings with few values."""
+_HALF = ("16-mixed", "16-true", "16", 16)
+"""Precisions that need a scaled loss, which the learner's own optimisers never scale back: one step of "16-mixed" left
+no weight finite."""
 _LEAST = {
     "seed": 0,
     "data.phantoms.subjects": 0,
@@ -193,6 +195,11 @@ def completed(given: Mapping[str, Any]) -> dict[str, Any]:
             value = None if value is None else value[key]
         if value is not None and value < least:
             raise InputError(f"The setting {path} is {value}; give a whole number from {least} on.")
+    if config["training"]["precision"] in _HALF:
+        raise InputError(
+            f"The setting training.precision is {config['training']['precision']}, which this training cannot do "
+            "without harm to the weights; use bf16-mixed or 32-true."
+        )
     for path, choices in _CHOICES.items():
         section, _, key = path.partition(".")
         if config[section][key] not in choices:
