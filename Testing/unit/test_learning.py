@@ -29,6 +29,7 @@ from disentangle.learning.summaries import summary, table
 from disentangle.metrics.image import image_quality, match_histogram
 from disentangle.phantoms.brain import BRAIN_CLASSES
 from disentangle.progress import Progress
+from disentangle.registry import create
 from disentangle.systems.base import Batch, Capabilities, System, TrainingStep
 
 CONFIG = {
@@ -96,6 +97,14 @@ def test_the_final_checkpoint_carries_the_mean_style_of_each_sequence(trained):
     for sequence in ("T1", "T2"):
         assert torch.allclose(system.default_style(sequence), expected[sequence], atol=1e-5)
         assert system.default_style(sequence).abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["ucd", "pix2pix", "cyclegan"])
+def test_constant_styles_are_the_means_that_nobody_takes(name):
+    settings = {"classes": ("background", "tissue")} if name == "cyclegan" else {}
+    system = create(name, sequences=("T1", "T2"), width=1 / 16, **settings)
+    found = mean_styles(system, [ball(0), ball(1)])
+    assert system.constant_styles and all(torch.equal(found[s], system.default_style(s)) for s in ("T1", "T2"))
 
 
 def test_persons_of_other_domains_have_no_part_in_the_mean_styles(trained):

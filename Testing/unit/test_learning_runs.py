@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from balls import SMALLEST, load_balls
+from balls import SMALLEST, ball, load_balls
 
 from disentangle.cli import main
 from disentangle.errors import Cancelled, InputError
-from disentangle.learning import run_folders
+from disentangle.learning import evaluation, run_folders
 from disentangle.learning import train as training
-from disentangle.learning.checkpoints import load_checkpoint
+from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.data import Data
+from disentangle.learning.export import export
 from disentangle.learning.module import Learner
 from disentangle.systems.margindis import MarginDis
 
@@ -330,17 +331,22 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index=None: f"GPU {index}")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
 
 
-def test_the_gpu_that_is_named_is_the_one_that_is_trained_on(run, two_gpus, monkeypatch):
-    class Asked(Exception):
-        pass
+class Asked(Exception):
+    """Lightning was asked for a trainer with the settings that this holds."""
 
+
+@pytest.fixture
+def no_trainer(monkeypatch):
     def trainer(**settings):
         raise Asked(settings)
 
     monkeypatch.setattr(training.lightning, "Trainer", trainer)
+
+
+def test_the_gpu_that_is_named_is_the_one_that_is_trained_on(run, two_gpus, no_trainer):
     for name, devices in (("cuda:1", [1]), ("cuda:0", [0]), ("cuda", 1), ("auto", 1)):
         with pytest.raises(Asked) as asked:
             run(f"training.device={name}")
@@ -352,6 +358,73 @@ def test_the_gpu_that_is_named_is_the_one_that_is_trained_on(run, two_gpus, monk
     with pytest.raises(Asked) as asked:
         run("training.device=cpu")
     assert (asked.value.args[0]["accelerator"], asked.value.args[0]["precision"]) == ("cpu", "32-true")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"), [("cuda:0", "32-true"), ("auto", "32-true"), ("cuda:1", "bf16-mixed")]
+)
+def test_auto_leaves_bfloat16_to_gpus_that_do_not_emulate_it(run, two_gpus, no_trainer, monkeypatch, device, precision):
+    turing_and_ampere = (7, 5), (8, 6)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: turing_and_ampere[device.index])
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    with pytest.raises(Asked) as asked:
+        run(f"training.device={device}")
+    assert asked.value.args[0]["precision"] == precision
+
+
+def test_default_styles_are_computed_where_the_training_was(run, tmp_path, monkeypatch):
+    place, moved = torch.device("meta"), []
+    monkeypatch.setattr(training, "_place", lambda accelerator, devices: place)
+    monkeypatch.setattr(MarginDis, "to", lambda self, device: moved.append(device) or self)
+    monkeypatch.setattr(training, "mean_styles", lambda system, subjects: moved.append("styles") or {})
+    run()
+    assert moved == [place, "styles"]
+
+
+def test_default_styles_that_are_constants_cost_no_time(run, monkeypatch):
+    def averaged(system, subjects):
+        raise AssertionError("seconds per subject went by")
+
+    monkeypatch.setattr(training, "mean_styles", averaged)
+    code = {"name": "ucd", "sequences": ["T1", "T2"], "classes": [], "width": 0.0625, "discriminator_levels": 3}
+    system = system_from_checkpoint(load_checkpoint(run(f"system={json.dumps(code)}")))
+    assert torch.equal(system.default_styles, torch.eye(2))
+
+
+def scored_at(monkeypatch) -> list[str]:
+    """Where the models are that are scored from now on; none is scored in earnest."""
+    places: list[str] = []
+
+    def evaluate_subjects(system, *_):
+        places.append(next(system.parameters()).device.type)
+        return {"subjects": [], "mean": {}}
+
+    monkeypatch.setattr(evaluation, "evaluate_subjects", evaluate_subjects)
+    monkeypatch.setattr(evaluation, "load_data", lambda config, progress, parts: load_balls(config, progress))
+    monkeypatch.setattr(evaluation, "table", str)
+    return places
+
+
+def test_a_checkpoint_is_scored_on_the_device_of_the_settings(run, monkeypatch, capsys):
+    final, asked, places = run("training.device=cpu"), [], scored_at(monkeypatch)
+    monkeypatch.setattr(
+        evaluation, "choose_device", lambda name: asked.append(name) or (torch.device("meta"), "Another one was used.")
+    )
+    evaluation.evaluate(final)
+    assert capsys.readouterr().out.startswith("Another one was used.\n")
+    evaluation.evaluate(final, ["training.device=auto"], quiet=True)
+    evaluation.evaluate(export(final, final.parent / "bundle").path, ["data.phantoms.subjects=1"], quiet=True)
+    assert asked == ["cpu", "auto", "auto"] and places == ["meta"] * 3
+    assert not capsys.readouterr().out
+
+
+def test_models_without_one_person_are_scored_on_the_device_of_the_settings(run, tmp_path, monkeypatch):
+    final, places = run(), scored_at(monkeypatch)
+    monkeypatch.setattr(evaluation, "choose_device", lambda name: (torch.device("meta"), None))
+    monkeypatch.setattr(evaluation, "studies_of", lambda config, progress: [ball(8, "study")])
+    monkeypatch.setattr(evaluation, "train_once", lambda config, progress: final)
+    evaluation.leave_one_study_out(CONFIG)
+    assert places == ["meta"]
 
 
 def test_what_is_trained_on_is_what_a_run_folder_tells(two_gpus, tmp_path):

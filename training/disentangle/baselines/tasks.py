@@ -33,6 +33,8 @@ class TaskSystem(System):
         InputError: both or neither of classes and target.
     """
 
+    constant_styles = True
+
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.config, self.diagnostics = config, {}

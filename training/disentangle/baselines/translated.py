@@ -27,6 +27,7 @@ class TranslateAndSegment(UnpairedSystem):
         InputError: more than two domains, or no classes.
     """
 
+    constant_styles = True
     WEIGHTS: Mapping[str, float] = {"segmentation": 1.0, "dice": 0.0}
 
     def __init__(self, config: dict, home: str) -> None:

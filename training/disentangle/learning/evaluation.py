@@ -11,6 +11,7 @@ from typing import Any
 from ..bundles import find_bundle
 from ..datasets.volumes import Subject
 from ..errors import InputError
+from ..inference.devices import choose_device
 from ..inference.rules import Rules
 from ..progress import Progress
 from ..study import write_atomically
@@ -57,7 +58,7 @@ def evaluate(
         overrides: "key=value" changes of the configuration. A checkpoint is scored on the studies that its training
             excluded (on those of ``data.studies`` where it excluded none), on its validation phantoms, and on the test
             part of its data sets; a bundle on every study of ``data.studies.folder``, or those of
-            ``data.studies.include``, or the test part of ``data.dataset``.
+            ``data.studies.include``, or the test part of ``data.dataset``. ``training.device`` says where.
         output: path of the JSON; None writes none.
 
     Returns:
@@ -73,12 +74,16 @@ def evaluate(
         system, config, training = _trained(source)
         config = load_config(config, overrides)
         check_unseen(str(source), training["data"], training["config"], config, ("test",), "train anew")
+        # A checkpoint's device is that of its training, maybe on another machine: scoring goes on without it.
+        place, note = choose_device(config["training"]["device"])
+        if note and not quiet:
+            print(note, flush=True)
         data = load_data(config | {"data": _scored_only(config["data"])}, progress, parts=("test",))
         subjects = [s for s in data.training if s.source != "phantom"] + data.validation + data.test
         if not subjects:
             raise InputError("There is nothing to score; set data.dataset, data.studies or data.phantoms.validation.")
         rules = None if source.suffix == ".ckpt" else Rules.of_card(find_bundle(source).card)
-        report = evaluate_subjects(system, subjects, subsets, progress, rules)
+        report = evaluate_subjects(system.to(place), subjects, subsets, progress, rules)
     report = {"source": str(source), "overrides": overrides, **report}
     if output is not None:
         with write_atomically(output) as temporary:
@@ -102,6 +107,7 @@ def leave_one_study_out(
     """
     config = load_config(config, overrides)
     studies = config["data"]["studies"]
+    place, _ = choose_device(config["training"]["device"])
     persons: dict[str, list[Subject]] = {}
     for subject in studies_of(config, progress):
         persons.setdefault(subject.group, []).append(subject)
@@ -111,7 +117,7 @@ def leave_one_study_out(
         excluded = [*studies["exclude"], *(s.name for s in subjects)]
         changed = {**config["data"], "studies": {**studies, "exclude": excluded}}
         path = train_once(config | {"name": name, "data": changed}, progress=progress)
-        system = system_from_checkpoint(load_checkpoint(path))
+        system = system_from_checkpoint(load_checkpoint(path)).to(place)
         results += evaluate_subjects(system, subjects, subsets, progress, rules)["subjects"]
     return {"subjects": results, "mean": summary(results)}
 

@@ -101,7 +101,8 @@ def train(
     try:
         _fit(trainer, learner, training, validation)
         housekeeping.save(learner, LAST)
-        return _finish(folder, learner, data, housekeeping, progress.part(0.95, 1.0))
+        place = _place(accelerator, devices)
+        return _finish(folder, learner, data, place, housekeeping, progress.part(0.95, 1.0))
     except Diverged as error:
         raise InputError(how_to_recover(config, folder, error.step, system)) from error
     except (KeyboardInterrupt, Cancelled, SystemExit) as stop:
@@ -175,7 +176,7 @@ def _trainer(housekeeping: Housekeeping, accelerator: str, devices: int | list[i
     settings, folder = housekeeping.settings, housekeeping.folder
     precision = settings["precision"]
     if precision == "auto":
-        precision = "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+        precision = "bf16-mixed" if _has_bfloat16(_place(accelerator, devices)) else "32-true"
     bar = not housekeeping.quiet and sys.stderr.isatty()
     return lightning.Trainer(
         accelerator=accelerator,
@@ -209,13 +210,31 @@ def _device(name: str) -> tuple[str, int | list[int]]:
     return kind, [int(index)] if index else 1
 
 
-def _finish(folder: Path, learner: Learner, data: Data, housekeeping: Housekeeping, progress: Progress) -> Path:
-    """Averaged weights and default styles into ``final.ckpt``."""
+def _place(accelerator: str, devices: int | list[int]) -> torch.device:
+    """torch's name of a device of :func:`_device`."""
+    index = devices[0] if isinstance(devices, list) else 0
+    return torch.device(accelerator, index) if accelerator == "cuda" else torch.device(accelerator)
+
+
+def _has_bfloat16(place: torch.device) -> bool:
+    """Whether a device is a GPU that computes in bfloat16. ``torch.cuda.is_bf16_supported()`` says so of those before
+    Ampere too, which emulate it."""
+    if place.type != "cuda":
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(place)[0] >= 8
+
+
+def _finish(
+    folder: Path, learner: Learner, data: Data, place: torch.device, housekeeping: Housekeeping, progress: Progress
+) -> Path:
+    """Averaged weights and default styles, which are computed at a place, into ``final.ckpt``."""
     progress("styles", 0.0)
-    system = learner.system
+    # Lightning has taken the system back to the CPU.
+    system = learner.system.to(place)
     if learner.average is not None:
         learner.average.swap_in(system)
-    system.set_default_styles(mean_styles(system, data.training))
+    if not system.constant_styles:
+        system.set_default_styles(mean_styles(system, data.training))
     learner.average = None
     path = housekeeping.save(learner, FINAL)
     progress("styles", 1.0)

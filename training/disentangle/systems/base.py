@@ -143,6 +143,8 @@ class System(nn.Module):
     diagnostics: dict[str, Tensor]
     """Scalars worth logging beside the loss terms, filled by the losses (the fraction of active hinges, say)."""
     default_styles: Tensor
+    constant_styles: bool = False
+    """Whether the default styles are constants (the code of a sequence, say): training has no means to set them to."""
 
     def encode(self, images: dict[str, Tensor], mask: Tensor | None = None) -> Factors:
         """Images (B, S, H, W) by sequence, and the mask (B, 1, H, W), to factors."""

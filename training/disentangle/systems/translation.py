@@ -41,6 +41,8 @@ class TranslationSystem(System):
         InputError: sequences that are not distinct, an unknown choice, or nothing that would learn.
     """
 
+    constant_styles = True
+
     def __init__(self, config: dict[str, Any], size_multiple: int, anatomy_channels: int) -> None:
         super().__init__()
         self.config, self.diagnostics = config, {}
