@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from disentangle.mrml import cells as mrml_cells  # noqa: E402
 from disentangle.mrml import layouts, results, studies  # noqa: E402
 from disentangle.mrml import outputs as outputs_room  # noqa: E402
 from disentangle.mrml import volumes as mrml_volumes  # noqa: E402
+from disentangle.phantoms import HEART_CLASSES  # noqa: E402
 from disentangle.study import Image  # noqa: E402
 
 SHAPE = (7, 9, 11)
@@ -295,6 +297,15 @@ class TestResults:
         logic = slicer.vtkSlicerTerminologiesModuleLogic()
         assert logic.DeserializeTerminologyEntry(segments[0].GetTerminology(), entry)
         assert entry.GetTypeObject().GetCodeValue() == "389081007"
+
+    def test_healthy_tissue_beside_lesions_lets_the_image_through_and_organs_stay_as_they_are(self, scene, inputs):
+        display = results.results_to_nodes(make_result(inputs), inputs, scene).segmentation.GetDisplayNode()
+        healthy = [display.GetSegmentOpacity2DFill(f"Disentangle_{value}") for value in (1, 2)]
+        assert max(healthy) < 0.5 and display.GetSegmentOpacity2DFill("Disentangle_3") == 1.0
+        assert display.GetSegmentOpacity2DOutline("Disentangle_1") < 1.0
+        organs = replace(make_result(inputs), classes=[default_class(n, name) for n, name in enumerate(HEART_CLASSES)])
+        display = results.results_to_nodes(organs, inputs, scene).segmentation.GetDisplayNode()
+        assert all(display.GetSegmentOpacity2DFill(f"Disentangle_{n}") == 1.0 for n in range(1, len(HEART_CLASSES)))
 
     def test_segments_lie_on_the_voxels_of_the_first_input(self, scene, inputs):
         result = make_result(inputs)

@@ -41,6 +41,11 @@ class ClassInfo:
     color: tuple[int, int, int]
     terminology: dict[str, dict[str, str]] | None = None
 
+    @property
+    def abnormal(self) -> bool:
+        """Whether it is a lesion rather than a tissue or an organ, as far as its terminology tells."""
+        return bool(self.terminology) and self.terminology["category"]["value"] == _ABNORMAL["value"]
+
     def to_dict(self) -> dict[str, Any]:
         """As it stands in ``bundle.json``."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 _FILL = 0.35
 """Opacity of segments in slice views; their outlines are opaque."""
+_FAINT_FILL, _FAINT_OUTLINE = 0.2, 0.5
+"""Share of that which healthy tissue has beside lesions: it fills the whole brain, and would hide the image that the
+lesions are judged by."""
 _NAMES = {"reconstruction": "reconstruction", "agnostic": "domain-agnostic"}
 
 
@@ -227,6 +230,7 @@ class ResultBuilder:
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetOpacity2DFill(_FILL)
         fill_segmentation(node, image, self.result.classes, self.placement)
+        _let_lesions_stand_out(node, self.result.classes)
         tag_checksums(node, {int(v): c for v, c in self.result.report.get("checksums", {}).items()})
         yield
         if self.placement.transform is not None:
@@ -347,3 +351,13 @@ def fill_segmentation(
         if info.terminology:
             segment.SetTerminology(terminology_entry(info.terminology))
         segmentation.AddSegment(segment, segment_id(info.value))
+
+
+def _let_lesions_stand_out(node: slicer.vtkMRMLSegmentationNode, classes: Sequence[ClassInfo]) -> None:
+    """Fill what is healthy faintly, where a model tells it from lesions."""
+    if not any(info.abnormal for info in classes):
+        return
+    for info in classes:
+        if info.value and not info.abnormal:
+            node.GetDisplayNode().SetSegmentOpacity2DFill(segment_id(info.value), _FAINT_FILL)
+            node.GetDisplayNode().SetSegmentOpacity2DOutline(segment_id(info.value), _FAINT_OUTLINE)
