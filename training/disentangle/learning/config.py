@@ -117,8 +117,8 @@ _EITHER = {"system.classes": (str, list, tuple), "training.precision": (str, int
 """Settings of more than one type."""
 _CHOICES = {
     "training.schedule": ("constant", "cosine", "plateau"),
-    # Those of Lightning that any machine knows, but for :data:`_HALF`.
-    "training.precision": ("auto", "32-true", "bf16-mixed", "64-true", "bf16-true", "bf16", "32", "64", 32, 64),
+    # Those of Lightning that keep the weights in 32 bits, as batches are, but for :data:`_HALF`.
+    "training.precision": ("auto", "32-true", "bf16-mixed", "bf16", "32", 32),
 }
 """Settings with few values."""
 _HALF = ("16-mixed", "16-true", "16", 16)
