@@ -38,7 +38,7 @@ def glioma_study(
     monkeypatch.delenv("DISENTANGLE_MODELS", raising=False)
     folder = tmp_path_factory.mktemp("glioma")
     spacing = 1.5 if request.config.getoption("--screenshots", None) else 3.0
-    study = create_phantom("brain", 4, spacing=spacing, lesions="glioma").study
+    study = create_phantom("brain", 5, spacing=spacing, lesions="glioma").study
     study.write(folder)
     _truth.append(study)
     sequences = ("T1", "T1Gd", "T2", "FLAIR")
@@ -68,7 +68,9 @@ def test_segmentation_of_a_glioma(
     assert slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, edema).any()
     assert "Confidence" in panel.ui.resultsLabel.text
     assert "seen" in panel.studyBox.rows["T2"].guess.text
+    show_two_sequences(glioma_study["T1Gd"], glioma_study["FLAIR"], glioma_labels)
     screenshot("DisentangleSeg")
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     click(panel.ui.factorsViewButton)
     screenshot("DisentangleSeg-factors")
     click(panel.ui.crossViewButton)
@@ -109,14 +111,28 @@ def test_segmentation_of_a_glioma(
     assert "T1Gd is missing; Dice: enhancing tumour" in panel.ui.missingLabel.text, "what the card measured without it"
 
 
-def jump_to_the_tumour(study: Any) -> None:
-    """Move all slice views to its middle."""
+def show_two_sequences(volume: Any, beside: Any, study: Any) -> None:
+    """One sequence in three orientations, and an axial slice of another in the quarter of the 3D view: the bench draws
+    slices only."""
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutTwoOverTwoView)
+    slicer.util.setSliceViewerLayers(background=volume)
+    fourth = manager.sliceWidget("Slice4").mrmlSliceNode()
+    fourth.SetOrientationToAxial()
+    manager.sliceWidget("Slice4").sliceLogic().GetSliceCompositeNode().SetBackgroundVolumeID(beside.GetID())
+    jump_to_the_tumour(study, ("Red", "Green", "Yellow", "Slice4"))
+
+
+def jump_to_the_tumour(study: Any, views: tuple[str, ...] = ("Red", "Green", "Yellow")) -> None:
+    """Move slice views to its middle."""
     import numpy as np
     import slicer
 
     inside = np.argwhere(study.labels.array == max(study.label_names)).mean(axis=0)[::-1]
     x, y, z = (study.labels.affine @ np.append(inside, 1.0))[:3]
-    for name in ("Red", "Green", "Yellow"):
+    for name in views:
         slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(-x, -y, z)
 
 
