@@ -11,6 +11,7 @@ from set_trees import write_brats
 from disentangle.errors import InputError
 from disentangle.learning import reuse
 from disentangle.learning.config import load_config, save_config
+from disentangle.learning.data import load_data
 from disentangle.learning.protocols import cohort, create
 from disentangle.learning.protocols.runs import Repetition, Runs
 from disentangle.learning.protocols.settings import Method
@@ -45,6 +46,18 @@ def test_subjects_keep_their_labels_where_the_first_method_does_not_segment(tmp_
     (subject,) = cohort.test_subjects(common, {}, 0)
     assert {"T1", "T1Gd", "T2", "FLAIR"} == set(subject.images)
     assert (subject.labels == 7).any(), np.unique(subject.labels)
+
+
+@pytest.mark.parametrize(("label", "looks"), [("4 x TC-MGAN", True), ("UCD", False)])
+def test_a_translator_has_the_tumours_of_its_persons_if_it_looks_at_them(label, looks, tmp_path):
+    tree = tmp_path / "MICCAI_BraTS_2018_Data_Training"
+    for n in range(5):
+        write_brats(tree / "HGG" / f"Brats18_X_{n}_1", ("flair", "t1", "t1ce", "t2"))
+    coarse = ["preprocessing.spacing=[2,2,2]", "preprocessing.size_multiple=8", "preprocessing.margin_mm=2"]
+    protocol = completed(tree, f"data.cache={tmp_path / 'cache'}", f"output={tmp_path}", *coarse)
+    method = next(m for m in protocol.settings.methods if m.label == label)
+    training = load_data(config_of(protocol, method)).training
+    assert [s.labels is not None and bool((s.labels == 7).any()) for s in training] == [looks] * len(training)
 
 
 def test_without_any_method_that_segments_there_are_no_classes():

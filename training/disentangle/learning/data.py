@@ -86,7 +86,7 @@ def load_data(
     found = Data([], [])
     if data["dataset"]:
         system = config["system"]
-        loading = Loading(_sequences(system), tuple(system["classes"]), preprocessing, size=_frame(system))
+        loading = Loading(_sequences(system), _set_classes(system), preprocessing, size=_frame(system))
         subjects, sources = load_sets(
             data_sets(data["dataset"]), parts, loading, cache, _splits(config), progress.part(0, 0.4)
         )
@@ -200,6 +200,12 @@ def _study_classes(system: Mapping[str, Any]) -> tuple[str, ...] | None:
     studies as they were prepared for one that does."""
     classes = tuple(system["classes"])
     return classes if len(classes) > 1 else None
+
+
+def _set_classes(system: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the labels of data sets become: the system's classes. A translator has none, and its subjects no labels,
+    unless it looks at tumours (TC-MGAN): ``tumour_values`` are then those of the brain's classes, as phantoms have."""
+    return BRAIN_CLASSES if system.get("tumour_values") and not system["classes"] else tuple(system["classes"])
 
 
 def studies_of(config: Mapping[str, Any], progress: Progress | None = None) -> list[Subject]:
