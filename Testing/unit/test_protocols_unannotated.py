@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,15 @@ def test_what_is_carried_over_from_a_source_without_annotations_has_no_score(met
     score = {parts: protocol.score(models(protocol, method), heart("a", parts))["dice"] for parts in (("LGE",), ())}
     assert score == {("LGE",): {}, (): {}}
     assert set(protocol.score(models(protocol, method), heart())["dice"]) == {"cine", "LGE"}
+
+
+@pytest.mark.parametrize("kind", ["E001-I", "E001-III"])
+def test_a_subject_of_a_single_sequence_has_nothing_to_carry_over_and_stops_no_protocol(kind):
+    whole = heart()
+    alone = replace(whole, images={"LGE": whole.images["LGE"]})
+    protocol = create({**CONTENT, "protocol": kind})
+    assert not any(protocol.score(models(protocol, "copy"), alone).values())
+    assert not protocol.predicted(models(protocol, "copy"), alone, "LGE").any()
 
 
 def test_a_source_without_annotations_is_no_reason_not_to_score_a_network(monkeypatch):

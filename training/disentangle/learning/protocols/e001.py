@@ -14,7 +14,6 @@ from ...baselines.active_contour import refined
 from ...baselines.copying import copied, propagate
 from ...baselines.registration import registered
 from ...datasets.volumes import Subject
-from ...errors import InputError
 from ...losses import UNLABELLED
 from ...metrics.overlap import dice_per_class, hd95, slice_dice
 from .analyses import draw_pair_weights, style_variances
@@ -69,11 +68,12 @@ class UnregisteredSegmentation(Protocol):
 
     def known(self, models: Models, subject: Subject, target: str) -> np.ndarray:
         """Voxels (K, J, I), bool, on the slices of a target that can be scored: their label is known, and so is that
-        which a propagation carries over from the same place of the source. None can where nobody annotated one of
-        the two: a source without annotations is none whose structures are nowhere."""
+        which a propagation carries over from the same place of the source. None can where there is no source, or
+        nobody annotated one of the two: a source without annotations is none whose structures are nowhere."""
         known = _known(subject, target)
         if models.method.mode in PROPAGATIONS:
-            known = known & _known(subject, self.source_of(subject, target))
+            source = self.source_of(subject, target)
+            known = np.zeros_like(known) if source is None else known & _known(subject, source)
         return known
 
     def slice_scores(self, found: np.ndarray, truth: np.ndarray, target: str) -> dict[str, float]:
@@ -97,26 +97,24 @@ class UnregisteredSegmentation(Protocol):
         return load_config({"system": self.settings.common.get("system", {})})["system"]["classes"]
 
     def predicted(self, models: Models, subject: Subject, target: str) -> np.ndarray:
-        """Labels (K, J, I) on the slices of a target."""
-        mode = models.method.mode
+        """Labels (K, J, I) on the slices of a target; none where there is nothing to carry them over from."""
+        mode, source = models.method.mode, self.source_of(subject, target)
         if mode in PROPAGATIONS:
-            source = self.source_of(subject, target)
+            if source is None:
+                return np.zeros(subject.mask.shape, np.uint8)
             images = [subject.images[s].astype(np.float32) for s in (source, target)]
             labels = np.where(_known(subject, source), _labels(subject, source), 0)
             return propagate(PROPAGATIONS[mode], images[0], labels, images[1])
         if mode == "shuffled":
             subject, mode = shuffled(subject, target), "fused"
-        source = self.source_of(subject, target) if len(subject.images) > 1 else None
         return segmentation(models.system(source, target), subject, None, target, mode)
 
-    def source_of(self, subject: Subject, target: str) -> str:
-        """The sequence whose labels are carried over to a target."""
+    def source_of(self, subject: Subject, target: str) -> str | None:
+        """The sequence whose labels are carried over to a target; None where the subject has no other."""
         sequences = self.settings.common.get("system", {}).get("sequences", list(subject.images))
         wanted = self.chosen["source"]
         others = [s for s in sequences if s != target and s in subject.images]
-        if not others:
-            raise InputError(f"{subject.name} has no sequence but {target} to carry labels over from.")
-        return wanted if wanted in others else others[0]
+        return wanted if wanted in others else next(iter(others), None)
 
     def draw(
         self, models: Mapping[tuple[str, str], Models], subjects: Sequence[Subject], folder: Path
@@ -163,6 +161,8 @@ class PairMatching(UnregisteredSegmentation):
         for target in self.targets(models, subject):
             seen = shuffled(subject, target) if models.method.mode == "shuffled" else subject
             source = self.source_of(seen, target)
+            if source is None:
+                continue
             known = _known(seen, source) & _known(subject, target)
             if known.any():
                 pair = _telling(known, _labels(seen, source), _labels(subject, target))
