@@ -466,6 +466,20 @@ def test_digital_subjects_have_names_of_their_own(tiny_models: Any, load_module:
     assert made == ["Digital glioma T1", "Digital MS T1", "Digital MS T1_1"]
 
 
+def test_digital_subjects_are_patients_of_their_own_whose_volumes_are_not_mixed(
+    tiny_models: Any, load_module: Any
+) -> None:
+    import sys
+
+    panel = load_module("DisentangleSeg")
+    make = sys.modules["disentangle.panel.sample_data"].phantom_nodes
+    make(("T1", "T2", "FLAIR"), "glioma", spacing=8.0)
+    second = make(("T1", "FLAIR"), "ms", spacing=8.0)
+    panel.studyBox.rows["T1"].combo.setCurrentNode(second["T1"])  # the user chooses a volume of the second
+    panel.studyBox.assign()
+    assert panel.studyBox.nodes() == second
+
+
 def test_fast_is_offered_for_a_model_that_has_a_fast_mode_and_asked_of_no_other(
     tiny_models: Any, load_module: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:

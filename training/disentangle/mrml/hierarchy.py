@@ -43,6 +43,14 @@ def _above(node: slicer.vtkMRMLNode, level: str) -> int:
     return tree(node.GetScene()).GetItemAncestorAtLevel(item_of(node), level)
 
 
+def make_patient(scene: slicer.vtkMRMLScene, name: str) -> int:
+    """The study item of a new patient, for volumes that no DICOM file says the patient of; where the name is taken, a
+    number follows it."""
+    hierarchy = tree(scene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), hierarchy.GenerateUniqueItemName(name))
+    return hierarchy.CreateStudyItem(patient, "MR")
+
+
 def make_folder(scene: slicer.vtkMRMLScene, parent: int, name: str) -> int:
     """A new folder item; where the name is taken in that parent, a number follows it."""
     hierarchy = tree(scene)

@@ -68,28 +68,31 @@ def load_phantom_sample(source: Any) -> list[slicer.vtkMRMLScalarVolumeNode]:
 def phantom_nodes(
     sequences: Iterable[str] = ("T1", "T1Gd", "T2", "FLAIR"),
     lesions: str = "glioma",
-    seed: int = 4,
+    seed: int = 5,
     spacing: float = 1.5,
 ) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
-    """A digital subject as volumes of the scene: sequence -> volume node; the first one is shown. No two volumes get
-    the same name, whatever the scene holds.
+    """A digital subject as volumes of the scene: sequence -> volume node; the first one is shown. It is a patient of
+    its own, and no two volumes get the same name, whatever the scene holds.
 
     Example::
 
         from disentangle.panel.sample_data import phantom_nodes
         nodes = phantom_nodes(lesions="ms")
     """
+    from ..mrml.hierarchy import make_patient, put_into
     from ..mrml.volumes import fill_volume
     from ..phantoms import create_phantom
 
     with slicer.util.WaitCursor():
         study = create_phantom("brain", seed, spacing=spacing, lesions=lesions).study
-        nodes = {}
+        nodes, subject = {}, _SUBJECTS.get(lesions, "Digital subject")
+        place = make_patient(slicer.mrmlScene, subject)
         for name in sequences:
-            title = slicer.mrmlScene.GenerateUniqueName(f"{_SUBJECTS.get(lesions, 'Digital subject')} {name}")
+            title = slicer.mrmlScene.GenerateUniqueName(f"{subject} {name}")
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", title)
             fill_volume(node, study[name].array, study[name].affine)
             node.CreateDefaultDisplayNodes()
+            put_into(place, node)
             nodes[name] = node
     slicer.util.setSliceViewerLayers(background=next(iter(nodes.values())), fit=True)
     return nodes
