@@ -196,3 +196,25 @@ def test_polls_are_frequent_while_a_thread_handles_files_and_end_when_all_is_don
     assert logic._timer.interval == slow
     wait_until(lambda: not logic._timer.active, 60, "the end of the polls")
     assert not folder.exists()
+
+
+def test_names_and_cards_of_strangers_are_shown_as_they_are(tiny_models: Any, load_module: Any) -> None:
+    """As rich text, an image of a tooltip is loaded from wherever its address says."""
+    import sys
+
+    import slicer
+
+    panel = load_module("DisentangleSeg")
+    evil = '<img src="file://10.0.0.9/x.png">\nT1'
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", evil)
+    node.SetAndObserveImageData(None)
+    row = panel.studyBox.rows["T1"]
+    row.combo.setCurrentNode(node)
+    assert "&lt;img" in row.guess.toolTip and "<img" not in row.guess.toolTip
+    labels = (panel.ui.resultsLabel, panel.ui.statusLabel, panel.ui.bundleLabel, panel.ui.missingLabel)
+    import qt
+
+    assert all(label.textFormat == qt.Qt.PlainText for label in labels)
+    plain = sys.modules["disentangle.panel.parts"].plain
+    assert plain("no markup & two\nlines") == "no markup & two\nlines"
+    assert plain("a < b\nc") == "<span>a &lt; b<br>c</span>"

@@ -409,6 +409,17 @@ def test_a_lacking_package_is_named_with_what_to_do(monkeypatch) -> None:
     assert "lacks no_such_package>=1.0, torch>=99.0 (there is" in check["message"] and "install it" in check["message"]
 
 
+@pytest.mark.parametrize(
+    ("torch", "numpy", "ok"), [("2.2.2", "2.4.6", False), ("2.2.2", "1.26.4", True), ("2.3.0+cpu", "2.0.2", True)]
+)
+def test_packages_that_do_not_go_together_are_told_before_anything_is_computed(monkeypatch, torch, numpy, ok) -> None:
+    versions = {"torch": torch, "numpy": numpy, "SimpleITK": "2.5.0", "safetensors": "0.5.0"}
+    monkeypatch.setattr("disentangle.worker.checks._installed", versions.get)
+    check = check_interpreter(devices=False)
+    assert check["ok"] is ok
+    assert (f"PyTorch {torch} of" in check["message"] and "cannot use its NumPy" in check["message"]) is not ok
+
+
 def test_the_interpreter_is_the_setting_then_the_variable_then_the_running_one(monkeypatch) -> None:
     monkeypatch.setenv("DISENTANGLE_PYTHON", "/opt/torch/bin/python")
     assert worker_python("/my/python") == "/my/python"

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from disentangle import bundles
 from disentangle.bundles import Bundle, LicenseError
+from disentangle.bundles.card import check_card
 from disentangle.bundles.weights import sha256_of
 from disentangle.errors import InputError
 from tiny_bundle import SEQUENCES, tiny_bundle, tiny_system, tiny_translation_bundle
@@ -147,6 +148,13 @@ def test_a_configuration_of_absurd_size_does_not_exhaust_memory(bundle: Bundle):
         ({"classes": [{"value": 0, "name": "x", "color": [0, 0, 256]}]}, "must have a color"),
         ({"default_styles": {"T1": ["a"]}}, "the default style of T1"),
         ({"weights": {"sha256": "no"}}, "'weights.sha256'"),
+        ({"weights": {"sha256": "0" * 64, "bytes": "many"}}, "'weights.bytes'"),
+        ({"description": ["two", "parts"]}, "'description' in .* must be a text"),
+        ({"license": {"name": "MIT", "permissive": True, "text": 1}}, "'license.text' in .* must be a text"),
+        ({"quality": ["good"]}, "'quality'"),
+        ({"quality": {"unseen": {"dice": {"all": {"lesion": "0.80"}}}}}, "'quality' in .* numbers"),
+        ({"quality": {"unseen": {"imputation": {"T1": 25.0}}}}, "'quality'"),
+        ({"fast": {"programs": ["a"], "sha256": "0" * 64, "measured": {"times_torch": "9"}}}, "'fast'"),
         ({"islands": {"classes": [99], "share": 0.1, "ml": 0}}, "'islands.classes'"),
         ({"islands": {"classes": [1], "share": 1.5, "ml": 0}}, "'islands.share'"),
         ({"islands": {"classes": [1], "share": 0.1}}, "'islands.ml'"),
@@ -231,6 +239,11 @@ def test_added_from_a_zip_with_a_folder_inside(bundle: Bundle, tmp_path: Path):
     added = bundles.add_bundle(archive)
     added.verify()
     assert sorted(p.name for p in added.path.iterdir()) == ["bundle.json", "model.safetensors"]
+
+
+def test_all_that_a_card_need_not_have_may_be_left_out(bundle: Bundle):
+    card = {key: bundle.card[key] for key in bundle.card if key not in ("quality", "description", "citation")}
+    assert check_card({**card, "weights": {"sha256": bundle.checksum}}) == []
 
 
 @pytest.mark.parametrize("name", ["../e.txt", "/e.txt", "a/../../e.txt", "..\\e.txt", "C:/e.txt"])

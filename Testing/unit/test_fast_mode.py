@@ -18,7 +18,8 @@ from disentangle.inference.plan import choose_plan
 from disentangle.phantoms import create_phantom
 from tiny_bundle import tiny_bundle, tiny_system
 
-ABOUT = {"programs": ["segment"], "measured": {"times_torch": 3.5}}
+MEASURED = {"times_torch": 3.5, "dice": {"loss": 0.004}, "psnr": {"loss": 0.02}}
+ABOUT = {"programs": ["segment"], "measured": MEASURED}
 
 
 @pytest.fixture
@@ -94,6 +95,26 @@ def test_a_fast_mode_is_installed_with_its_model_and_goes_when_the_weights_chang
     assert added.fast_programs().read_bytes() == b"PK"
     remove_bundle(added.name)
     assert write_bundle(tmp_path / "other", tiny_system(), bundle.card).fast is None
+
+
+@needs_openvino
+@pytest.mark.parametrize("damage", ["large", "deflate"])
+def test_damaged_programs_of_a_stranger_are_a_sentence(tmp_path, monkeypatch, damage):
+    from disentangle.inference.backends import compiled
+
+    archive = tmp_path / "fast.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bag:
+        bag.writestr("a.xml", "<net/>" * 100)
+        bag.writestr("a.bin", bytes(10000))
+        begin = bag.getinfo("a.bin").header_offset + 30 + len("a.bin")
+    if damage == "large":
+        monkeypatch.setattr(compiled, "MAX_BUNDLE_BYTES", 5000)
+    else:
+        data = bytearray(archive.read_bytes())
+        data[begin : begin + 8] = b"\xff" * 8  # no deflated block begins so
+        archive.write_bytes(data)
+    with pytest.raises(InputError, match=r"do not use this model|get the model again"):
+        compiled._unpacked(archive)
 
 
 @needs_openvino

@@ -215,9 +215,43 @@ def check_card(card: object) -> list[str]:
         defects += _check_classes(card["classes"]) + _check_styles(card["default_styles"], card["sequences"])
         defects += _check_islands(card.get("islands"), len(card["classes"]))
         defects += _check_coherence(card.get("coherence"), len(card["classes"]))
+    defects += _check_told(card)
     if not _is_fast(card.get("fast")):
-        defects.append(f"'fast' in {CARD_FILE} must be an object with 'programs', a list of names, and a 'sha256'")
+        rule = "must be an object with 'programs', a list of names, a 'sha256' and figures"
+        defects.append(f"'fast' in {CARD_FILE} {rule}")
     return defects
+
+
+_TOLD = ("description", "intended_use", "limitations", "quality_note", "citation")
+"""Fields that a card need not have, and that panels show."""
+
+
+def _check_told(card: dict[str, Any]) -> list[str]:
+    """Defects of what is shown of a model: a panel that cannot show one of them would not open at all."""
+    told = [(name, card.get(name, "")) for name in _TOLD]
+    told += [("license.text", card["license"].get("text", ""))] if isinstance(card.get("license"), dict) else []
+    defects = [f"'{name}' in {CARD_FILE} must be a text" for name, value in told if not isinstance(value, str)]
+    weights = card.get("weights")
+    if isinstance(weights, dict) and not _is_int(weights.get("bytes", 0), 0, 1 << 50):
+        defects.append(f"'weights.bytes' in {CARD_FILE} must be a whole number")
+    if not _is_quality(card.get("quality", {})):
+        rule = "must be an object of measurements, their Dice and imputation figures numbers"
+        defects.append(f"'quality' in {CARD_FILE} {rule}")
+    return defects
+
+
+def _is_quality(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    measurements = [one for one in value.values() if isinstance(one, dict)]
+    return all(_is_figures(one[kind]) for one in measurements for kind in ("dice", "imputation") if kind in one)
+
+
+def _is_figures(value: object) -> bool:
+    """Whether these are numbers by name, by subset or sequence."""
+    if not isinstance(value, dict) or not all(isinstance(figures, dict) for figures in value.values()):
+        return False
+    return all(_is_number(figure) for figures in value.values() for figure in figures.values())
 
 
 def _is_fast(value: object) -> bool:
@@ -226,7 +260,13 @@ def _is_fast(value: object) -> bool:
         return True
     if not isinstance(value, dict) or not isinstance(value.get("programs"), list) or not value["programs"]:
         return False
-    return all(_is_text(name) for name in value["programs"]) and _is_sha256(value.get("sha256"))
+    if not (all(_is_text(name) for name in value["programs"]) and _is_sha256(value.get("sha256"))):
+        return False
+    measured = value.get("measured") or {"times_torch": 1.0, "dice": {"loss": 0.0}, "psnr": {"loss": 0.0}}
+    if not isinstance(measured, dict) or not _is_number(measured.get("times_torch")):
+        return False
+    losses = (measured.get(kind) for kind in ("dice", "psnr"))
+    return all(isinstance(loss, dict) and _is_number(loss.get("loss")) for loss in losses)
 
 
 def _check_classes(classes: list[Any]) -> list[str]:

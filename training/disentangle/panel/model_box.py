@@ -11,6 +11,7 @@ import slicer
 from ..bundles import Bundle
 from ..errors import Cancelled, InputError
 from ..mrml.text import _
+from . import parts
 from .model_facts import fast_line, is_demonstration, quality_lines
 
 
@@ -85,7 +86,7 @@ class ModelBox:
         question = _("The model {name} comes under this licence:\n\n{license}\n\n{text}\n\nDo you agree to it?").format(
             name=bundle.name, license=bundle.license["name"], text=bundle.license.get("text", "")
         )
-        if not slicer.util.confirmYesNoDisplay(question, windowTitle=_("Licence of the model")):
+        if not slicer.util.confirmYesNoDisplay(parts.plain(question), windowTitle=_("Licence of the model")):
             raise Cancelled(_("The licence of the model was not agreed to."))
         bundle.agree()
         self._describe()
@@ -98,13 +99,15 @@ class ModelBox:
         text = "\n\n".join(part for part in (bundle.license["name"], bundle.license.get("text", "")) if part)
         title = _("Licence of {name}").format(name=bundle.name)
         if bundle.license["permissive"]:
-            slicer.util.infoDisplay(text, windowTitle=title)
+            slicer.util.infoDisplay(parts.plain(text), windowTitle=title)
             return
         try:
             if bundle.needs_agreement:
                 self.agree()
             elif slicer.util.confirmYesNoDisplay(
-                _("{text}\n\nYou have agreed to this licence. Take your agreement back?").format(text=text),
+                parts.plain(
+                    _("{text}\n\nYou have agreed to this licence. Take your agreement back?").format(text=text)
+                ),
                 windowTitle=title,
             ):
                 bundle.revoke()
@@ -112,7 +115,7 @@ class ModelBox:
         except Cancelled:
             pass
         except InputError as error:
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(parts.plain(str(error)))
 
     def add(self, path: str = "") -> None:
         """Add a bundle, chosen by the user: a zip, or ``bundle.json`` in a bundle's folder."""
@@ -142,7 +145,7 @@ class ModelBox:
         try:
             self.logic.removeModel(bundle.name)
         except InputError as error:
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(parts.plain(str(error)))
         self.refresh()
 
     @staticmethod
@@ -151,7 +154,7 @@ class ModelBox:
         try:
             start()
         except InputError as error:
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(parts.plain(str(error)))
         except Cancelled:
             pass
 
@@ -159,13 +162,13 @@ class ModelBox:
         if job.error is None:
             self.refresh(job.answer["name"])
         elif not isinstance(job.error, Cancelled):
-            slicer.util.errorDisplay(str(job.error))
+            slicer.util.errorDisplay(parts.plain(str(job.error)))
 
     def _verified(self, job: Any) -> None:
         if job.error is None:
             slicer.util.infoDisplay(_("The model {name} is complete and unchanged.").format(name=job.answer["name"]))
         elif not isinstance(job.error, Cancelled):
-            slicer.util.errorDisplay(str(job.error))
+            slicer.util.errorDisplay(parts.plain(str(job.error)))
 
     def _changed(self, _index: int) -> None:
         if self._filling:
@@ -195,7 +198,7 @@ class ModelBox:
             _("Synthesises {targets}.").format(targets=", ".join(bundle.targets)) if bundle.targets else "",
             _("Version {version}, {size:.1f} MB, licence {license}{note}.").format(
                 version=bundle.version,
-                size=bundle.card["weights"]["bytes"] / 1e6,
+                size=bundle.card["weights"].get("bytes", 0) / 1e6,
                 license=bundle.license["name"],
                 note=f" ({license_note})" if license_note else "",
             ),
@@ -208,4 +211,4 @@ class ModelBox:
             bundle.card.get("limitations", ""),
             bundle.card.get("citation", ""),
         )
-        self.label.toolTip = "\n".join(line for line in about if line)
+        self.label.toolTip = parts.plain("\n".join(line for line in about if line))

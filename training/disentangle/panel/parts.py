@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,8 +74,18 @@ def text_label(name: str, text: str = "") -> qt.QLabel:
     """A label of several lines."""
     made = qt.QLabel(text)
     made.objectName = name
+    made.textFormat = qt.Qt.PlainText
     made.wordWrap = True
     return made
+
+
+def plain(text: str) -> str:
+    """A text that a tooltip or a dialog shows as it is.
+
+    Both take for rich text what looks like it. Names in DICOM headers and cards of models come from strangers: as rich
+    text they could forge what a licence says, and load an image from another computer.
+    """
+    return f"<span>{html.escape(text, quote=False)}</span>".replace("\n", "<br>") if "<" in text else text
 
 
 def row(layout: qt.QVBoxLayout, *widgets: qt.QWidget) -> qt.QHBoxLayout:
@@ -118,7 +129,7 @@ class Table:
         for number, texts in enumerate(rows):
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(str(text))
-                item.setToolTip(str(text))
+                item.setToolTip(plain(str(text)))
                 self._items.append(item)
                 self.widget.setItem(number, column, item)
         self.widget.resizeColumnsToContents()

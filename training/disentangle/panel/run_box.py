@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import qt
 
+from . import parts
 from .run_state import RunController, RunView
 
 
@@ -55,4 +56,4 @@ class RunBox:
             self.bar.setRange(0, 100)
             self.bar.value = view.percent
         self.status.text = view.status or view.tooltip
-        self.status.toolTip = self.status.text
+        self.status.toolTip = parts.plain(self.status.text)

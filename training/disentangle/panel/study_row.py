@@ -153,6 +153,7 @@ class StudyRow:
             self._show_guess(node)
         else:
             self._show_looks(node, looks, contradicted)
+        self.guess.toolTip = parts.plain(self.guess.toolTip)
         self.use_as.visible = bool(self._better)
         self.keep.visible = self._doubted
         self.use_as.text = _("Use as {sequence}").format(sequence=self._better)

@@ -47,17 +47,20 @@ def check_interpreter(devices: bool = True) -> dict[str, Any]:
         for name, version in packages.items()
         if version not in (None, "unknown") and _version(version) < PACKAGES[name]
     ]
-    found = _devices() if devices and packages["torch"] else []
+    clash = _clash(packages)
+    found = _devices() if devices and packages["torch"] and not clash else []
     python = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         message = f"{sys.executable} is Python {python}; choose an interpreter of version {oldest} or newer."
     elif missing or old:
         message = f"{sys.executable} lacks {', '.join(missing + old)}; install it there, or choose another interpreter."
+    elif clash:
+        message = clash
     else:
         message = f"{sys.executable} (Python {python}) has everything that is needed."
     return {
-        "ok": not missing and not old and sys.version_info >= OLDEST_PYTHON,
+        "ok": not missing and not old and not clash and sys.version_info >= OLDEST_PYTHON,
         "message": message,
         "python": python,
         "executable": sys.executable,
@@ -65,6 +68,18 @@ def check_interpreter(devices: bool = True) -> dict[str, Any]:
         "missing": missing + old,
         "devices": found,
     }
+
+
+def _clash(packages: dict[str, str | None]) -> str:
+    """Why packages that are new enough each by itself do not go together; "" where they do."""
+    numpy, torch = packages["numpy"], packages["torch"]
+    if not numpy or not torch or _version(numpy)[0] < 2 or _version(torch) >= (2, 3):
+        return ""
+    # PyTorch up to 2.2 was built for NumPy 1, and for Macs with Intel processors 2.2 is the last one.
+    return (
+        f"PyTorch {torch} of {sys.executable} cannot use its NumPy {numpy}; install PyTorch 2.3 or newer, or where "
+        "there is none (Macs with Intel processors) choose an interpreter with NumPy 1."
+    )
 
 
 def _devices() -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...bundles.store import MAX_BUNDLE_BYTES
 from ...errors import InputError
 from ...parallel import cores
 from ...systems.factors import Capabilities, Factors
@@ -218,7 +220,9 @@ def _unpacked(archive: Path) -> dict[str, tuple[bytes, bytes]]:
     """Program -> what is in its ``.xml`` and ``.bin``."""
     try:
         with zipfile.ZipFile(archive) as bag:
+            if sum(member.file_size for member in bag.infolist()) > MAX_BUNDLE_BYTES:
+                raise InputError(f"{archive} unpacks to more than a model can have; do not use this model.")
             names = [name[: -len(".xml")] for name in bag.namelist() if name.endswith(".xml")]
             return {name: (bag.read(f"{name}.xml"), bag.read(f"{name}.bin")) for name in names}
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, KeyError, OSError) as error:
         raise InputError(f"{archive} holds no programs of a fast mode; get the model again.") from error
