@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import numbers
 import platform
 import sys
 import time
@@ -91,7 +92,8 @@ def main(arguments: list[str]) -> int:
     report["seconds"] = round(time.monotonic() - began)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(options.output) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, default=float) + "\n", encoding="utf-8")
+        text = json.dumps(strict(report), indent=1, default=float, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
     print(f"\nWritten: {options.output}")
     draw(report, options.output)
     if options.card:
@@ -130,6 +132,15 @@ def draw(report: dict[str, Any], beside: Path) -> None:
             if groups:
                 path = beside.with_suffix("") / f"{part.replace('_', '-')}-{what}.png"
                 print(f"Written: {box_plot(path, groups, label, title)}")
+
+
+def strict(values: Any) -> Any:
+    """Values as JSON may hold them: what is not a number (the distance to a lesion that was missed) becomes null."""
+    if isinstance(values, dict):
+        return {key: strict(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [strict(value) for value in values]
+    return None if isinstance(values, numbers.Real) and not math.isfinite(values) else values
 
 
 def rounded(values: Any) -> Any:
