@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,20 @@ def test_aligned_images_are_recognised_and_shifted_ones_too(t1):
     straight, shifted = (Pyramid(brain((200, 120, 90), matrix, seed=1), None) for matrix in (None, shift))
     assert search_from_identity(straight, Pyramid(t1, None)).aligned
     assert not search_from_identity(shifted, Pyramid(t1, None)).aligned
+
+
+def test_an_image_whose_origin_was_lost_is_not_taken_for_aligned_but_found(t1, t2):
+    """Only black background lies on the head there, and a search on a flat metric stays where it is."""
+    size = np.array(t1.grid.size) * t1.spacing
+    lost = t2.affine.copy()
+    lost[:3, 3] += 0.75 * size
+    moved = replace(t2, affine=lost)
+    check = search_from_identity(Pyramid(moved, None), Pyramid(t1, None))
+    assert check.moved_mm < registration.ALIGNED_MM and check.metric < registration.UNRELATED_NATS
+    assert not check.aligned
+    shift = np.eye(4)
+    shift[:3, 3] = 0.75 * size
+    assert displacement(register(moved, t1).matrix, shift @ POSE, brain_points()) < 1.0
 
 
 def test_thick_slices_are_not_shrunk_along_the_slice_axis():

@@ -23,7 +23,7 @@ from ..parallel import in_parallel
 from ..resources import cache_folder
 from ..study import Image, Study
 
-METHOD = 2
+METHOD = 3
 """Raised whenever registration, pose or masks find something else in the same images."""
 _ENTRIES = 400
 """On disk, 2 kB each without a mask and up to 100 kB with one; the oldest go first."""

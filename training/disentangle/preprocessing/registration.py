@@ -128,7 +128,8 @@ class Alignment:
     """Whether two images are aligned as their headers say.
 
     Attributes:
-        aligned: the headers' pose is optimal within what can be resolved.
+        aligned: the headers' pose is optimal within what can be resolved, and the images have something in common
+            there.
         moved_mm: mean distance over the head that a search from the headers' pose moved.
         metric: mutual information at its end, nats.
     """
@@ -152,7 +153,8 @@ def search_from_identity(m: Pyramid, f: Pyramid, progress: Progress | None = Non
         moved = displacement(matrix, np.eye(4), head)
         if moved < ALIGNED_MM / 2:
             break
-    return Alignment(moved < ALIGNED_MM, moved, metric)
+    # Where only black background lies on the head, as after a lost origin, nothing leads the search away either.
+    return Alignment(moved < ALIGNED_MM and metric >= UNRELATED_NATS, moved, metric)
 
 
 def _nothing_in_common(moving: Pyramid, fixed: Pyramid) -> InputError:
