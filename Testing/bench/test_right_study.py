@@ -396,3 +396,52 @@ def test_a_reference_of_the_same_name_as_the_segmentation_can_be_compared_with(r
     assert not box.compareButton.enabled
     box.reference._native.activate(other)
     assert box.compareButton.enabled
+
+
+def test_a_second_run_hides_the_segmentation_of_the_first_and_no_others(
+    ran: Any,  # noqa: F811
+    study: Any, study_folder: Path, click: Any, wait_until: Any,
+) -> None:  # fmt: skip
+    def shown(segmentation: Any) -> bool:
+        return bool(segmentation.GetDisplayNode().GetVisibility())
+
+    first = ran.outputs.segmentation
+    other = ran.logic.segment(patient(study_folder, "Bert"))
+    assert shown(first) and shown(other)
+    click(ran.ui.applyButton)
+    wait_idle(ran, wait_until)
+    assert ran.outputs.segmentation is not first
+    assert shown(ran.outputs.segmentation) and shown(other)
+    assert not shown(first)
+    ran.logic.factors(study)  # as a run that makes synthetic volumes: there is nothing to show instead
+    hide_earlier = __import__("sys").modules["disentangle.panel.result_views"].hide_earlier
+    hide_earlier(ran.logic.runner.run.outputs)
+    assert shown(ran.outputs.segmentation)
+
+
+def test_what_a_synthetic_volume_says_of_itself_is_true(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any
+) -> None:
+    panel = load_module("DisentangleSynth")
+    click(panel.targetBoxes["FLAIR"])
+    panel.ui.styleSelector.setCurrentNode(study["T2"])
+    click(panel.ui.applyButton)
+    wait_idle(panel, wait_until)
+    assert "from T1, T1Gd, T2, in the look of the volume 'T2';" in panel.outputs.synthetic["FLAIR"].GetDescription()
+
+
+def test_a_look_that_cannot_be_used_is_named(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any
+) -> None:
+    import slicer
+
+    panel = load_module("DisentangleSynth")
+    click(panel.targetBoxes["T1Gd"])
+    look = slicer.modules.volumes.logic().CloneVolume(study["T2"], "of another scanner")
+    array = slicer.util.arrayFromVolume(look).astype(np.float32)
+    array[:2] = np.nan
+    slicer.util.updateVolumeFromArray(look, array)
+    panel.ui.styleSelector.setCurrentNode(look)
+    click(panel.ui.applyButton)
+    wait_idle(panel, wait_until)
+    refused("volume 'of another scanner' holds")

@@ -350,6 +350,18 @@ class TestResults:
         assert "brain-mr" in node.GetDescription()
         assert "T1, FLAIR" in node.GetDescription()
 
+    def test_a_synthetic_volume_is_not_said_to_be_made_from_what_was_not_read(self, scene, inputs):
+        result = make_result(inputs)
+        result.synthesized = {"T1": inputs.study["T1"]}
+        made = results.results_to_nodes(result, inputs, scene).synthetic["T1"]
+        assert "from T1, FLAIR;" in made.GetDescription()
+        result.differences = {"T1": inputs.study["T1"]}
+        made = results.results_to_nodes(result, inputs, scene).synthetic["T1"]
+        assert "from FLAIR;" in made.GetDescription()
+        result.report["inputs"] = {"T1": {"used": True}, "FLAIR": {"used": False}}
+        made = results.results_to_nodes(replace(result, differences={}), inputs, scene).synthetic["T1"]
+        assert "from T1;" in made.GetDescription()
+
     def test_a_synthetic_volume_takes_the_window_of_a_real_one_with_values_alike(self, scene, inputs):
         inputs.nodes["T1"].CreateDefaultDisplayNodes()
         inputs.nodes["T1"].GetDisplayNode().SetAutoWindowLevel(False)

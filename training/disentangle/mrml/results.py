@@ -173,7 +173,6 @@ class ResultBuilder:
 
     def _synthetic(self, outputs: Outputs) -> Iterator[None]:
         for target, image in self.result.synthesized.items():
-            used = ", ".join(self.inputs.nodes)
             node = self._volume(
                 f"{target} (synthetic)",
                 image,
@@ -185,7 +184,7 @@ class ResultBuilder:
             )
             node.SetDescription(
                 f"Synthetic {target}, made by the model {self.bundle.get('name', '')} "
-                f"{self.bundle.get('version', '')} from {used}; not acquired by a scanner."
+                f"{self.bundle.get('version', '')} {self._origin(target)}; not acquired by a scanner."
             )
             outputs.synthetic[target] = node
             if SEQUENCES[target].modality == "PT":
@@ -203,6 +202,17 @@ class ResultBuilder:
             )
             outputs.differences[target] = node
             yield
+
+    def _origin(self, target: str) -> str:
+        """From which sequences a synthetic volume was made, and in whose look: one that it is compared with was left
+        out, and sequences that the model does not know were not read."""
+        facts = self.result.report.get("inputs") or {name: {"used": True} for name in self.inputs.nodes}
+        read = {name for name, entry in facts.items() if entry["used"]}
+        if target in self.result.differences:
+            read.discard(target)
+        used = ", ".join(name for name in self.inputs.nodes if name in read)
+        look = (self.result.report.get("examples") or {}).get(target)
+        return f"from {used}" + (f", in the look of the {look}" if look else "")
 
     @staticmethod
     def _as_pet(node: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -33,7 +33,7 @@ def sending_run(run: Run, folder: Callable[[], Path]) -> Callable[[], dict[str, 
         from ..study import Study, check_image
         from ..worker.codec import write_study  # here: the first import takes a moment, which the thread has
 
-        for image in run.inputs.study.images.values():
+        for image in (*run.inputs.study.images.values(), *run.examples.values()):
             check_image(image)
         write_study(run.inputs.study, study)
         if run.examples:
@@ -53,6 +53,8 @@ def receiving_run(run: Run, event: dict[str, Any]) -> Callable[[], Result]:
         if result.segmentation is not None:
             values = [info.value for info in result.classes if info.value]
             result.report["checksums"] = checksums(result.segmentation.array, values)
+        if run.examples:
+            result.report["examples"] = {target: image.source for target, image in run.examples.items()}
         if run.change is not None:
             run.change(result)
         return result

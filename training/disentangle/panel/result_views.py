@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import qt
+import slicer
 
 from ..errors import InputError
-from ..mrml.outputs import Outputs
+from ..mrml.outputs import RUN, Outputs, run_of
 from .statistics_box import tell
 from .turns import Turns
 from .view_tools import GRIDS
@@ -80,3 +81,16 @@ class ResultViews:
             cells = [] if self.outputs is None else GRIDS[name](self.outputs)
             button.enabled = any(cell.volume is not None for row in cells for cell in row)
         self.back.enabled = self.logic.grids.active
+
+
+def hide_earlier(outputs: Outputs) -> None:
+    """Hide the segmentations that earlier runs made of the same first input: two in one view hide each other, and
+    nobody can tell which of them an outline belongs to. They stay in the scene, and the Data module shows them."""
+    first = next(iter(outputs.inputs.values()), None)
+    if outputs.segmentation is None or first is None:
+        return
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        run, display = node.GetAttribute(RUN), node.GetDisplayNode()
+        earlier = run and run != outputs.run and next(iter(run_of(node).values()), None) is first
+        if earlier and display is not None:
+            display.SetVisibility(False)

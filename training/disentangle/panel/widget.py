@@ -26,7 +26,7 @@ from .logic import DisentangleLogic
 from .model_box import ModelBox
 from .model_facts import cost_of_missing, estimate_mb, free_memory_mb, memory_sentence
 from .parameters import input_parameter
-from .result_views import ResultViews
+from .result_views import ResultViews, hide_earlier
 from .run_box import RunBox
 from .study_box import StudyBox
 from .summary import summarize
@@ -145,6 +145,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The user is back: put on screen, once, what ended while they were in another module."""
         run, self._unseen = self._unseen, None
         if run is not None and self.outputs is not None and run.outputs is self.outputs:
+            hide_earlier(run.outputs)
             self.showFirst(run)
             self.ui.resultsCollapsibleButton.collapsed = False
         self.appearanceBox.show_late()
@@ -366,6 +367,7 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show the results of a run that has just ended."""
         yield from self._showing(run.outputs)
         yield
+        hide_earlier(run.outputs)
         self.showFirst(run)
         yield
         self.ui.resultsCollapsibleButton.collapsed = False
