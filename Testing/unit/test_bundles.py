@@ -18,6 +18,7 @@ from disentangle import bundles
 from disentangle.bundles import Bundle, LicenseError
 from disentangle.bundles.card import check_card
 from disentangle.bundles.weights import sha256_of
+from disentangle.cli import main
 from disentangle.errors import InputError
 from tiny_bundle import SEQUENCES, tiny_bundle, tiny_system, tiny_translation_bundle
 
@@ -239,6 +240,20 @@ def test_added_from_a_zip_with_a_folder_inside(bundle: Bundle, tmp_path: Path):
     added = bundles.add_bundle(archive)
     added.verify()
     assert sorted(p.name for p in added.path.iterdir()) == ["bundle.json", "model.safetensors"]
+
+
+def test_an_installation_without_shipped_models_says_how_to_get_them(home: Path, monkeypatch, capsys):
+    assert main(["models", "list"]) == 0
+    assert "No model is installed; add a model with" in capsys.readouterr().out
+
+    def missing(*parts: str) -> Path:
+        raise FileNotFoundError(parts)
+
+    monkeypatch.setattr(bundles.store, "resource_path", missing)
+    assert main(["models", "list"]) == 0
+    assert "holds its Python files alone; install it from its source tree" in capsys.readouterr().out
+    with pytest.raises(InputError, match="Python files alone"):
+        bundles.default_bundle_name()
 
 
 def test_all_that_a_card_need_not_have_may_be_left_out(bundle: Bundle):

@@ -65,6 +65,19 @@ def list_bundles() -> list[Bundle]:
     return scan_bundles()[0]
 
 
+def nothing_installed() -> str:
+    """What somebody without any model should know: one sentence."""
+    add = "add a model with 'disentangle models add PATH'"
+    try:
+        resource_path("Models")
+    except FileNotFoundError:  # a wheel
+        return (
+            "No model is installed, since this installation of Disentangle holds its Python files alone; install it "
+            f"from its source tree with 'pip install -e .', or {add}."
+        )
+    return f"No model is installed; {add}."
+
+
 def default_bundle_name() -> str:
     """The bundle to use when none is named: the only one, else ``brain-mr``.
 
@@ -75,7 +88,7 @@ def default_bundle_name() -> str:
     if len(names) == 1 or "brain-mr" in names:
         return names[0] if len(names) == 1 else "brain-mr"
     if not names:
-        raise InputError("No model is installed; add one with 'disentangle models add FOLDER'.")
+        raise InputError(nothing_installed())
     raise InputError(f"Several models are installed ({', '.join(names)}); choose one with --model.")
 
 

@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
 
 def run_list(options: argparse.Namespace, console: Console) -> None:
     """``disentangle models list``."""
-    from ..bundles import scan_bundles
+    from ..bundles import nothing_installed, scan_bundles
 
     found, broken = scan_bundles()
     if options.json:
@@ -68,7 +68,7 @@ def run_list(options: argparse.Namespace, console: Console) -> None:
         console.say(f"    licence {bundle.license['name']}{agreement}, SHA-256 {bundle.checksum[:16]}...")
         console.say(f"    {bundle.path}")
     if not found:
-        console.say("No model is installed; add one with 'disentangle models add PATH'.")
+        console.say(nothing_installed())
     for reason in broken.values():
         console.note(f"Warning: {reason}")
 
