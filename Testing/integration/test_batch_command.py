@@ -156,10 +156,28 @@ def test_a_resumed_batch_that_is_stopped_keeps_the_lines_of_studies_it_did_not_r
     ]  # fmt: skip
 
 
-def test_a_table_or_report_that_cannot_be_read_stops_no_batch(tmp_path, model):
+def test_a_table_or_report_that_cannot_be_read_stops_no_batch(study, model, tmp_path):
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "report.json").write_text("[]", encoding="utf-8")
     (tmp_path / "out" / "batch.csv").write_bytes(b"\xff\xfe\x00")
-    path = manifest(tmp_path, "name,T1\na,a.nii.gz\n")
+    path = manifest(tmp_path, f"name,study\na,{study}\n")
     assert main(["batch", str(path), "-o", str(tmp_path / "out"), "--model", model, "-q", "--resume"]) == 0
-    assert table(tmp_path / "out")["a"]["message"] == "done before"
+    assert table(tmp_path / "out")["a"]["status"] == "done"
+    assert (tmp_path / "out" / "a" / "segmentation.nii.gz").is_file()
+
+
+def test_a_resumed_batch_makes_what_is_asked_for_now(study, model, tmp_path):
+    arguments = ["batch", str(manifest(tmp_path, f"name,study\na,{study}\n")), "-o", str(tmp_path / "out"), "-q"]
+    assert main([*arguments, "--model", model]) == 0
+    synthesis = [*arguments, "--no-segment", "--target", "T2", "--resume"]
+    assert main([*synthesis, "--model", model]) == 0
+    made = tmp_path / "out" / "a" / "synthetic_T2.nii.gz"
+    report = json.loads((tmp_path / "out" / "a" / "report.json").read_text(encoding="utf-8"))
+    assert made.is_file()
+    before = made.stat().st_mtime_ns
+    assert main([*synthesis, "--model", model]) == 0
+    assert made.stat().st_mtime_ns == before, "the same again is left out"
+    other = tiny_bundle(tmp_path / "other", version="2.0.0").path
+    assert main([*synthesis, "--model", str(other)]) == 0
+    again = json.loads((tmp_path / "out" / "a" / "report.json").read_text(encoding="utf-8"))
+    assert (report["bundle"]["version"], again["bundle"]["version"]) == ("0.1.0", "2.0.0")

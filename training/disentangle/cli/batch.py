@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--target", action="append", nargs="+", default=[], metavar="SEQ", help="also make a sequence")
     parser.add_argument("--factors", action="store_true", help="also the factors and cross-reconstructions")
     parser.add_argument("--no-segment", action="store_true", help="no segmentation")
-    parser.add_argument("--resume", action="store_true", help="skip studies that have their report already")
+    parser.add_argument("--resume", action="store_true", help="skip studies whose results are there")
     parser.add_argument("--time-point", type=count, metavar="N", help="which volume of 4-D files, from 0")
     add_model(parser)
     add_loudness(parser)
@@ -166,6 +165,7 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
     from ..inference.output import check_writable
     from ..study import make_folder
     from ..worker.client import WorkerClient
+    from ..worker.resume import asked_for, earlier_report
 
     rows = read_manifest(options.manifest)
     check_writable(options.output, folder=True)
@@ -180,11 +180,14 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
         for number, row in enumerate(rows, 1):
             console.detail(f"{number} of {len(rows)}: {row.name}")
             began = time.monotonic()
-            if options.resume and _report_of(row, options).is_file():
-                line, code = _done_before(row, before.get(row.name), options), 0
+            request = _request(row, bundle, options)
+            asked = asked_for(request, bundle)
+            report = earlier_report(options.output / row.name, asked, bundle) if options.resume else None
+            if report is not None:
+                line, code = _done_before(row, before.get(row.name), report), 0
                 console.say(f"{row.name}: skipped")
             else:
-                line, code = _one(row, bundle, client, options, console)
+                line, code = _one(row, request, client, console)
                 line.seconds = f"{time.monotonic() - began:.1f}"
                 if code:
                     console.error(f"{row.name}: {line.message}")
@@ -274,28 +277,19 @@ def _read_summary(path: Path) -> dict[str, Line]:
     }
 
 
-def _report_of(row: Row, options: argparse.Namespace) -> Path:
-    from ..inference.result_files import ResultFiles
-
-    return ResultFiles(options.output / row.name).report
-
-
-def _done_before(row: Row, before: Line | None, options: argparse.Namespace) -> Line:
+def _done_before(row: Row, before: Line | None, report: Mapping[str, Any]) -> Line:
     """The line of a study whose results are there: its old one, else what its report tells."""
     if before is not None and before.status in ("done", "skipped"):
         return before
     try:
-        report = json.loads(_report_of(row, options).read_text(encoding="utf-8"))
         seconds = f"{sum(report['timings_s'].values()):.1f}"
         return Line(row.name, "skipped", seconds, "; ".join(report["warnings"]), report.get("volumes_ml") or {})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError):
         return Line(row.name, "skipped", "", "done before")
 
 
-def _one(
-    row: Row, bundle: Bundle, client: WorkerClient, options: argparse.Namespace, console: Console
-) -> tuple[Line, int]:
-    """Compute one study: its line, without the seconds, and the exit code."""
+def _request(row: Row, bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
+    """What the worker is asked for one study."""
     folder = options.output / row.name
     request = {"request": "batch", **row.to_dict(), "time_point": options.time_point, "output": str(folder.resolve())}
     request.update(bundle=str(bundle.path), device=options.device, backend=options.backend, fast=options.fast)
@@ -303,6 +297,11 @@ def _one(
     request.update(segment=bool(bundle.classes) and not options.no_segment)
     request.update(synthesize=[name for group in options.target for name in group])
     request.update(factors=options.factors, cross_reconstructions=options.factors)
+    return request
+
+
+def _one(row: Row, request: dict[str, Any], client: WorkerClient, console: Console) -> tuple[Line, int]:
+    """Compute one study: its line, without the seconds, and the exit code."""
 
     def tell(event: dict[str, Any]) -> None:
         if event["event"] == "progress":

@@ -40,8 +40,10 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "model", "id", "action",         "add" (copy a bundle, a folder or a zip, among the user's own after
 "path"}``                                      checking it) or "verify" (check everything about one)
 ``{"request": "batch", "id", ...}``            a study from files to files: ``folder`` or ``files`` ([sequence, path]
-                                               each), ``time_point``, ``output``, ``resume``, ``threads``,
-                                               ``precision``, and the fields of "predict"
+                                               each), ``time_point``, ``output``, ``threads``, ``precision``, the
+                                               fields of "predict"; ``source``, the one sequence to read; ``study``,
+                                               images by target whose appearance these take; with ``resume`` it is
+                                               left out where its results are there, of this model and of this kind
 ``{"request": "cancel", "id"}``                stop that request, queued or running
 ``{"request": "close"}``                       end after the running request; so does the end of stdin, at once
 =============================================  ======================================================================

@@ -20,6 +20,7 @@ from ..progress import Progress
 from . import PROTOCOL
 from .checks import check_interpreter
 from .live import Live
+from .resume import ASKED, asked_for, earlier_report
 from .tuning import Tuner
 from .workspace import delete
 
@@ -185,22 +186,28 @@ class Server:
 
     def _batch(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         """One study from files to files; its report comes back."""
+        from ..bundles import find_bundle
         from ..study import Study
 
-        folder = Path(request["output"])
-        if request.get("resume") and (folder / "report.json").is_file():
-            report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        folder, bundle = Path(request["output"]), find_bundle(request["bundle"])
+        looks, digest = _looks(request["study"]) if "study" in request else ({}, "")
+        asked = asked_for(request, bundle, digest)
+        report = earlier_report(folder, asked, bundle) if request.get("resume") else None
+        if report is not None:
             return {"output": str(folder), "report": report, "skipped": True}
         progress("load", 0.0, f"reading {folder.name}")
         if "files" in request:
             study = Study.read([(name, path) for name, path in request["files"]], request.get("time_point"))
         else:
             study = Study.from_folder(request["folder"], request.get("time_point"))
+        if request.get("source"):
+            study = study.subset([request["source"]])
         self._live.forget()
         predictor = self.predictor(request)
         predictor.networks.restore()  # what was learnt on one study in the panel is nothing for a series of them
         wanted = {name: request[name] for name in _WANTED if name in request}
-        result = predictor.run(study, progress=progress, **wanted)
+        result = predictor.run(study, style_images=looks, progress=progress, **wanted)
+        result.report[ASKED] = asked
         result.write(folder)
         return {"output": str(folder), "report": result.report, "skipped": False}
 
@@ -259,6 +266,16 @@ class _Throttle:
             return
         self._stage, self._next = stage, now + _SECONDS_BETWEEN_PROGRESS
         self._server.send("progress", id=self._request, stage=stage, fraction=round(fraction, 4), message=message)
+
+
+def _looks(folder: str) -> tuple[dict[str, Any], str]:
+    """Images by the target that takes their appearance, and a digest of them."""
+    from ..preprocessing.memory import study_key
+    from ..study import Study
+    from .codec import read
+
+    images = read(folder)
+    return images, study_key(Study(images))
 
 
 def _explain(error: BaseException) -> str:
