@@ -10,6 +10,9 @@ import vtk
 
 MASK_SEGMENT = "DisentangleFactor"
 """ID of the segment that holds where drawing is allowed."""
+_BEFORE = "Disentangle.BeforeFactor"
+"""Attribute of the editor node: overwrite mode, mask mode and mask segment that the user had chosen, one a line. In the
+node, since it is saved with the restriction."""
 
 
 def shared_editor_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentEditorNode:
@@ -40,6 +43,11 @@ def restrict(
     """
     array = np.isin(slicer.util.arrayFromVolume(argmax), list(channels)).astype(np.uint8)
     source = _oriented(array, argmax)
+    parents = argmax.GetParentTransformNode(), segmentation.GetParentTransformNode()
+    if parents[0] is not parents[1]:  # one of them was hardened, or moved alone
+        between = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(*parents, between)
+        slicer.vtkOrientedImageDataResample.TransformOrientedImage(source, between)
     reference = slicer.vtkOrientedImageData()
     geometry = segmentation.GetSegmentation().GetConversionParameter(
         slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
@@ -55,6 +63,9 @@ def restrict(
     )
     if segmentation.GetDisplayNode() is not None:
         segmentation.GetDisplayNode().SetSegmentVisibility(MASK_SEGMENT, False)
+    if editor.GetMaskSegmentID() != MASK_SEGMENT:
+        chosen = (editor.GetOverwriteMode(), editor.GetMaskMode(), editor.GetMaskSegmentID() or "")
+        editor.SetAttribute(_BEFORE, "\n".join(str(entry) for entry in chosen))
     # Painting must not take voxels from the mask itself: it is invisible, and only visible segments give way.
     editor.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteVisibleSegments)
     editor.SetMaskSegmentID(MASK_SEGMENT)
@@ -63,13 +74,30 @@ def restrict(
 
 
 def release(editor: slicer.vtkMRMLSegmentEditorNode, segmentation: slicer.vtkMRMLSegmentationNode | None) -> None:
-    """Let the Segment Editor draw everywhere again."""
+    """Let the Segment Editor draw where it could before :func:`restrict`, by the settings that the user had chosen."""
     if editor.GetMaskSegmentID() == MASK_SEGMENT:
-        editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
-        editor.SetMaskSegmentID("")
-        editor.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+        overwrite, mode, inside = _chosen_before(editor)
+        content = segmentation.GetSegmentation() if segmentation is not None else None
+        if inside and (content is None or content.GetSegment(inside) is None):  # removed meanwhile
+            mode, inside = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere, ""
+        editor.SetMaskMode(mode)
+        editor.SetMaskSegmentID(inside)
+        if editor.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteVisibleSegments:
+            editor.SetOverwriteMode(overwrite)  # else the user has chosen another one since
+        editor.RemoveAttribute(_BEFORE)
     if segmentation is not None and segmentation.GetSegmentation().GetSegment(MASK_SEGMENT) is not None:
         segmentation.GetSegmentation().RemoveSegment(MASK_SEGMENT)
+
+
+def _chosen_before(editor: slicer.vtkMRMLSegmentEditorNode) -> tuple[int, int, str]:
+    """Overwrite mode, mask mode and mask segment before :func:`restrict`; Slicer's defaults where they are unknown, in
+    scenes of earlier versions."""
+    stored = editor.GetAttribute(_BEFORE)
+    if stored is None:
+        everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
+        return slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments, everywhere, ""
+    overwrite, mode, inside = stored.split("\n", 2)
+    return int(overwrite), int(mode), inside
 
 
 def channel_at(argmax: slicer.vtkMRMLLabelMapVolumeNode, ras: Sequence[float]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ INPUTS = "Disentangle.Inputs"
 """Attribute: the sequences of the run's inputs, first input first."""
 INPUT_REFERENCE = "DisentangleInput"
 """Start of the node reference roles that lead from a result to its inputs; the sequence follows."""
+
+_MADE_AGAIN = ("subset", "uncertainty")
+"""Roles of nodes that are made anew each time they are asked for: the latest counts."""
 
 
 @dataclass
@@ -94,7 +97,8 @@ class Outputs:
 def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
     """The outputs of a run, found again by their attributes: for a scene that was saved and reopened.
 
-    None where nothing of that run is in the scene.
+    None where nothing of that run is in the scene. A copy that the user made of a node has its attributes, too, but
+    comes later in the scene: the first node of a kind is the run's.
     """
     outputs = Outputs(run=run)
     place: dict[str, Callable[[Any, str], None]] = {
@@ -115,12 +119,22 @@ def outputs_of(scene: slicer.vtkMRMLScene, run: str) -> Outputs | None:
     found = [node for node in nodes if run and node.GetAttribute(RUN) == run and node.GetAttribute(ROLE) in place]
     if not found:
         return None
-    for node in found:
+    for node in _without_copies(found):
         place[node.GetAttribute(ROLE)](node, node.GetAttribute(SEQUENCE))
     for channels in outputs.channels.values():
         channels.sort(key=lambda node: int(node.GetAttribute(CHANNEL)))
     outputs.inputs = run_of(found[0])
     return outputs
+
+
+def _without_copies(nodes: Sequence[slicer.vtkMRMLNode]) -> list[slicer.vtkMRMLNode]:
+    """One node of each kind."""
+    kinds: dict[tuple[str | None, ...], slicer.vtkMRMLNode] = {}
+    for node in nodes:
+        kind = tuple(node.GetAttribute(name) for name in (ROLE, SEQUENCE, APPEARANCE, CHANNEL))
+        if kind not in kinds or kind[0] in _MADE_AGAIN:
+            kinds[kind] = node
+    return list(kinds.values())
 
 
 def run_of(node: slicer.vtkMRMLNode) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:

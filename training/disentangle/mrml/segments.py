@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import slicer
@@ -12,7 +12,9 @@ from vtk.util import numpy_support
 
 from ..bundles import ClassInfo
 from ..errors import InputError
+from .factor_mask import MASK_SEGMENT
 from .text import _
+from .volumes import RAS_LPS, Placement, ijk_to_ras, oriented_image
 
 PREFIX = "Disentangle_"
 """Start of the ID of the segments that stand for classes; the class value follows."""
@@ -20,6 +22,8 @@ CHECKSUM = "Disentangle.Checksum"
 """Tag of a segment: what its voxels were when the run ended."""
 EDITED = "edited"
 """Value of that tag where the user had edited the segment by then."""
+UNTAUGHT = 255
+"""Value of voxels that are no lesson; the worker's ``inference.learner`` has it, too."""
 
 
 def segment_id(value: int) -> str:
@@ -37,6 +41,57 @@ def checksums(labels: np.ndarray, values: Sequence[int]) -> dict[int, str]:
     """Of the voxels of each class, the same whatever box they are stored in."""
     flat = labels.ravel()
     return {v: f"{zlib.crc32(np.flatnonzero(flat == v).astype(np.int64).tobytes()):08x}" for v in values}
+
+
+def added_segments(segmentation: slicer.vtkMRMLSegmentationNode) -> list[str]:
+    """IDs of the segments that the user added, which stand for no class."""
+    names = segmentation.GetSegmentation().GetSegmentIDs()
+    return [name for name in names if class_of(name) is None and name != MASK_SEGMENT]
+
+
+def own_mask(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Voxels of the segments that the user added, on the grid of a volume, bool [k, j, i]."""
+    mask = np.zeros(_shape_of(volume), bool)
+    for name in added_segments(segmentation):
+        mask |= mask_of(segmentation, name, volume)
+    return mask
+
+
+def copy_segments(
+    source: slicer.vtkMRMLSegmentationNode,
+    names: Iterable[str],
+    target: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLVolumeNode,
+) -> None:
+    """Give a segmentation segments of another one, as voxels on the grid of a volume, with names, colours and terms.
+
+    Args:
+        volume: under the same transform as the target.
+    """
+    for name in names:
+        segment = source.GetSegmentation().GetSegment(name)
+        if segment is None or target.GetSegmentation().GetSegment(name) is not None:
+            continue
+        mask = oriented_image(mask_of(source, name, volume).astype(np.uint8), RAS_LPS @ ijk_to_ras(volume), Placement())
+        target.GetSegmentation().AddEmptySegment(name, segment.GetName(), segment.GetColor())
+        target.GetSegmentation().GetSegment(name).SetTerminology(segment.GetTerminology())
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        logic.SetBinaryLabelmapToSegment(mask, target, name, logic.MODE_REPLACE, mask.GetExtent())
+
+
+def fingerprint(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLVolumeNode) -> dict[str, str]:
+    """Name of each segment and a checksum of its voxels on the grid of a volume, by the segment's ID.
+
+    Raises:
+        InputError: a segment cannot be turned into voxels.
+    """
+    content = segmentation.GetSegmentation()
+    found = {}
+    for name in content.GetSegmentIDs():
+        if name != MASK_SEGMENT:
+            sums = checksums(mask_of(segmentation, name, volume), [1])
+            found[name] = f"{sums[1]} {content.GetSegment(name).GetName()}"
+    return found
 
 
 def labels_of(
