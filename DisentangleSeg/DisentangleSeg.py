@@ -149,6 +149,7 @@ class DisentangleSegWidget(DisentangleWidget):
 
     def showOutputs(self, outputs):
         """Make the segmentation the one that the Segment Editor edits, and list its volumes."""
+        self.logic.takeOver(outputs)
         self.statisticsBox.set_outputs(outputs)
         yield
         self.statisticsBox.refresh()

@@ -1,11 +1,15 @@
 """What a user does to results in the scene: drawing inside a factor, copies, segments of one's own."""
 
+# ruff: noqa: F811 - the fixture "ran" is imported
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 import pytest
+
+from bench import dialogs
+from bench.test_tools import paint, ran, rows, wait_idle  # noqa: F401
 
 SHAPE = (6, 7, 8)
 EDITOR, SEGMENTATION = "vtkMRMLSegmentEditorNode", "vtkMRMLSegmentationNode"
@@ -184,3 +188,221 @@ def test_a_fingerprint_changes_with_a_voxel_that_moves_and_not_with_the_box_that
     assert fingerprint(segmentation, argmax) == before
     draw(segmentation, "Disentangle_1", np.roll(box(), 1, axis=2), argmax)
     assert fingerprint(segmentation, argmax) != before
+
+
+# -- what the next run keeps -------------------------------------------------------------------------------------------
+
+
+def edits(changed: dict[int, str], bundle: dict[str, str]) -> Any:
+    """Class 4 was drawn in the box, where nothing else is."""
+    from disentangle.panel.segment_tools import KeptEdits
+
+    labels = np.where(box(), 4, 0).astype(np.uint8)
+    return KeptEdits(None, "first segmentation", labels, np.eye(4), changed, {}, bundle)
+
+
+def answer(names: tuple[str, ...], bundle: dict[str, str]) -> Any:
+    """A result in which every voxel is of class 1."""
+    from disentangle.bundles.card import default_class
+    from disentangle.inference import Result
+    from disentangle.study import Image
+
+    classes = [default_class(value, name) for value, name in enumerate(names)]
+    report = {"bundle": bundle, "checksums": {}, "volumes_ml": {}}
+    return Result(segmentation=Image(np.ones(SHAPE, np.uint8), np.eye(4)), classes=classes, report=report)
+
+
+BRAIN = ("background", "grey matter", "white matter", "cerebrospinal fluid", "white-matter lesion")
+TINY, OTHER = {"name": "tiny", "checksum": "a"}, {"name": "other", "checksum": "b"}
+
+
+def test_edits_of_one_model_are_not_taken_for_another_models_class_of_the_same_number(slicer_bench: Any) -> None:
+    found = answer(("background", "skull", "vessel", "thalamus", "metastasis"), OTHER)
+    edits({4: "white-matter lesion"}, TINY)(found)
+    assert (found.segmentation.array == 1).all()
+    (sentence,) = found.report["warnings"]
+    assert "not kept (white-matter lesion), as another model" in sentence
+    assert "first segmentation has it" in sentence
+
+
+def test_edits_are_kept_for_a_class_that_another_model_has_too(slicer_bench: Any) -> None:
+    found = answer(BRAIN, OTHER)
+    edits({4: "white-matter lesion", 2: "vessel"}, TINY)(found)
+    assert (found.segmentation.array[box()] == 4).all()
+    assert ["vessel" in sentence for sentence in found.report["warnings"]] == [True, False]
+
+
+def test_edits_are_kept_for_the_same_model_whatever_the_user_calls_the_segment(slicer_bench: Any) -> None:
+    found = answer(BRAIN, TINY)
+    edits({4: "lesion 1"}, TINY)(found)
+    assert (found.segmentation.array[box()] == 4).all()
+
+
+def test_the_volumes_that_a_run_reports_are_those_of_the_segmentation_with_what_was_kept(slicer_bench: Any) -> None:
+    found = answer(BRAIN, TINY)
+    edits({4: "white-matter lesion"}, TINY)(found)
+    assert found.report["volumes_ml"]["white-matter lesion"] == pytest.approx(box().sum() / 1000)
+    assert found.report["volumes_ml"]["grey matter"] == pytest.approx((~box()).sum() / 1000)
+
+
+BOX = (slice(12, 16), slice(20, 28), slice(14, 22))
+
+
+def test_a_segment_that_the_user_added_comes_along_and_teaches_nothing(
+    ran: Any, study: Any, click: Any, wait_until: Any, monkeypatch: Any
+) -> None:
+    before = ran.outputs.segmentation
+    before.GetSegmentation().AddEmptySegment("cavity", "resection cavity")
+    paint(before, study["T1"], "resection cavity", BOX)
+    click(ran.ui.applyButton)
+    wait_idle(ran, wait_until)
+    segmentation = ran.outputs.segmentation
+    assert segmentation is not before
+    found = segment_array(segmentation, "cavity", study["T1"])
+    assert found[BOX].all()
+    assert found.sum() == found[BOX].sum()
+    assert "resection cavity" in rows(ran.statisticsBox.table)
+    assert "resection cavity" in ran.ui.resultsLabel.text
+
+    click(ran.editTools.learnButton)
+    wait_idle(ran, wait_until)
+    assert "Nothing was corrected" in dialogs.shown.pop().text, "a cavity is no background"
+    lesson = (slice(20, 24), *BOX[1:])
+    paint(segmentation, study["T1"], "white-matter lesion", lesson)
+    paint_only(segmentation, "cavity", study["T1"], BOX)
+    click(ran.editTools.learnButton)
+    wait_idle(ran, wait_until)
+    assert "Learnt from" in ran.editTools.status.text
+    assert segment_array(segmentation, "cavity", study["T1"])[BOX].all()
+    classes = [segment_array(segmentation, f"Disentangle_{n}", study["T1"])[BOX].any() for n in (1, 2, 3, 4)]
+    assert not any(classes), "what the model says there does not cover the user's segment"
+
+
+def segment_array(segmentation: Any, name: str, volume: Any) -> np.ndarray:
+    import slicer
+
+    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, name, volume)
+
+
+def paint_only(segmentation: Any, name: str, volume: Any, where: tuple[slice, ...]) -> None:
+    """Give a box of voxels to a segment and leave the others alone."""
+    mask = np.zeros(segment_array(segmentation, name, volume).shape, bool)
+    mask[where] = True
+    draw(segmentation, name, mask, volume)
+
+
+def test_edits_of_one_time_point_are_not_kept_in_another(ran: Any, study: Any, click: Any, wait_until: Any) -> None:
+    import slicer
+
+    paint(ran.outputs.segmentation, study["T1"], "white-matter lesion", BOX)
+    for node in study.values():  # as a sequence browser does, which fills the same nodes again
+        array = np.roll(slicer.util.arrayFromVolume(node), 6, axis=2)
+        slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
+    click(ran.ui.applyButton)
+    wait_idle(ran, wait_until)
+    assert "What you edited is not kept, as the first input" in ran.ui.resultsLabel.text
+    assert not segment_array(ran.outputs.segmentation, "Disentangle_4", study["T1"])[BOX].all()
+
+
+# -- scores and single sequences -----------------------------------------------------------------------------------------
+
+
+def test_scores_go_where_the_segmentation_or_the_reference_is_no_longer_what_was_compared(
+    ran: Any, study: Any, click: Any, wait_until: Any
+) -> None:
+    import slicer
+
+    statistics, segmentation = ran.statisticsBox, ran.outputs.segmentation
+    statistics.section.collapsed = False
+    references = []
+    for name in ("reader 1", "reader 2"):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.GetSegmentation().DeepCopy(segmentation.GetSegmentation())
+        node.CreateDefaultDisplayNodes()
+        references.append(node)
+
+    def compare() -> None:
+        click(statistics.compareButton)
+        wait_idle(ran, wait_until)
+        assert statistics.scores
+
+    statistics.reference.setCurrentNode(references[0])
+    compare()
+    click(statistics.updateButton)
+    assert statistics.scores, "nothing was changed"
+    click(statistics.tableButton)
+    assert statistics.node.GetDescription() == "Compared with reader 1."
+    statistics.reference.setCurrentNode(references[1])
+    assert not statistics.scores
+    assert "Dice" not in statistics.table.titles
+    compare()
+    paint(segmentation, study["T1"], "white-matter lesion", BOX)
+    click(statistics.updateButton)
+    assert not statistics.scores
+    compare()
+    paint(references[1], study["T1"], "white matter", BOX)
+    click(statistics.tableButton)
+    assert statistics.node.GetTable().GetNumberOfColumns() == 4
+    assert statistics.node.GetDescription() == ""
+
+
+def test_everything_is_compared_in_every_language(ran: Any, click: Any, wait_until: Any, monkeypatch: Any) -> None:
+    import sys
+
+    import slicer
+
+    for module in ("segment_tools", "statistics_box"):
+        translated = lambda text: {"everything": "alles"}.get(text, text)  # noqa: E731
+        monkeypatch.setattr(sys.modules[f"disentangle.panel.{module}"], "_", translated)
+    statistics, segmentation = ran.statisticsBox, ran.outputs.segmentation
+    statistics.section.collapsed = False
+    reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
+    content = reference.GetSegmentation()
+    content.DeepCopy(segmentation.GetSegmentation())
+    for number, name in enumerate(content.GetSegmentIDs()):
+        content.GetSegment(name).SetName(f"Segment_{number}")
+    statistics.reference.setCurrentNode(reference)
+    click(statistics.compareButton)
+    wait_idle(ran, wait_until)
+    assert rows(statistics.table)["alles"][1] == "1.00"
+
+
+def test_single_sequences_lie_with_the_fused_segmentation_where_the_study_was_moved_since(
+    tiny_models: Any, study: Any, load_module: Any, click: Any, wait_until: Any
+) -> None:
+    import slicer
+
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    for node in study.values():
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    panel = load_module("DisentangleSeg")
+    click(panel.ui.applyButton)
+    wait_idle(panel, wait_until)
+    matrix = slicer.util.vtkMatrixFromArray(np.array([[1, 0, 0, 40.0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    transform.SetMatrixTransformToParent(matrix)
+    panel.statisticsBox.section.collapsed = False
+    click(panel.statisticsBox.aloneButton)
+    wait_idle(panel, wait_until)
+    boxes = []
+    for node in (panel.outputs.segmentation, *panel.outputs.subsets.values()):
+        assert node.GetParentTransformNode() is transform
+        image = node.GetSegmentation().GetSegment("Disentangle_1").GetRepresentation("Binary labelmap")
+        boxes.append(image.GetOrigin())
+    assert len(boxes) == 5
+    assert np.allclose(boxes, boxes[0])
+
+    for node in study.values():
+        slicer.mrmlScene.RemoveNode(node)
+    click(panel.statisticsBox.aloneButton)
+    assert "no longer in the scene; load it and press Apply" in dialogs.shown.pop().text
+
+
+def test_a_model_that_was_removed_cannot_be_saved_and_the_user_is_told(ran: Any, monkeypatch: Any) -> None:
+    import sys
+
+    def removed() -> Any:
+        raise sys.modules["disentangle.errors"].InputError("There is no model 'tiny'.")
+
+    monkeypatch.setattr(ran.logic, "modelOfRun", removed)
+    ran.editTools.save()
+    assert "There is no model" in dialogs.shown.pop().text

@@ -22,6 +22,8 @@ _REMINDERS = 6
 """Slices without correction that the head must go on answering as before."""
 _CORRECTED_WEIGHT = 5.0
 """Weight of a corrected pixel against one that the user left as it was."""
+UNTAUGHT = 255
+"""Value of corrections where there is nothing to learn: in segments that the user added, say."""
 
 
 class Learner:
@@ -67,7 +69,7 @@ class Learner:
         with the present answer, lest it be forgotten. The rest is answered anew, and the user's own voxels stay.
 
         Args:
-            corrected: class values on the grid of the first input.
+            corrected: class values on the grid of the first input; UNTAUGHT where there is nothing to learn.
             original: what it was before the corrections; None takes the run's own answer.
 
         Returns:
@@ -82,6 +84,7 @@ class Learner:
             raise InputError(f"The model {self.session.bundle.name} cannot learn from corrections.")
         if corrected.array.shape != before.array.shape:
             raise InputError("The corrections do not lie on the grid of the first input; run again and correct that.")
+        corrected = corrected.with_array(np.where(corrected.array == UNTAUGHT, before.array, corrected.array))
         changed = corrected.array != before.array
         if not changed.any():
             raise InputError("Nothing was corrected yet; correct some slices first.")

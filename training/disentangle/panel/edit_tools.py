@@ -233,10 +233,10 @@ class EditTools:
         """Ask for a name and store the adapted model."""
         try:
             self.logic.sessionOf(self.outputs.run)
-        except InputError as error:
+            base = self.logic.modelOfRun().name
+        except InputError as error:  # the model may have been removed
             tell(error)
             return
-        base = self.logic.modelOfRun().name
         name = qt.QInputDialog.getText(
             slicer.util.mainWindow(), _("Save model"), _("Name of the model:"), qt.QLineEdit.Normal, f"{base}-adapted"
         )

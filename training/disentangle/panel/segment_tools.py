@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -11,27 +14,111 @@ import slicer
 from ..bundles import Bundle, ClassInfo, find_bundle
 from ..errors import InputError
 from ..mrml.factor_mask import release, restrict, shared_editor_node
-from ..mrml.outputs import INPUT_REFERENCE, INPUTS, RUN, Outputs, run_of
+from ..mrml.outputs import BUNDLE, INPUT_REFERENCE, INPUTS, RUN, Outputs, run_of
 from ..mrml.results import fill_segmentation
 from ..mrml.segments import (
     EDITED,
+    UNTAUGHT,
+    added_segments,
     checksums,
+    copy_segments,
     edited,
     kept,
     labels_of,
     mask_of,
+    own_mask,
     replace_labels,
+    segment_id,
     tag_checksums,
     tags_of,
 )
+from ..mrml.studies import StudyNodes
 from ..mrml.tables import statistics_table, structures_of
 from ..mrml.text import _
-from ..mrml.volumes import RAS_LPS, ijk_to_ras, placement_of
+from ..mrml.volumes import RAS_LPS, ijk_to_ras, image_from_node, placement_of
 from ..study import Image
 from .tasks import Job
 
 if TYPE_CHECKING:
     from ..inference import Result
+
+
+_CONTENT = "Disentangle.FirstInput"
+"""Attribute of a segmentation: checksum of the voxels that the first input had. The proxy volumes of a sequence browser
+keep their ID while they show other time points."""
+
+
+@dataclass(eq=False)
+class KeptEdits:
+    """Gives the next result what was edited in the last one. Called in a thread, where no node may be asked.
+
+    Attributes:
+        node: the segmentation that was edited; for the window's thread.
+        name: of that segmentation.
+        labels: its class values [k, j, i].
+        affine: (4, 4) LPS of the first input; None where the next run has another one.
+        changed: edited class -> its name.
+        own: segment that the user added -> its name.
+        model: name and checksum of the model that it is of.
+        kept: whether the place was the same, so that the added segments may come along.
+    """
+
+    node: slicer.vtkMRMLSegmentationNode
+    name: str
+    labels: np.ndarray
+    affine: np.ndarray | None
+    changed: dict[int, str]
+    own: dict[str, str]
+    model: dict[str, Any]
+    kept: bool = False
+
+    def __call__(self, result: Result) -> None:
+        """Change a result, and say so in its report."""
+        image = result.segmentation
+        if image is None:
+            return
+        warnings = result.report.setdefault("warnings", [])
+        if not self._fits(image):
+            sentence = _(
+                "What you edited is not kept, as the first input is another one, was moved or changed; {name} has it."
+            )
+            warnings.append(sentence.format(name=self.name))
+            return
+        self.kept = True
+        shared = self._shared_classes(result)
+        lost = ", ".join(name for value, name in self.changed.items() if value not in shared)
+        if lost:
+            sentence = _("What you edited is not kept ({names}), as another model computed this; {name} has it.")
+            warnings.append(sentence.format(names=lost, name=self.name))
+        names = ", ".join([*shared.values(), *self.own.values()])
+        if names:
+            warnings.append(_("Kept as you edited it: {names}.").format(names=names))
+        if shared:
+            self._keep(result, shared)
+
+    def _fits(self, image: Image) -> bool:
+        """Whether the result lies where the edited segmentation does."""
+        if self.affine is None or image.array.shape != self.labels.shape:
+            return False
+        return np.allclose(image.affine, self.affine, atol=1e-3)
+
+    def _shared_classes(self, result: Result) -> dict[int, str]:
+        """The edited classes that the result's model has, too; all where it is the same model, whatever the user
+        calls the segments."""
+        classes = {info.value: info.name for info in result.classes}
+        now = result.report.get("bundle") or {}
+        if self.model and all(self.model.get(key) == now.get(key) for key in ("name", "checksum")):
+            return {value: classes[value] for value in self.changed if value in classes}
+        return {value: name for value, name in self.changed.items() if classes.get(value) == name}
+
+    def _keep(self, result: Result, values: Iterable[int]) -> None:
+        from ..inference.report import volumes_ml  # here: the first import takes a moment, which the thread has
+
+        image = result.segmentation
+        result.segmentation = Image(kept(image.array, self.labels, list(values)), image.affine, source=image.source)
+        result.report["volumes_ml"] = volumes_ml(result)
+        # They still count as edited, in the run after this one too.
+        result.report["checksums"].update(dict.fromkeys(values, EDITED))
 
 
 class SegmentTools:
@@ -110,16 +197,20 @@ class SegmentTools:
             {sequence: segmentation node} (with ``wait=False`` the job, whose ``answer["nodes"]`` they are).
 
         Raises:
-            InputError: the factors of that run are no longer in memory.
+            InputError: the factors of that run are no longer in memory, or its first input is no longer in the scene.
         """
         outputs = run or self.lastOutputs()
-        names = list(sequences or outputs.inputs)
         session = self.sessionOf(outputs.run)
+        studied = self.runner.run.inputs
+        if not slicer.mrmlScene.IsNodePresent(studied.first):
+            sentence = _("The volume {name} is no longer in the scene; load it and press Apply again.")
+            raise InputError(sentence.format(name=studied.first.GetName()))
+        names = list(sequences or outputs.inputs)
         bundle = find_bundle(self.runner.run.wanted.bundle)
 
         def done(job: Job) -> None:
             if job.error is None:
-                job.answer["nodes"] = _nodes_of_subsets(job.answer["content"], outputs, bundle)
+                job.answer["nodes"] = _nodes_of_subsets(job.answer["content"], outputs, bundle, studied)
             if onDone is not None:
                 onDone(job)
 
@@ -142,8 +233,9 @@ class SegmentTools:
         """For :meth:`start`: a change of the next result that leaves the edited segments as they are now; None where
         nothing was edited, or the next run is of another subject.
 
-        They are kept where the first input is the same volume in the same place. Where only others of the inputs are
-        the same, the report of the result says that they were not.
+        They are kept where the first input is the same volume, with the same voxels, in the same place, and where the
+        model has the same class. Where they are not, although some input is the same, the report of the result says so.
+        Segments that the user added come along (:meth:`takeOver`).
 
         Args:
             inputs: {sequence: volume node} of the next run.
@@ -156,31 +248,35 @@ class SegmentTools:
         if affine is None:  # the run lay on a grid of its own, with which nothing can be compared here
             return None
         labels, values = labels_of(segmentation, volume)
-        changed = edited(segmentation, labels, values)
-        if not changed:
+        content = segmentation.GetSegmentation()
+        changed = {v: content.GetSegment(segment_id(v)).GetName() for v in edited(segmentation, labels, values)}
+        own = {name: content.GetSegment(name).GetName() for name in added_segments(segmentation)}
+        if not changed and not own:
             return None
-        # The change is made in a thread, where no node may be asked.
-        same, name = ids[0] == volume.GetID(), segmentation.GetName()
+        same = ids[0] == volume.GetID() and segmentation.GetAttribute(_CONTENT) in (None, _checksum(volume))
+        model = json.loads(segmentation.GetAttribute(BUNDLE) or "{}")
+        return KeptEdits(segmentation, segmentation.GetName(), labels, affine if same else None, changed, own, model)
 
-        def change(result: Result) -> None:
-            image = result.segmentation
-            if image is None:
-                return
-            warnings = result.report.setdefault("warnings", [])
-            if not same or image.array.shape != labels.shape or not np.allclose(image.affine, affine, atol=1e-3):
-                warnings.append(
-                    _(
-                        "What you edited is not kept, as the first input is another one or was moved; {name} has it."
-                    ).format(name=name)
-                )
-                return
-            result.segmentation = Image(kept(image.array, labels, changed), image.affine, source=image.source)
-            names = ", ".join(info.name for info in result.classes if info.value in changed)
-            warnings.append(_("Kept as you edited it: {names}.").format(names=names))
-            # They still count as edited, in the run after this one too.
-            result.report["checksums"].update(dict.fromkeys(changed, EDITED))
+    def takeOver(self, outputs) -> None:
+        """Complete the segmentation of the last run: the segments that the user had added to the one before, if what
+        was edited is kept; and what its first input showed, for :meth:`keepEdited`.
 
-        return change
+        Example::
+
+            logic.takeOver(logic.lastOutputs())
+
+        Args:
+            outputs: what is shown; those of other runs, and None, are left as they are.
+        """
+        run = self.runner.run
+        if run is None or outputs is None or outputs.run != getattr(run.outputs, "run", None):
+            return
+        segmentation = outputs.segmentation
+        if segmentation is None or segmentation.GetAttribute(_CONTENT) is not None or _grid(segmentation) is None:
+            return
+        segmentation.SetAttribute(_CONTENT, _checksum_of(next(iter(run.inputs.study.images.values()))))
+        if isinstance(run.change, KeptEdits) and run.change.kept and slicer.mrmlScene.IsNodePresent(run.change.node):
+            copy_segments(run.change.node, run.change.own, segmentation, _grid(segmentation))
 
     def editInside(self, segmentation, sequence, channels) -> int:
         """Let the Segment Editor change only voxels whose strongest anatomy channel is one of these.
@@ -216,8 +312,8 @@ class SegmentTools:
     def learn(self, segmentation, wait=True, onDone=None):
         """Teach the model's segmentation head what was corrected in the run's segmentation; some seconds.
 
-        The model answers anew with what it learnt; what you drew stays. :meth:`undoLearning` forgets it,
-        :meth:`saveModel` makes a model of it.
+        The model answers anew with what it learnt; what you drew stays. Segments that you added teach it nothing.
+        :meth:`undoLearning` forgets what was learnt, :meth:`saveModel` makes a model of it.
 
         Example::
 
@@ -235,6 +331,8 @@ class SegmentTools:
         name = segmentation.GetAttribute(RUN)
         session = self.sessionOf(name)
         labels, values = labels_of(segmentation, volume)
+        # A segment of no class says what a voxel is not to the model: neither background nor anything else it knows.
+        untaught = (labels == 0) & own_mask(segmentation, volume)
         run = self.runner.run
         classes = find_bundle(run.wanted.bundle).classes
         mine = edited(segmentation, labels, values)
@@ -247,11 +345,13 @@ class SegmentTools:
                 self._before_learning = [*earlier, before]
                 if _grid(segmentation) is not None:
                     self.beforeReplacing(segmentation)
-                    _take_learnt(segmentation, job.answer["content"].array, labels, mine, classes, volume)
+                    learnt = job.answer["content"].array
+                    _take_learnt(segmentation, np.where(untaught, 0, learnt), labels, mine, classes, volume)
             if onDone is not None:
                 onDone(job)
 
-        corrected = Image(labels, run.inputs.study[next(iter(run.inputs.nodes))].affine)
+        lessons = np.where(untaught, UNTAUGHT, labels).astype(np.uint8)
+        corrected = Image(lessons, run.inputs.study[next(iter(run.inputs.nodes))].affine)
         request = {"request": "adapt", "session": session}
         job = self.work(
             Job(request=request, sends={"corrected": corrected}, title=_("Learning from edits")), False, done
@@ -341,6 +441,15 @@ def _grid(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarV
     return volume if volume is not None and volume.GetImageData() is not None else None
 
 
+def _checksum(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Of a volume's voxels as a run reads them."""
+    return _checksum_of(image_from_node(volume))
+
+
+def _checksum_of(image: Image) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(image.array)):08x}"
+
+
 def _world_affine(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray | None:
     """(4, 4) LPS affine of a volume in the world; None under a transform that no affine image can carry."""
     if volume.GetParentTransformNode() is None:
@@ -394,7 +503,7 @@ def _masks_by_structure(segmentation, reference, volume) -> dict[str, tuple[np.n
         pairs[structure.name] = (found, _union([mask_of(reference, m, volume) for m in wanted]))
     if not pairs:
         everything = [mask_of(segmentation, own[s.name], volume) for s in structures if not s.region]
-        pairs[_("everything")] = (_union(everything), _union([mask_of(reference, n, volume) for n in theirs.values()]))
+        pairs["everything"] = (_union(everything), _union([mask_of(reference, n, volume) for n in theirs.values()]))
     return pairs
 
 
@@ -407,9 +516,13 @@ def _union(masks: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _nodes_of_subsets(
-    images: Mapping[str, Image], outputs: Outputs, bundle: Bundle
+    images: Mapping[str, Image], outputs: Outputs, bundle: Bundle, studied: StudyNodes
 ) -> dict[str, slicer.vtkMRMLSegmentationNode]:
-    """A segmentation node per subset, beside the fused one and hidden, so that one is looked at at a time."""
+    """A segmentation node per subset, beside the fused one and hidden, so that one is looked at at a time.
+
+    Args:
+        studied: what the run read. The images lie where it lay then; the nodes follow it to where it was moved since.
+    """
     scene = slicer.mrmlScene
     made = {}
     for name, image in images.items():
@@ -417,12 +530,11 @@ def _nodes_of_subsets(
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(title))
         outputs.mark(node, "subset", name)
         node.CreateDefaultDisplayNodes()
-        first = next(iter(outputs.inputs.values()))
-        placement = placement_of(first)
+        placement = studied.placement
         fill_segmentation(node, image, bundle.classes, placement)
         if placement.transform is not None:
             node.SetAndObserveTransformNodeID(placement.transform.GetID())
-        node.SetReferenceImageGeometryParameterFromVolumeNode(first)
+        node.SetReferenceImageGeometryParameterFromVolumeNode(studied.first)
         node.GetDisplayNode().SetVisibility(False)
         outputs.subsets[name] = node
         made[name] = node

@@ -9,6 +9,7 @@ import slicer
 
 from ..errors import Cancelled, InputError
 from ..mrml.outputs import Outputs
+from ..mrml.segments import fingerprint
 from ..mrml.tables import statistics_table, structures_of, text_of
 from ..mrml.text import _
 from . import parts
@@ -29,6 +30,7 @@ class StatisticsBox:
         self.logic = logic
         self.outputs: Outputs | None = None
         self.scores: dict[str, dict[str, float | None]] = {}
+        self._compared: tuple[Any, ...] | None = None
         self.node: slicer.vtkMRMLTableNode | None = None
         self.section, inner = parts.section(layout, "statisticsCollapsibleButton", _("Volumes and comparison"))
         self.table = parts.Table(
@@ -48,7 +50,7 @@ class StatisticsBox:
         label = qt.QLabel(_("Reference:"))
         label.setBuddy(self.reference)
         parts.row(inner, label, self.reference)
-        parts.when_chosen(self.reference, self.update)
+        parts.when_chosen(self.reference, self._choose_reference)
         parts.empty_where_removed(self.reference)
         self.updateButton = parts.button(
             "updateStatisticsButton",
@@ -81,7 +83,7 @@ class StatisticsBox:
 
     def set_outputs(self, outputs: Outputs | None) -> None:
         """The run whose segmentation :meth:`refresh` lists from now on."""
-        self.outputs, self.scores, self.node = outputs, {}, None
+        self.outputs, self.scores, self._compared, self.node = outputs, {}, None, None
         self.show3DButton.setSegmentationNode(self.segmentation)
 
     @property
@@ -111,6 +113,7 @@ class StatisticsBox:
     def count(self) -> None:
         """Count again, as the user asks for."""
         if self._present():
+            self._drop_stale()
             self.refresh()
 
     def update(self) -> None:
@@ -125,16 +128,41 @@ class StatisticsBox:
         """Have the worker compare with the reference."""
         if not self._present():
             return
+        reference = self.reference.currentNode()
 
         def done(job: Any) -> None:
-            if job.error is None:
-                self.scores = job.answer["scores"]
-                self.refresh()
-            else:
+            if job.error is not None:
                 tell(job.error)
+            elif self.reference.currentNode() is reference:
+                self.scores, self._compared = job.answer["scores"], sent
+                self.refresh()
 
-        reference = self.reference.currentNode()
+        sent = self._state()
         self._start(lambda: self.logic.compareSegmentations(self.segmentation, reference, False, done))
+
+    def _state(self) -> tuple[Any, ...] | None:
+        """What is compared, as it is now; None where it cannot be."""
+        reference = self.reference.currentNode()
+        if self.segmentation is None or reference is None:
+            return None
+        try:
+            volume = self.logic._grid_of(self.segmentation)
+            return reference.GetID(), fingerprint(self.segmentation, volume), fingerprint(reference, volume)
+        except InputError:
+            return None
+
+    def _drop_stale(self) -> None:
+        """Forget the scores where either segmentation is no longer what was compared."""
+        if self.scores and (self._compared is None or self._state() != self._compared):
+            self.scores = {}
+
+    def _choose_reference(self) -> None:
+        """Scores against one reference are not those against another."""
+        node = self.reference.currentNode()
+        if self.scores and (node is None or self._compared is None or node.GetID() != self._compared[0]):
+            self.scores = {}
+            self.refresh()
+        self.update()
 
     def single_sequences(self) -> None:
         """Have the worker segment from each sequence alone."""
@@ -152,8 +180,12 @@ class StatisticsBox:
             return
         if self.node is not None and not slicer.mrmlScene.IsNodePresent(self.node):
             self.node = None
+        self._drop_stale()
+        self.refresh()
         structures = structures_of(self.segmentation)
         self.node = statistics_table(slicer.mrmlScene, self.segmentation, structures, self.scores, self.node)
+        name = self.reference.currentNode().GetName() if self.scores else ""
+        self.node.SetDescription(_("Compared with {name}.").format(name=name) if name else "")
         self.logic.showTable(self.node)
 
     def _present(self) -> bool:
