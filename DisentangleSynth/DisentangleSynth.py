@@ -17,6 +17,7 @@ from disentangle.errors import Cancelled, InputError  # noqa: E402
 from disentangle.mrml.results import add_disagreement  # noqa: E402
 from disentangle.mrml.studies import SYNTHETIC, guess_node  # noqa: E402
 from disentangle.panel import parts  # noqa: E402
+from disentangle.panel.batch_tools import Making  # noqa: E402
 from disentangle.panel.citations import acknowledgement  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.model_facts import quality_of_made  # noqa: E402
@@ -75,11 +76,24 @@ class DisentangleSynthWidget(DisentangleWidget):
     def viewButtons(self):
         return {self.ui.compareViewButton: "compare", self.ui.crossViewButton: "cross"}
 
+    def setup(self):
+        DisentangleWidget.setup(self)
+        self.batchBox.problem = self.problemOfTargets
+        self.batchBox.making = lambda: Making(self.source(), self.extras().get("examples", {}))
+
     def ownProblem(self):
+        if self.targets() and self.source() and self.source() not in self.studyBox.nodes():
+            return _("Choose the volume of {source}, or make the targets from all.").format(source=self.source())
+        return self.problemOfTargets()
+
+    def problemOfTargets(self):
+        """What keeps targets from being made, whatever the study; "" where nothing does."""
         if not self.targets():
             return _("Tick at least one sequence to make.")
-        if self.source() and self.source() not in self.studyBox.nodes():
-            return _("Choose the volume of {source}, or make the targets from all.").format(source=self.source())
+        if self.source() in self.targets():
+            return _("{source} cannot be made from itself; untick it, or make the targets from others.").format(
+                source=self.source()
+            )
         reference = self.ui.styleSelector.currentNode()
         if reference is not None and reference.GetAttribute(SYNTHETIC) == "1":
             return _("{name} is synthetic; choose an acquired volume as the look.").format(name=reference.GetName())

@@ -81,6 +81,15 @@ class TestController:
         assert controller.view.enabled
         assert controller.view.status == "Cancelled; nothing was changed."
 
+    def test_what_was_done_before_a_cancelled_run_is_said_once(self, controller):
+        controller.begin_check()
+        controller.kept = "Cancelled; 2 of 3 studies are done."
+        controller.stopped()
+        assert controller.view.status == "Cancelled; 2 of 3 studies are done."
+        controller.begin_check()
+        controller.stopped()
+        assert controller.view.status == "Cancelled; nothing was changed."
+
     def test_a_failure_is_told_and_another_run_can_start(self, controller):
         controller.begin_check()
         controller.fail("The file is empty; choose another one.")

@@ -11,7 +11,8 @@ import qt
 from ..errors import Cancelled, InputError
 from ..mrml.text import _
 from . import parts
-from .batch_tools import Batch, Entry, studies_in, studies_of_scene
+from .batch_tools import Batch, Entry, Making, refuse_while_busy, studies_in, studies_of_scene
+from .run_state import RunView
 from .statistics_box import tell
 from .tasks import Wanted
 
@@ -25,6 +26,10 @@ class BatchBox:
         sequences: of the chosen model.
         wanted: what a run computes, by the boxes of the panel.
         agree: has the user agree to the model's licence.
+
+    Attributes:
+        problem: what keeps a batch from starting, whatever the studies; "" where nothing does.
+        making: from what, and like what, targets are made.
     """
 
     def __init__(
@@ -36,6 +41,8 @@ class BatchBox:
         agree: Callable[[], None],
     ) -> None:
         self.logic, self._sequences, self._wanted, self._agree = logic, sequences, wanted, agree
+        self.problem: Callable[[], str] = lambda: ""
+        self.making: Callable[[], Making] = Making
         self.batch: Batch | None = None
         self.section, inner = parts.section(layout, "batchCollapsibleButton", _("Batch"))
         self.source = qt.QComboBox()
@@ -60,12 +67,7 @@ class BatchBox:
         self.resume = parts.check_box(
             "batchResumeCheckBox", _("Resume"), _("Leave out studies whose results are there already."), True
         )
-        self.runButton = parts.button(
-            "batchRunButton",
-            _("Run batch"),
-            _("Run the model on all of them, one after the other; Cancel above stops it."),
-            self.run,
-        )
+        self.runButton = parts.button("batchRunButton", _("Run batch"), "", self.run)
         parts.row(inner, self.resume, self.runButton)
         self.table = parts.Table(
             "batchTable",
@@ -75,6 +77,17 @@ class BatchBox:
         inner.addWidget(self.table.widget)
         self.status = parts.text_label("batchLabel")
         inner.addWidget(self.status)
+        logic.controller.listen(self._show_state)
+        self._show_state(logic.controller.view)
+
+    def _show_state(self, view: RunView) -> None:
+        """One thing is computed at a time."""
+        self.runButton.enabled = not view.busy
+        self.runButton.toolTip = (
+            _("A computation is under way; wait for it or cancel it.")
+            if view.busy
+            else _("Run the model on all of them, one after the other; Cancel above stops it.")
+        )
 
     def _show_source(self) -> None:
         for widget in (self.input, self.output, self.resume, *self.labels):
@@ -83,6 +96,9 @@ class BatchBox:
     def run(self) -> None:
         """Start, or go on with the studies that were left when it was stopped."""
         try:
+            refuse_while_busy(self.logic)
+            if self.problem():
+                raise InputError(self.problem())
             self._agree()
             files = self.source.currentIndex == 0
             if files and not self.input.currentPath:
@@ -90,7 +106,14 @@ class BatchBox:
             entries = studies_in(self.input.currentPath) if files else studies_of_scene(self._sequences())
             output = self.output.currentPath if files else None
             self.batch = Batch(
-                self.logic, entries, self._wanted(), output, self.resume.checked, lambda _entry: self.show(), self._done
+                self.logic,
+                entries,
+                self._wanted(),
+                output,
+                self.resume.checked,
+                lambda _entry: self.show(),
+                self._done,
+                self.making(),
             )
             self.show()
             self.batch.start()

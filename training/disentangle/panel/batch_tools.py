@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..errors import Cancelled, InputError
 from ..mrml import hierarchy
 from ..mrml.studies import assign_nodes
 from ..mrml.text import _
+from ..mrml.volumes import image_from_node
 from ..study import IMAGE_SUFFIXES, write_atomically
 from .tasks import Job, Task, Wanted
 
@@ -63,23 +64,55 @@ def studies_in(folder: str | Path) -> list[Entry]:
 
 
 def studies_of_scene(sequences: tuple[str, ...]) -> list[Entry]:
-    """The patients of the scene that have a volume of one of the sequences.
+    """The studies of the scene's patients (their visits, say) that have a volume of one of the sequences.
 
     Raises:
         InputError: there are none.
     """
-    tree = hierarchy.tree(slicer.mrmlScene)
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     volumes = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]
-    patients = list(dict.fromkeys(hierarchy.patient_of(node) for node in volumes))
-    found = []
-    for patient in patients:
-        nodes = {name: a.node for name, a in assign_nodes(slicer.mrmlScene, sequences, patient).items()}
+    firsts: dict[tuple[int, int], Any] = {}
+    for node in volumes:
+        firsts.setdefault((hierarchy.patient_of(node), hierarchy.study_of(node)), node)
+    found: dict[tuple[int, int], dict[str, Any]] = {}
+    for owner, first in firsts.items():
+        nodes = {name: a.node for name, a in assign_nodes(slicer.mrmlScene, sequences, like=first).items()}
         if nodes:
-            found.append(Entry(tree.GetItemName(patient) if patient else _("Scene"), None, nodes))
+            found[owner] = nodes
     if not found:
         raise InputError(_("No volume of the scene looks like one of {names}.").format(names=", ".join(sequences)))
-    return found
+    patients = [patient for patient, _study in found]
+    return [Entry(_name(*owner, patients.count(owner[0]) > 1), None, nodes) for owner, nodes in found.items()]
+
+
+def _name(patient: int, study: int, several: bool) -> str:
+    """What a study of the scene is called: its patient, and the study where the patient has several."""
+    tree = hierarchy.tree(slicer.mrmlScene)
+    items = [item for item in ((patient, study) if several or not patient else (patient,)) if item]
+    return ", ".join(tree.GetItemName(item) for item in items) or _("Scene")
+
+
+@dataclass(frozen=True)
+class Making:
+    """From what, and like what, a batch makes targets.
+
+    Attributes:
+        source: the one sequence to read of each study; "" reads all.
+        examples: target -> volume of any subject, whose appearance it takes.
+    """
+
+    source: str = ""
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+
+def refuse_while_busy(logic: Any) -> None:
+    """A batch that began now would count each of its studies as failed.
+
+    Raises:
+        InputError: something is being computed.
+    """
+    if logic.runner.busy:
+        raise InputError(_("A computation is under way; wait for it or cancel it."))
 
 
 class Batch:
@@ -93,6 +126,10 @@ class Batch:
         resume: leave out studies whose results are there.
         onChange: called whenever an entry changes.
         onDone: called when all are over.
+        making: from what, and like what, targets are made.
+
+    Raises:
+        InputError: no folder for the results of studies from files, or a look that is no image.
     """
 
     def __init__(
@@ -104,49 +141,89 @@ class Batch:
         resume: bool = True,
         onChange: Callable[[Entry], None] | None = None,
         onDone: Callable[[Batch], None] | None = None,
+        making: Making | None = None,
     ) -> None:
         self.logic, self.entries, self.wanted = logic, entries, wanted
         self.output = Path(output) if output else None
         self.resume = resume
+        self.making = making or Making()
         self._on_change, self._on_done = onChange or (lambda entry: None), onDone or (lambda batch: None)
         self._current: Entry | None = None
+        self._advancing = False
         self.done = False
         if self.output is None and any(entry.folder is not None for entry in entries):
             raise InputError(_("Choose a folder for the results."))
+        # As they are now: the scene may be closed while studies from files are run.
+        self._looks = {name: image_from_node(node, name) for name, node in self.making.examples.items()}
 
     def start(self) -> None:
-        """Start with the first study."""
-        self._next()
+        """Start with the first study that waits.
 
-    def _next(self) -> None:
-        self._current = next((entry for entry in self.entries if entry.status == "waiting"), None)
-        if self._current is None:
-            self._finish()
+        Raises:
+            InputError: something else is being computed.
+        """
+        refuse_while_busy(self.logic)
+        self.done = False
+        self._advance()
+
+    def _advance(self) -> None:
+        """Begin studies until one is under way. A loop: thousands may fail at once, before the worker sees them."""
+        if self._advancing:
             return
-        entry = self._current
+        self._advancing = True
+        try:
+            while self._current is None and not self.done:
+                self._current = next((entry for entry in self.entries if entry.status == "waiting"), None)
+                if self._current is None:
+                    self._finish()
+                else:
+                    self._begin(self._current)
+        finally:
+            self._advancing = False
+
+    def _begin(self, entry: Entry) -> None:
         entry.status = "running"
         self._on_change(entry)
         try:
             if entry.folder is None:
-                self.logic.start(entry.nodes, self.wanted, self._ended)
+                self.logic.start(self._volumes(entry), self.wanted, self._ended, examples=self.making.examples)
             else:
-                request = {name: getattr(self.wanted, name) for name in self.wanted.__dataclass_fields__}
-                request.update(request="batch", folder=str(entry.folder), output=str(self.output / entry.name))
-                request.update(synthesize=list(self.wanted.synthesize), resume=self.resume)
-                request.pop("point")
-                self.logic.work(Job(request=request, title=entry.name, reads=False), False, self._ended)
+                job = Job(request=self._request(entry), sends=self._looks or None, title=entry.name, reads=False)
+                self.logic.work(job, False, self._ended)
         except InputError as error:
             self._failed(entry, str(error))
-            self._next()
         except Cancelled as error:
             self._stop(entry, str(error))
+        else:
+            self._say_kept()
+
+    def _volumes(self, entry: Entry) -> dict[str, Any]:
+        """The volumes to read of a study of the scene."""
+        source = self.making.source
+        if source and source not in entry.nodes:
+            message = _("The study has no {source}; choose from {names}.")
+            raise InputError(message.format(source=source, names=", ".join(entry.nodes)))
+        return {source: entry.nodes[source]} if source else entry.nodes
+
+    def _request(self, entry: Entry) -> dict[str, Any]:
+        request = {name: getattr(self.wanted, name) for name in self.wanted.__dataclass_fields__}
+        request.update(request="batch", folder=str(entry.folder), output=str(self.output / entry.name))
+        request.update(synthesize=list(self.wanted.synthesize), source=self.making.source, resume=self.resume)
+        request.pop("point")
+        return request
+
+    def _say_kept(self) -> None:
+        """Where this study is cancelled, those that were done before it stay."""
+        done = sum(entry.status in ("done", "skipped") for entry in self.entries)
+        if done:
+            kept = _("Cancelled; {done} of {all} studies are done, and their results stay.")
+            self.logic.controller.kept = kept.format(done=done, all=len(self.entries))
 
     def _ended(self, task: Task) -> None:
         entry = self._current
         if isinstance(task.error, Cancelled):
             self._stop(entry, _("stopped by you"))
-            return
-        if task.error is not None:
+        elif task.error is not None:
             self._failed(entry, str(task.error))
         else:
             job = isinstance(task, Job)
@@ -155,12 +232,15 @@ class Batch:
             entry.seconds = sum((report.get("timings_s") or {}).values())
             entry.volumes = report.get("volumes_ml") or {}
             entry.message = "; ".join(report.get("warnings") or ())
-            self._on_change(entry)
-            self._write()
-        self._next()
+            self._over(entry)
+        self._advance()
 
     def _failed(self, entry: Entry, message: str) -> None:
         entry.status, entry.message = "failed", message
+        self._over(entry)
+
+    def _over(self, entry: Entry) -> None:
+        self._current = None
         self._on_change(entry)
         self._write()
 

@@ -50,6 +50,10 @@ class RunController:
 
     Args:
         clock: seconds; another one in tests.
+
+    Attributes:
+        kept: what to say where the run that is under way is cancelled and something was done before it (other studies
+            of a batch); "" where nothing was.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,6 +61,7 @@ class RunController:
         self.blocked = ""
         self.fraction: float | None = None
         self.message = ""
+        self.kept = ""
         self._clock = clock
         self._started = 0.0
         self._listeners: list[Callable[[RunView], None]] = []
@@ -88,7 +93,7 @@ class RunController:
         """A run was asked for; the interpreter is looked at first."""
         if self.busy:
             raise RuntimeError("a run is under way")
-        self._started = self._clock()
+        self._started, self.kept = self._clock(), ""
         self._go(RunState.CHECKING, None, _("Checking what the computation needs..."))
 
     def begin_run(self) -> None:
@@ -118,8 +123,8 @@ class RunController:
         self._go(RunState.FINISHED, 1.0, message or _("Finished in {seconds:.0f} s.").format(seconds=seconds))
 
     def stopped(self) -> None:
-        """It was cancelled; the scene is as it was."""
-        self._go(RunState.IDLE, None, _("Cancelled; nothing was changed."))
+        """It was cancelled; the scene is as it was when it began."""
+        self._go(RunState.IDLE, None, self.kept or _("Cancelled; nothing was changed."))
 
     def fail(self, message: str) -> None:
         """It did not work; ``message`` says why and what to do."""
