@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from atlas_brains import T1, T2, brain, brain_points, named, reoriented
 
 from disentangle.errors import Cancelled, InputError
@@ -269,9 +270,32 @@ def test_skull_stripped_input_is_recognised_on_any_constant_background(study, ba
     assert dice(brain_mask(image), t1.array != 0) > 0.99
 
 
+@pytest.mark.parametrize("background", [0.0, -4.755])
+def test_skull_stripped_input_is_recognised_after_it_was_interpolated(study, background):
+    """B-splines ring: most of the background is not constant any more."""
+    t1 = study["T1"]
+    stripped = sitk.GetImageFromArray(np.where(t1.array == 0, background, t1.array / 40).astype(np.float32))
+    shift = sitk.TranslationTransform(3, (0.3, 0.3, 0.3))
+    moved = sitk.GetArrayFromImage(sitk.Resample(stripped, shift, sitk.sitkBSpline, background))
+    image = replace(t1, array=moved)
+    assert np.mean(moved[t1.array == 0] != background) > 0.6
+    assert is_skull_stripped(image)
+    assert dice(brain_mask(image), t1.array != 0) > 0.95
+    rounding = np.random.default_rng(0).normal(0, 1e-5, t1.array.shape)
+    assert dice(brain_mask(replace(t1, array=t1.array + rounding)), t1.array != 0) > 0.98
+
+
+def test_air_with_the_noise_of_a_scanner_is_no_background_of_a_skull_stripped_image(study):
+    t1 = study["T1"]
+    noisy = np.abs(t1.array + np.random.default_rng(0).normal(0, 1.5, t1.array.shape))
+    assert not is_skull_stripped(replace(t1, array=noisy.astype(np.float32)))
+
+
 def test_a_whole_head_is_not_skull_stripped_even_on_clean_air(shared_data):
     for sequence in ("T1", "T2", "FLAIR"):
-        assert not is_skull_stripped(Image.read(shared_data / "ms-long-04a" / f"{sequence}.nii.gz"))
+        image = Image.read(shared_data / "ms-long-04a" / f"{sequence}.nii.gz")
+        assert not is_skull_stripped(image)
+        assert not is_skull_stripped(replace(image, array=np.where(head_mask(image), image.array, 0)))
     assert is_skull_stripped(Image.read(shared_data / "brats13-01" / "FLAIR.nii.gz"))
 
 

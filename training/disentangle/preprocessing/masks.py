@@ -10,6 +10,20 @@ from ..study import Image
 
 _LARGEST_BRAIN_ML = 2300.0
 """Anything larger than this is a head: brain with meninges and cerebellum stays below 2 litres."""
+_LARGEST_FILLED_ML = 2100.0
+"""The same for brains without what lies around them. The head of ms-long-03b, whose air is clean, has 2204 ml without
+its darkest parts at 2 mm."""
+_ON_BORDER = 0.9
+"""Share of the border that is background where nothing but a brain is shown."""
+_REST = 1e-3
+"""What interpolation leaves of a constant background, as a share of the 99th percentile. The air of a whole head has
+noise of 1e-2 and more."""
+_LEAST_REST = 0.03
+"""Share of all voxels that such a rest is seen in at least; B-splines left one in 0.06 to 0.76 of tcga-fg-6692."""
+_RINGING = 0.1
+"""Less than this share of the 99th percentile is no brain where the background was interpolated: cubic B-splines ring
+around it. The brains of tcga-fg-6692, ms-07 and brats13-02, moved by B-splines at 1 and 2 mm, had 98 to 105 % of their
+volume and Dice coefficients of 0.97 to 0.99 with it, 105 to 115 % and 0.93 to 0.97 at 0.02."""
 
 
 def background_value(array: np.ndarray) -> tuple[float, float]:
@@ -18,27 +32,56 @@ def background_value(array: np.ndarray) -> tuple[float, float]:
     Args:
         array: (K, J, I).
     """
-    faces = (array[0], array[-1], array[:, 0], array[:, -1], array[:, :, 0], array[:, :, -1])
-    border = np.concatenate([face.ravel() for face in faces])
+    border = _border(array)
     values, counts = np.unique(border, return_counts=True)
     most = int(counts.argmax())
     return float(values[most]), float(counts[most] / border.size)
+
+
+def _border(array: np.ndarray) -> np.ndarray:
+    """(N,) values on the six faces of a volume (K, J, I)."""
+    faces = (array[0], array[-1], array[:, 0], array[:, -1], array[:, :, 0], array[:, :, -1])
+    return np.concatenate([face.ravel() for face in faces])
 
 
 def stripped_foreground(image: Image) -> np.ndarray | None:
     """Everything but the constant background of a volume that shows a brain and nothing else, bool (K, J, I); None of
     other volumes.
 
-    The background may be any constant: 0, or a negative number after a z-score. Whole heads whose air was set to 0
-    by the scanner are told apart by their size, and by the neck that reaches the border.
+    The background may be any constant: 0, or a negative number after a z-score; and what interpolation left of one.
+    Whole heads whose air was set to 0 by the scanner are told apart by their size, and by the neck that reaches the
+    border.
     """
     background, share = background_value(image.array)
-    if share < 0.9:
+    if share >= _ON_BORDER:
+        foreground = image.array != background
+        if _is_brain(foreground, image, _LARGEST_BRAIN_ML):
+            return foreground
+    return _interpolated_foreground(image)
+
+
+def _interpolated_foreground(image: Image) -> np.ndarray | None:
+    """The brain of a skull-stripped volume that was resampled, holes filled, bool (K, J, I); None of other volumes.
+
+    Its background is constant but for what splines and rounding left there, see :data:`_REST` and :data:`_RINGING`.
+    """
+    if image.sequence in ("CT", "PET"):  # most of a body is that dark in PET; neither is given without its skull
         return None
-    foreground = image.array != background
-    if not 0.02 <= float(foreground.mean()) <= 0.8 or _volume_ml(foreground, image) > _LARGEST_BRAIN_ML:
+    border = _border(image.array).astype(np.float32)
+    background = np.float32(np.median(border))
+    some = np.abs(image.array[::3, ::3, ::3].astype(np.float32) - background)
+    rest = _REST * float(np.percentile(some, 99))
+    # Where air was set to 0 by the scanner there is no rest: that may be a small head.
+    if np.mean(np.abs(border - background) <= rest) < _ON_BORDER or np.mean((some > 0) & (some <= rest)) < _LEAST_REST:
         return None
-    return foreground
+    foreground = np.abs(image.array.astype(np.float32) - background) > rest * (_RINGING / _REST)
+    foreground = largest_filled(foreground)
+    return foreground if _is_brain(foreground, image, _LARGEST_FILLED_ML) else None
+
+
+def _is_brain(foreground: np.ndarray, image: Image, largest_ml: float) -> bool:
+    """Whether a foreground may be a brain by its volume."""
+    return 0.02 <= float(foreground.mean()) <= 0.8 and _volume_ml(foreground, image) <= largest_ml
 
 
 def is_skull_stripped(image: Image) -> bool:
