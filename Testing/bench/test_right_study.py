@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,14 @@ def patient(folder: Path, name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def twins(slicer_bench: Any, study_folder: Path) -> dict[str, dict[str, Any]]:
-    """Two patients whose volumes have the same names."""
+    """Two patients whose volumes have the same names; the views show the first one's."""
+    import slicer
+
     people = {name: patient(study_folder, name) for name in ("Anna", "Bert")}
     for nodes in people.values():
         for sequence, node in nodes.items():
             node.SetName(sequence)
+    slicer.util.setSliceViewerLayers(background=people["Anna"]["T1"])
     return people
 
 
@@ -445,3 +449,64 @@ def test_a_look_that_cannot_be_used_is_named(
     click(panel.ui.applyButton)
     wait_idle(panel, wait_until)
     refused("volume 'of another scanner' holds")
+
+
+@pytest.fixture
+def files(slicer_bench: Any, study_folder: Path, tmp_path: Path) -> Any:
+    """``files("anna", "T1", ...)`` loads files of a person whom nothing but folder and name tells."""
+    import slicer
+
+    def load(person: str, *sequences: str) -> dict[str, Any]:
+        (tmp_path / person).mkdir(exist_ok=True)
+        nodes = {}
+        for sequence in sequences:
+            file = tmp_path / person / f"{person}_{sequence}.nii.gz"
+            shutil.copy(study_folder / f"{sequence}.nii.gz", file)
+            nodes[sequence] = slicer.util.loadVolume(str(file))
+        return nodes
+
+    return load
+
+
+def test_files_of_two_persons_are_not_mixed(
+    tiny_models: Any, files: Any, load_module: Any, slicer_bench: Any, click: Any
+) -> None:
+    anna = files("anna", "T1", "FLAIR")
+    panel = load_module("DisentangleSeg")
+    assert panel.inputs() == anna
+    assert "anna" not in panel.ui.missingLabel.text, "nobody else is there"
+    bert = files("bert", "T1", "T1Gd", "T2", "FLAIR")
+    panel.onArrivals({node.GetID() for node in bert.values()})
+    assert panel.inputs() == anna
+    assert "These volumes are of anna." in panel.ui.missingLabel.text
+    panel.studyBox.rows["T1"].combo.setCurrentNode(bert["T1"])
+    slicer_bench.application.processEvents()
+    assert "different patients or visits: T1 of bert, FLAIR of anna;" in panel.ui.missingLabel.text
+    assert panel.ui.applyButton.enabled, "a doubt is no refusal"
+    click(panel.ui.assignButton)
+    assert panel.inputs() == bert
+    assert "different patients" not in panel.ui.missingLabel.text
+
+
+def test_a_module_that_is_opened_proposes_the_patient_on_screen(
+    tiny_models: Any, twins: Any, load_module: Any, slicer_bench: Any
+) -> None:
+    panel = load_module("DisentangleSeg")
+    assert panel.inputs() == twins["Anna"]
+    assert "These volumes are of Anna." in panel.ui.missingLabel.text
+    panel.grids.show_elsewhere(twins["Bert"]["FLAIR"])
+    panel = load_module("DisentangleSynth")
+    assert panel.inputs() == twins["Bert"]
+    assert "These volumes are of Bert." in panel.ui.missingLabel.text
+
+
+def test_what_is_on_screen_and_of_no_use_does_not_keep_volumes_from_being_proposed(
+    tiny_models: Any, twins: Any, load_module: Any, slicer_bench: Any
+) -> None:
+    import slicer
+
+    head = slicer.modules.volumes.logic().CloneVolume(twins["Bert"]["T1"], "head of somebody")
+    tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    tree.SetItemParent(tree.GetItemByDataNode(head), tree.GetSceneItemID())
+    slicer.util.setSliceViewerLayers(background=head)
+    assert load_module("DisentangleSeg").inputs() == twins["Anna"]

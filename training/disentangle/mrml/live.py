@@ -13,6 +13,8 @@ from .studies import ROLE, SYNTHETIC
 
 NAME = "Live appearance (synthetic)"
 
+_COMPOSITE = "vtkMRMLSliceCompositeNode"
+
 
 class LiveVolume:
     """One synthetic volume on the grid of the model, started from a reconstruction.
@@ -86,3 +88,10 @@ def point_in_view(scene: slicer.vtkMRMLScene, tag: str = "Red") -> tuple[float, 
     matrix = view.GetSliceToRAS()
     x, y, z = (matrix.GetElement(row, 3) for row in range(3))
     return -x, -y, z
+
+
+def volume_in_view(scene: slicer.vtkMRMLScene, tag: str = "Red") -> slicer.vtkMRMLVolumeNode | None:
+    """The background volume of a slice view; None where it shows none."""
+    composites = [scene.GetNthNodeByClass(n, _COMPOSITE) for n in range(scene.GetNumberOfNodesByClass(_COMPOSITE))]
+    composite = next((node for node in composites if node.GetLayoutName() == tag), None)
+    return None if composite is None else scene.GetNodeByID(composite.GetBackgroundVolumeID() or "")

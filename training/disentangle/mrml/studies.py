@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..sequences import DICOM_TAGS, SEQUENCES, Guess, canonical, guess_sequence
 from ..study import Study
 from . import hierarchy
+from .sources import Source, groups_of
 from .text import _
 from .volumes import Placement, check_node, image_from_node, placement_of
 
@@ -43,6 +44,20 @@ class StudyNodes:
     def first(self) -> slicer.vtkMRMLScalarVolumeNode:
         """The first input, on whose grid segmentation and synthetic volumes come."""
         return next(iter(self.nodes.values()))
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a volume is.
+
+    Attributes:
+        patient, study: items of the subject hierarchy; 0 where there are none.
+        files: where there are neither: names that tell the study of its file from others, see :func:`groups_of`.
+    """
+
+    patient: int
+    study: int
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +133,9 @@ def assign_nodes(
     """Propose a volume of the scene for each sequence, the most convincing one.
 
     Label maps, volumes of several components and results of earlier runs are left out, and so are volumes of other
-    patients and of other studies of the patient: all proposals belong together. Where nothing says which study is
-    wanted, it is the one that offers most sequences, of equal ones the first of the scene.
+    patients and of other studies of the patient: all proposals belong together. Volumes of nobody are told apart by
+    their files. Where nothing says which study is wanted, it is the one that offers most sequences, of equal ones the
+    first of the scene.
 
     Args:
         patient: only volumes of this subject-hierarchy item (0: those of nobody).
@@ -130,11 +146,12 @@ def assign_nodes(
         sequence -> proposal; sequences without a proposal are absent.
     """
     wanted = [canonical(name) for name in sequences]
-    groups: dict[tuple[int, int], dict[str, Assignment]] = {}
+    groups: dict[Owner, dict[str, Assignment]] = {}
+    owners = owners_of(scene)
     for node in _images(scene):
         if among is not None and node.GetID() not in among:
             continue
-        group = groups.setdefault(_owner(node), {})
+        group = groups.setdefault(owners[node.GetID()], {})
         guess = guess_node(node)
         if guess.sequence not in wanted:
             continue
@@ -142,9 +159,9 @@ def assign_nodes(
         if rival is None or guess.confidence > rival.guess.confidence:
             group[guess.sequence] = Assignment(node, guess)
     if like is not None:
-        found = groups.get(_owner(like), {})
+        found = groups.get(owner_of(like, owners), {})
     else:
-        same = [group for owner, group in groups.items() if patient is None or owner[0] == patient]
+        same = [group for owner, group in groups.items() if patient is None or owner.patient == patient]
         found = max(same, key=len, default={})
     return {name: found[name] for name in wanted if name in found}
 
@@ -159,9 +176,10 @@ def unnamed_images(
         most: no more than these; a scene may hold hundreds.
     """
     found: list[slicer.vtkMRMLScalarVolumeNode] = []
+    owners = owners_of(scene)
     for node in _images(scene):
-        beside = like or (found[0] if found else node)
-        if len(found) < most and guess_node(node).confidence == 0 and _owner(node) == _owner(beside):
+        beside = owner_of(like or (found[0] if found else node), owners)
+        if len(found) < most and guess_node(node).confidence == 0 and owners[node.GetID()] == beside:
             found.append(node)
     return found
 
@@ -227,6 +245,66 @@ def other_times(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
     return _("These volumes are of different studies of the patient: {names}.").format(names=names)
 
 
+def other_files(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
+    """A sentence where volumes of nobody come from files of different studies, as far as folders and names tell; else
+    ""."""
+    owners = owners_of(next(iter(nodes.values())).GetScene()) if nodes else {}
+    known = {sequence: owner_of(node, owners) for sequence, node in nodes.items()}
+    known = {sequence: owner for sequence, owner in known.items() if owner.files}
+    if len(set(known.values())) < 2:
+        return ""
+    names = ", ".join(
+        _("{sequence} of {study}").format(sequence=sequence, study=owner_name(nodes[sequence], owner))
+        for sequence, owner in known.items()
+    )
+    return _(
+        "These files seem to be of different patients or visits: {names}; check that they belong together."
+    ).format(names=names)
+
+
+def whose(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
+    """A sentence that says of whom volumes are, where they are all of one and the scene holds volumes of others, else
+    ""."""
+    owners = owners_of(next(iter(nodes.values())).GetScene()) if nodes else {}
+    chosen = {_person(owner_of(node, owners)): node for node in nodes.values()}
+    if len(chosen) != 1 or len({_person(owner) for owner in owners.values()}) < 2:
+        return ""
+    node = next(iter(chosen.values()))
+    name = owner_name(node, owner_of(node, owners))
+    return _("These volumes are of {name}.").format(name=name) if name else ""
+
+
+def _person(owner: Owner) -> tuple[int, tuple[str, ...]]:
+    return owner.patient, owner.files
+
+
+def owner_name(node: slicer.vtkMRMLVolumeNode, owner: Owner) -> str:
+    """What to call the owner of a volume; "" where nobody is known and no files are told apart."""
+    if owner.patient:
+        return hierarchy.tree(node.GetScene()).GetItemName(owner.patient)
+    if not owner.files:
+        return ""
+    return "/".join(name for name in owner.files if name) or Path(_file_of(node)).parent.name
+
+
+def owners_of(scene: slicer.vtkMRMLScene) -> dict[str, Owner]:
+    """ID -> owner of every volume of a scene that may be an input."""
+    images = {node.GetID(): node for node in _images(scene)}
+    owners = {name: _known_owner(node) for name, node in images.items()}
+    files = {name: _file_of(images[name]) for name, owner in owners.items() if owner == Owner(0, 0)}
+    sources = {name: Source(path, guess_node(images[name]).sequence) for name, path in files.items() if path}
+    return owners | {name: Owner(0, 0, group) for name, group in groups_of(sources).items()}
+
+
+def owner_of(node: slicer.vtkMRMLVolumeNode, owners: Mapping[str, Owner]) -> Owner:
+    """The owner of any volume, one that may be no input, too.
+
+    Args:
+        owners: those of the scene, see :func:`owners_of`.
+    """
+    return owners.get(node.GetID()) or _known_owner(node)
+
+
 def _images(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """The volumes of a scene that may be inputs."""
     count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
@@ -234,9 +312,16 @@ def _images(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
     return [node for node in volumes if _is_image(node)]
 
 
-def _owner(node: slicer.vtkMRMLVolumeNode) -> tuple[int, int]:
-    """Patient and study in the subject hierarchy."""
-    return hierarchy.patient_of(node), hierarchy.study_of(node)
+def _known_owner(node: slicer.vtkMRMLVolumeNode) -> Owner:
+    return Owner(hierarchy.patient_of(node), hierarchy.study_of(node))
+
+
+def _file_of(node: slicer.vtkMRMLVolumeNode) -> str:
+    """The file that a volume was loaded from, with "/" between its folders; "" where there is none."""
+    storage = node.GetStorageNode()
+    if storage is None or not storage.GetFileName():
+        return ""
+    return (storage.GetFullNameFromFileName() or "").replace("\\", "/")
 
 
 def _is_image(node: slicer.vtkMRMLVolumeNode) -> bool:

@@ -11,8 +11,19 @@ import slicer
 
 from ..inference.confidence import SURE_LOOK, contradicts, doubts
 from ..inference.recognition import LEAST_AGREEMENT, Recognition, discriminant
-from ..mrml import hierarchy
-from ..mrml.studies import Assignment, assign_nodes, objection, other_times, unnamed_images
+from ..mrml.live import volume_in_view
+from ..mrml.outputs import run_of
+from ..mrml.studies import (
+    Assignment,
+    assign_nodes,
+    objection,
+    other_files,
+    other_times,
+    owner_of,
+    owners_of,
+    unnamed_images,
+    whose,
+)
 from ..mrml.text import _
 from .model_facts import cost_of_missing
 from .parameters import input_parameter
@@ -170,7 +181,8 @@ class StudyBox:
             no_brain = name in blank or (name in found and strange)
             row.show(found.get(name), name in found and contradicts(name, found), no_brain)
         missing = [name for name in self.rows if name not in given]
-        lines = [*self._meaning(self.card, missing), other_times(given)] if given else []
+        lines = [whose(given), *self._meaning(self.card, missing), other_times(given), other_files(given)]
+        lines = lines if given else []
         empty = _("No brain was found in {name}; check what it shows.")
         lines += [empty.format(name=given[name].GetName()) for name in blank if not self.rows[name].confirmed]
         wrong = {name for name in found if contradicts(name, found)}
@@ -203,7 +215,8 @@ class StudyBox:
     def assign(self, only_empty: bool = False, among: Iterable[str] | None = None) -> None:
         """Choose the volumes of the scene that look most like the sequences, none of them twice.
 
-        Where the user has chosen a volume, the others are looked for in the study that it belongs to.
+        Where the user has chosen a volume, the others are looked for in the study that it belongs to; where no volume
+        is chosen, in that of the one that the red slice view shows, if it has any of the sequences.
 
         Args:
             only_empty: keep what is chosen already; else what :meth:`_kept` says.
@@ -212,13 +225,23 @@ class StudyBox:
         chosen = list(self.nodes().values())
         hint = slicer.mrmlScene.GetNodeByID(self._hint) if self._hint else None
         like = hint if hint in chosen else chosen[0] if only_empty and chosen else None
-        proposals = assign_nodes(slicer.mrmlScene, self.rows, like=like, among=among)
+        proposals = self._proposals(like, among)
         kept = self.nodes() if only_empty else self._kept(like, proposals)
         proposed = {name: proposal.node for name, proposal in proposals.items() if proposal.node not in kept.values()}
         self._choose({sequence: proposed.get(sequence) for sequence in self.rows if sequence not in kept})
         self._proposing = len(self.nodes()) < len(self.rows)
         self.refresh()
         self.on_change()
+
+    def _proposals(self, like: slicer.vtkMRMLNode | None, among: Iterable[str] | None = None) -> dict[str, Assignment]:
+        """What :func:`assign_nodes` proposes in the study that is wanted, see :meth:`assign`."""
+        shown = None if self.nodes() else volume_in_view(slicer.mrmlScene)
+        if shown is not None:
+            shown = next(iter(run_of(shown).values()), shown)  # a result belongs to what it was made from
+            proposals = assign_nodes(slicer.mrmlScene, self.rows, like=shown, among=among)
+            if proposals:
+                return proposals
+        return assign_nodes(slicer.mrmlScene, self.rows, like=like, among=among)
 
     def _kept(
         self, hint: slicer.vtkMRMLNode | None, proposals: Mapping[str, Assignment]
@@ -235,6 +258,7 @@ class StudyBox:
         given = self.nodes()
         proposed = [proposal.node for proposal in proposals.values()]
         beside = next((node for node in [hint, *proposed, *given.values()] if node is not None), None)
+        owners = owners_of(slicer.mrmlScene)
         kept: dict[str, slicer.vtkMRMLScalarVolumeNode] = {}
         for sequence, node in given.items():
             row = self.rows[sequence]
@@ -242,7 +266,8 @@ class StudyBox:
                 wanted = row.named == sequence or row.named not in proposals or proposals[row.named].node is not node
             else:
                 wanted = sequence not in proposals and row.named in ("", sequence) and not objection({sequence: node})
-            if (wanted or row.confirmed) and _same_study(node, beside) and node not in kept.values():
+            together = owner_of(node, owners) == owner_of(beside, owners)
+            if (wanted or row.confirmed) and together and node not in kept.values():
                 kept[sequence] = node
         return kept
 
@@ -284,10 +309,3 @@ class StudyBox:
                     name=node.GetName(), first=other, second=sequence
                 )
         return objection(nodes) or ""
-
-
-def _same_study(first: slicer.vtkMRMLNode, second: slicer.vtkMRMLNode) -> bool:
-    """Whether two nodes belong to the same patient and study; nodes of nobody belong together."""
-    return hierarchy.patient_of(first) == hierarchy.patient_of(second) and (
-        hierarchy.study_of(first) == hierarchy.study_of(second)
-    )
