@@ -6,6 +6,7 @@ MRML is RAS, the package is LPS: the conversion happens in :mod:`.volumes` and n
 | --- | --- |
 | ``volumes.py`` | one volume node <-> one :class:`~disentangle.study.Image`, parent transforms included |
 | ``studies.py`` | volume nodes -> :class:`~disentangle.study.Study`; which node is which sequence |
+| ``sources.py`` | which files belong to one study, by folders and names |
 | ``outputs.py`` | the nodes of one run, and how they are found again |
 | ``results.py`` | a result of the predictor -> nodes in one subject-hierarchy folder |
 | ``display.py`` | colour tables, window and level |
