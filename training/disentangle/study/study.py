@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Union
+
+import numpy as np
 
 from ..errors import InputError
 from ..sequences import canonical
@@ -168,6 +171,7 @@ class Study:
         for sequence, mask in study.masks.items():
             if sequence in ("", *study.images):
                 check_mask(mask, [study[sequence]] if sequence else study.images.values())
+        study.warnings.extend(_given_twice(study.images))
         return study
 
     def write(self, folder: _Path) -> Path:
@@ -200,3 +204,11 @@ class Study:
                 mask.write(temporary / (f"{MASK}_{sequence}.nii.gz" if sequence else f"{MASK}.nii.gz"))
             (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         return folder
+
+
+def _given_twice(images: Mapping[str, Image]) -> Iterator[str]:
+    """A sentence for each two sequences that are one image, as where a file was copied to a second name: what differs
+    between them, such as enhancement, would be read from images that do not differ."""
+    for (a, first), (b, second) in combinations(images.items(), 2):
+        if first.grid.same_as(second.grid) and np.array_equal(first.array, second.array):
+            yield f"{a} and {b} are the same image, voxel for voxel; leave one out or give the right file."
