@@ -1,11 +1,16 @@
 """What an image looks like: its sequence, whether it lies upright, whether it is a brain at all."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from disentangle.inference.confidence import confidence, doubts
+from disentangle.inference.confidence import confidence, doubts, recognise_study, taken_for_stripped
 from disentangle.inference.recognition import Discriminant, Recognition, recognise
 from disentangle.phantoms import create_phantom
+from disentangle.preprocessing import PreparedStudy, PreprocessingConfig
+from disentangle.preprocessing.prepared import Step
+from disentangle.study import Grid, Image, Study
 
 MM = (3.0, 3.0, 3.0)
 
@@ -21,6 +26,31 @@ def found(sequence="T1", told=None, p=0.99, distance=0.5, orientation="upright",
     others = dict.fromkeys(("T1", "T1Gd", "T2", "FLAIR"), (1 - p) / 3)
     told = told or sequence
     return {sequence: Recognition(told, others | {told: p}, distance, orientation, agreement)}
+
+
+def found_in(**agreements):
+    """Recognitions of one study, with how much each sequence agrees with the atlas."""
+    return {name: found(name, agreement=value)[name] for name, value in agreements.items()}
+
+
+def reversed_in_place(array, mask, axis):
+    """The brain turned within the box of its mask, as registration would lay it over the others."""
+    box = tuple(slice(index.min(), index.max() + 1) for index in np.nonzero(mask))
+    turned = np.zeros_like(array)
+    turned[box] = np.flip(np.where(mask, array, 0)[box], axis)
+    return turned
+
+
+def prepared(head, **others):
+    """A prepared study of the head; other arrays may stand for some of its sequences."""
+    images, mask = head
+    images = {s: np.where(mask, image, 0) for s, image in images.items() if s != "T2"} | others
+    images = {s: np.where(mask, (i - i[mask].mean()) / i[mask].std(), -3).astype(np.float32) for s, i in images.items()}
+    grid = Grid(mask.shape, np.diag((*MM, 1.0)))
+    config = PreprocessingConfig(spacing=MM)
+    return PreparedStudy(
+        Study({"T1": Image(images["T1"], grid.affine)}), config, "T1", grid, images, mask, None, {}, {}
+    )
 
 
 class TestRecognition:
@@ -86,6 +116,88 @@ class TestDoubts:
     def test_a_turned_head_and_a_strange_image_are_told(self):
         assert "upside down" in next(doubts(found(orientation="upside down")))
         assert "no brain MR that this model knows" in next(doubts(found(distance=3.0)))
+
+
+class TestOneSequenceOfAStudy:
+    def test_all_as_they_should_lie_raise_no_doubt(self, head):
+        recognised = recognise_study(prepared(head))
+        assert not list(doubts(recognised))
+        assert confidence(recognised, None, head[1])["input"] > 0.5
+
+    @pytest.mark.parametrize(
+        ("name", "axis", "way"), [("T1", 0, "upside down"), ("FLAIR", 0, "upside down"), ("T1", 1, "back to front")]
+    )
+    def test_one_that_is_turned_is_told_with_how_it_lies(self, head, name, axis, way):
+        study = prepared(head, **{name: reversed_in_place(head[0][name], head[1], axis)})
+        recognised = recognise_study(study)
+        told = list(doubts(recognised))
+        assert told == [f"{name} seems to lie {way}, unlike other sequences; check the orientation in its header."]
+        assert confidence(recognised, None, study.mask)["input"] == 0
+
+    @pytest.mark.parametrize("name", ["T1", "FLAIR"])
+    def test_one_that_shows_nothing_is_told(self, head, name):
+        noise = np.random.default_rng(0).normal(size=head[1].shape)
+        recognised = recognise_study(prepared(head, **{name: noise}))
+        told = list(doubts(recognised))
+        assert told == [
+            f"{name} does not lie as the other sequences do, or shows something else; "
+            "check its orientation and content."
+        ]
+        assert confidence(recognised, None, head[1])["input"] == 0
+
+    def test_one_that_is_mirrored_is_told(self, head):
+        recognised = recognise_study(prepared(head, FLAIR=reversed_in_place(head[0]["FLAIR"], head[1], 2)))
+        assert list(doubts(recognised)) == [
+            "FLAIR seems to be mirrored left to right against T1; check the headers of both."
+        ]
+        assert confidence(recognised, None, head[1])["input"] == 0
+        again = {name: Recognition.from_dict(looks.to_dict()) for name, looks in recognised.items()}
+        assert again["FLAIR"].mirrored_against == "T1"
+
+    def test_the_mirrored_one_is_named_where_all_others_are_mirrored_against_it(self, head):
+        (told,) = doubts(recognise_study(prepared(head, T1=reversed_in_place(head[0]["T1"], head[1], 2))))
+        assert told.startswith("T1 seems to be mirrored left to right against ")
+
+    def test_little_agreement_alone_is_none_where_all_agree_little(self):
+        assert not list(doubts(found_in(T1Gd=0.014, FLAIR=0.035)))
+        assert next(doubts(found_in(T1=0.2, FLAIR=0.017))).startswith("FLAIR does not lie as the other sequences do")
+
+    def test_little_agreement_and_nothing_in_common_with_the_reference_is(self):
+        recognised = found_in(T1=0.1, FLAIR=0.029)
+        assert not list(doubts(recognised))
+        recognised["FLAIR"] = replace(recognised["FLAIR"], shared=0.06)
+        assert next(doubts(recognised)).startswith("FLAIR does not lie as the other sequences do")
+
+    def test_a_confirmed_one_is_still_compared_and_its_content_is_not_doubted(self):
+        recognised = found_in(T1=0.2, FLAIR=0.017)
+        assert len(list(doubts(recognised, ["T1"]))) == 1
+        assert not list(doubts(recognised, ["FLAIR"]))
+        mask = np.ones((1, 2, 2), bool)
+        assert confidence(recognised, None, mask, confirmed=["FLAIR"])["input"] > 0.9
+        recognised["FLAIR"] = replace(found("FLAIR")["FLAIR"], mirrored_against="T1")
+        assert "mirrored" in next(doubts(recognised, ["FLAIR"])), "which sequence it is does not tell how it lies"
+        assert confidence(recognised, None, mask, confirmed=["FLAIR"])["input"] == 0
+
+
+class TestTakenForStripped:
+    heads = found("T1", "FLAIR", distance=1.44, agreement=0.014) | found("FLAIR", "T1", distance=1.4, agreement=0.09)
+
+    def test_what_looks_like_no_brain_then_may_be_a_head(self):
+        (told,) = doubts(self.heads, stripped=True)
+        assert "whole head rather than a stripped brain; give a brain mask" in told
+        assert not any("whole head rather" in sentence for sentence in doubts(self.heads))
+
+    def test_a_weak_brain_or_one_bad_sequence_does_not_make_a_head(self):
+        weak = found("T1Gd", distance=1.2, agreement=0.014) | found("FLAIR", distance=1.65, agreement=0.035)
+        bad = found("T1", distance=2.0, agreement=0.005) | found("T2")
+        for recognised in (weak, bad):
+            assert not any("whole head rather" in sentence for sentence in doubts(recognised, stripped=True))
+
+    def test_the_step_tells(self, head):
+        study = prepared(head)
+        assert not taken_for_stripped(study)
+        study.steps.append(Step("mask", "T1", {"kind": "skull-stripped input"}))
+        assert taken_for_stripped(study)
 
 
 class TestConfidence:

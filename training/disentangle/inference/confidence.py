@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,20 @@ from ..preprocessing import PreparedStudy, PreprocessingConfig, prepare
 from ..progress import Progress
 from ..study import Image, Study
 from .brain import find_brain
+from .mirroring import LEAST_NATS, mirrored_against, shared
 from .recognition import FLIPS, LEAST_AGREEMENT, Recognition, discriminant, recognise
 
 SURE_LOOK = 0.9
 """Probability from which what an image looks like is told: another sequence than the one stated is worth a warning."""
 STRANGE = 1.5
 """Distance (see :class:`.recognition.Recognition`) from which an image looks like nothing known."""
+HEAD = 1.35
+"""Distance from which a sequence that does not agree with the atlas may show a head. T1 of heads that were taken for
+brains: 1.4 to 2.0; a weak stripped brain of the shared studies: 1.2."""
+FEW_TIMES = 4.0
+"""A sequence that agrees with the atlas so many times less than the study's best lies otherwise or shows another thing.
+Upside down or back to front it is mostly 8 to 20 times, with noise 100 times. As delivered, the one sequence of the
+shared studies that agrees less than :data:`.recognition.LEAST_AGREEMENT` does so 2.5 times less than the best."""
 ALIKE = frozenset(("T1", "T1Gd"))
 """Where little takes up contrast agent these show the same: the one wrong answer in 32 series, at 91 %, was of this
 pair (benchmarks/results/recognition.json). One alone that looks like the other is no contradiction; two that each look
@@ -50,8 +59,34 @@ def recognise_study(prepared: PreparedStudy, progress: Progress | None = None) -
     first = look(names[0], progress.part(0.0, 0.5))
     # All lie as the first does.
     ways = tuple(dict.fromkeys(("upright", first.orientation)))
-    others = in_parallel(partial(look, ways=ways), names[1:], progress.part(0.5, 1.0))
-    return dict(zip(names, (first, *others), strict=True))
+    others = in_parallel(partial(look, ways=ways), names[1:], progress.part(0.5, 0.9))
+    found = _compared(prepared, dict(zip(names, (first, *others), strict=True)))
+    for name in [name for name in found if _astray(name, found)]:
+        again = look(name, progress.part(0.9, 1.0))
+        if again.agreement >= LEAST_AGREEMENT:
+            found[name] = replace(found[name], orientation=again.orientation, agreement=again.agreement)
+    return found
+
+
+def _compared(prepared: PreparedStudy, found: Mapping[str, Recognition]) -> dict[str, Recognition]:
+    """What sequences look like, and how they lie against the reference."""
+    reference = prepared.reference if prepared.reference in found else next(iter(found))
+    images = {name: prepared.images[name] for name in found}
+    common = shared(images, prepared.mask, reference, float(prepared.grid.spacing[0]), prepared.seen)
+    turned = mirrored_against(common, reference)
+    return {
+        name: replace(
+            looks,
+            shared=common[name].straight if name in common else None,
+            mirrored_against=turned.get(name, ""),
+        )
+        for name, looks in found.items()
+    }
+
+
+def taken_for_stripped(prepared: PreparedStudy) -> bool:
+    """Whether the mask is all of the images that is not empty, which is taken for a stripped brain."""
+    return any(s.name == "mask" and s.parameters.get("kind") == "skull-stripped input" for s in prepared.steps)
 
 
 def _judged(prepared: PreparedStudy, name: str) -> np.ndarray:
@@ -92,9 +127,24 @@ def recognise_images(images: Mapping[str, Image], progress: Progress | None = No
     return found
 
 
-def doubts(recognised: Mapping[str, Recognition]) -> Iterator[str]:
-    """Warnings, each a sentence: sequences that look like others, turned heads, what is no such brain."""
-    if recognised and max(r.agreement for r in recognised.values()) < LEAST_AGREEMENT:
+def doubts(
+    recognised: Mapping[str, Recognition], confirmed: Collection[str] = (), stripped: bool = False
+) -> Iterator[str]:
+    """Warnings, each a sentence: sequences that look like others or lie otherwise, turned heads, what is no such brain.
+
+    Args:
+        recognised: of the sequences.
+        confirmed: those whose assignment somebody has confirmed. Only how they lie against others is doubted.
+        stripped: whether the study was taken for skull-stripped, see :func:`taken_for_stripped`.
+    """
+    judged = {name: looks for name, looks in recognised.items() if name not in confirmed}
+    if stripped and _may_be_heads(judged):
+        yield (
+            "The images were taken for skull-stripped ones, but may show a whole head rather than a stripped brain; "
+            "give a brain mask. The results are not to be trusted."
+        )
+        return
+    if judged and max(r.agreement for r in judged.values()) < LEAST_AGREEMENT:
         yield (
             "The study does not look like a brain; check that the images show a whole brain, and whether their headers "
             "tell how it lies. The results are not to be trusted."
@@ -104,11 +154,54 @@ def doubts(recognised: Mapping[str, Recognition]) -> Iterator[str]:
     if len(turned) == 1 and "upright" not in turned:
         yield f"The head seems to lie {turned.pop()}; check the orientation in the headers of the images."
     for name, found in recognised.items():
-        if found.distance > STRANGE:
+        misplaced = _misplaced(name, recognised)
+        if misplaced and not (name in confirmed and _astray(name, recognised)):
+            yield misplaced
+        elif name in confirmed:
+            continue
+        elif found.distance > STRANGE:
             yield f"{name} looks like no brain MR that this model knows; check what it shows."
         elif contradicts(name, recognised):
             share = found.probabilities[found.sequence]
             yield f"The image given as {name} looks like {found.sequence} ({share:.0%}); check the assignment."
+
+
+def _may_be_heads(recognised: Mapping[str, Recognition]) -> bool:
+    """Whether no sequence looks right, and one neither lies over the atlas nor looks like any sequence that is known."""
+    wrong = [r.agreement < LEAST_AGREEMENT and r.distance > HEAD for r in recognised.values()]
+    right = [r.agreement >= LEAST_AGREEMENT and r.distance < 1.0 for r in recognised.values()]
+    return any(wrong) and not any(right)
+
+
+def _misplaced(name: str, recognised: Mapping[str, Recognition]) -> str:
+    """A sentence about a sequence that does not lie as others of its study do; "" where it does."""
+    found = recognised[name]
+    if _astray(name, recognised):
+        return (
+            f"{name} does not lie as the other sequences do, or shows something else; "
+            "check its orientation and content."
+        )
+    if _turned(name, recognised):
+        return f"{name} seems to lie {found.orientation}, unlike other sequences; check the orientation in its header."
+    if found.mirrored_against:
+        return f"{name} seems to be mirrored left to right against {found.mirrored_against}; check the headers of both."
+    return ""
+
+
+def _astray(name: str, recognised: Mapping[str, Recognition]) -> bool:
+    """Whether a sequence does not fit the atlas while others of its study do, or while it has nothing in common with
+    the study's reference."""
+    found, best = recognised[name], max(r.agreement for r in recognised.values())
+    if found.agreement >= LEAST_AGREEMENT or best < LEAST_AGREEMENT:
+        return False
+    return found.agreement < best / FEW_TIMES or (found.shared is not None and found.shared < LEAST_NATS)
+
+
+def _turned(name: str, recognised: Mapping[str, Recognition]) -> bool:
+    """Whether a sequence fits the atlas turned, and another one of its study otherwise."""
+    fits = {r.orientation for r in recognised.values() if r.agreement >= LEAST_AGREEMENT}
+    found = recognised[name]
+    return found.agreement >= LEAST_AGREEMENT and found.orientation != "upright" and len(fits) > 1
 
 
 def contradicts(name: str, recognised: Mapping[str, Recognition]) -> bool:
@@ -130,11 +223,21 @@ def _stated(name: str, recognised: Mapping[str, Recognition]) -> float:
     return sum(recognised[name].probability_of(sequence) for sequence in alike)
 
 
+def _input(recognised: Mapping[str, Recognition], confirmed: Collection[str]) -> float | None:
+    """The least that can be said for a sequence; None where there is nothing to judge."""
+    shares = [_stated(name, recognised) for name in recognised if name not in confirmed]
+    wrong = [name for name in recognised if _misplaced(name, recognised)]
+    if any(name not in confirmed or not _astray(name, recognised) for name in wrong):
+        shares.append(0.0)
+    return min(shares, default=None)
+
+
 def confidence(
     recognised: Mapping[str, Recognition],
     probabilities: np.ndarray | None,
     mask: np.ndarray,
     classes: Sequence[str] = (),
+    confirmed: Collection[str] = (),
 ) -> dict[str, Any]:
     """Figures from 0 to 1 for the report.
 
@@ -143,16 +246,19 @@ def confidence(
         probabilities: float (L, K, J, I) of the classes; None without a segmentation.
         mask: bool (K, J, I).
         classes: their names, background first.
+        confirmed: sequences whose assignment somebody has confirmed. Only how they lie against others is doubted.
 
     Returns:
-        ``input``: the least probability that a sequence is what it was given as (or one that looks alike, see
-        :data:`ALIKE`), lowered where it looks like nothing known. ``segmentation``: mean over the mask of 1 minus the
-        entropy of the probabilities, 1 where one class is certain everywhere. ``classes``: mean probability of the
-        class where it was chosen. ``study``: the product of the first two. What could not be judged is left out.
+    ``input``: the least probability that a sequence is what it was given as (or one that looks alike, see
+    :data:`ALIKE`), lowered where it looks like nothing known, 0 where one does not lie as others do.
+    ``segmentation``: mean over the mask of 1 minus the entropy of the probabilities, 1 where one class is certain
+    everywhere. ``classes``: mean probability of the class where it was chosen. ``study``: the product of the
+    first two. What could not be judged is left out.
     """
     result: dict[str, Any] = {}
-    if recognised:
-        result["input"] = min(_stated(name, recognised) for name in recognised)
+    least = _input(recognised, confirmed)
+    if least is not None:
+        result["input"] = least
     if probabilities is not None and mask.any():
         # A tenth of a million voxels tell the means as well as all of them, in a tenth of the time.
         voxels = np.flatnonzero(mask)[:: max(1, int(mask.sum()) // 100_000)]

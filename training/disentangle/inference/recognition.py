@@ -48,6 +48,8 @@ class Recognition:
             images lie within that the discriminant was fitted to; above 1 it looks like none of them.
         orientation: the entry of :data:`FLIPS` that fits the atlas best.
         agreement: share of the intensities' variance that the atlas's tissues explain in that orientation.
+        shared: mutual information with the study's reference, in nats; None where they were not compared.
+        mirrored_against: a sequence of the study that this one fits better mirrored left to right; "" where none does.
     """
 
     sequence: str
@@ -55,6 +57,8 @@ class Recognition:
     distance: float
     orientation: str
     agreement: float
+    shared: float | None = None
+    mirrored_against: str = ""
 
     @property
     def confidence(self) -> float:
@@ -69,7 +73,7 @@ class Recognition:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recognition:
         """From what :meth:`to_dict` gave."""
-        return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__ if name in fields})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, rounded."""
@@ -80,6 +84,8 @@ class Recognition:
             "distance": round(self.distance, 3),
             "orientation": self.orientation,
             "agreement": round(self.agreement, 3),
+            "shared": None if self.shared is None else round(self.shared, 3),
+            "mirrored_against": self.mirrored_against,
         }
 
 

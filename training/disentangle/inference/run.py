@@ -16,7 +16,7 @@ from ..preprocessing import PreparedStudy, prepare
 from ..progress import Progress
 from ..sequences import SEQUENCES
 from ..study import Image, Study, looks_like_ct
-from .confidence import confidence, doubts
+from .confidence import confidence, doubts, taken_for_stripped
 from .labels import most_probable
 from .report import RunReport
 from .rules import Rules
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .backends import Network
     from .engine import Engine, Volumes, Wanted
     from .predictor import Predictor
-    from .recognition import Recognition
 
 _SHARES = {
     "load": (0.0, 0.04),
@@ -126,12 +125,8 @@ class Run:
         """Tell what the sequences look like. No slice has to wait for that."""
         with self.timed("prepare", "recognize") as progress:
             self.report.recognised = self.predictor.recognised(self.prepared, progress)
-        for warning in doubts(self._unconfirmed()):
+        for warning in doubts(self.report.recognised, self.confirmed, taken_for_stripped(self.prepared)):
             self.report.warn(warning)
-
-    def _unconfirmed(self) -> dict[str, Recognition]:
-        """What those sequences look like whose assignment nobody has confirmed."""
-        return {name: looks for name, looks in self.report.recognised.items() if name not in self.confirmed}
 
     def styles(self, images: Mapping[str, Image]) -> dict[str, np.ndarray]:
         """Modality factors of example images.
@@ -229,7 +224,7 @@ class Run:
             self.report.islands_ml = self.follow_rules(volumes.probabilities, adapted=adapted)
         self.report.features = volumes.features
         self.report.confidence = confidence(
-            self._unconfirmed(), volumes.probabilities, self.prepared.mask, abilities.classes
+            self.report.recognised, volumes.probabilities, self.prepared.mask, abilities.classes, self.confirmed
         )
         self.report.batch_size = engine.batch_size
         self.report.device = self.network.device  # another one than at first where a GPU's memory ran out
