@@ -304,7 +304,7 @@ def test_edits_of_one_time_point_are_not_kept_in_another(ran: Any, study: Any, c
     assert not segment_array(ran.outputs.segmentation, "Disentangle_4", study["T1"])[BOX].all()
 
 
-# -- scores and single sequences -----------------------------------------------------------------------------------------
+# -- scores and single sequences ---------------------------------------------------------------------------------------
 
 
 def test_scores_go_where_the_segmentation_or_the_reference_is_no_longer_what_was_compared(

@@ -10,6 +10,7 @@ import pytest
 from disentangle.bundles import Bundle
 from disentangle.errors import Cancelled, InputError
 from disentangle.inference import Predictor, corrections
+from disentangle.inference.learner import UNTAUGHT
 from disentangle.inference.session import FUSED, Session
 from disentangle.metrics.embedding import principal_components, tsne_map
 from disentangle.phantoms import brain_phantom, create_phantom
@@ -244,6 +245,20 @@ def test_learning_that_fails_after_earlier_lessons_leaves_what_they_taught(taugh
         session.learner.adapt(correction, QUIET, first)
     assert session.learner.learnt == 1 and session.learner.segmentation is answer
     assert all(map(np.array_equal, parameters(session), before))
+
+
+def test_voxels_of_no_class_are_no_lesson_and_keep_the_models_answer(taught):
+    session, _correction = taught
+    answer = session.learner.segmentation
+    array = answer.array.copy()
+    array[len(array) // 2] = UNTAUGHT
+    with pytest.raises(InputError, match="Nothing was corrected"):
+        session.learner.adapt(Image(array, answer.affine), QUIET)
+    first = len(array) // 2 - 2
+    array[first][answer.array[first] > 0] = 1
+    figures = session.learner.adapt(Image(array, answer.affine), QUIET)
+    assert figures["voxels"] == (array != answer.array)[first].sum()
+    assert figures["segmentation"].array.max() < UNTAUGHT
 
 
 def test_corrected_pixels_weigh_five_times_what_the_user_left_and_repeated_slices_weigh_one(taught, monkeypatch):

@@ -261,10 +261,6 @@ class SegmentTools:
         """Complete the segmentation of the last run: the segments that the user had added to the one before, if what
         was edited is kept; and what its first input showed, for :meth:`keepEdited`.
 
-        Example::
-
-            logic.takeOver(logic.lastOutputs())
-
         Args:
             outputs: what is shown; those of other runs, and None, are left as they are.
         """
