@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import SimpleITK as sitk
 
 from disentangle import Predictor, Study
 from disentangle.cli import main
+from disentangle.inference.confidence import doubts, recognise_study, taken_for_stripped
+from disentangle.preprocessing import Memory, prepare
 
 TUMOUR = (5, 6, 7)
 
@@ -55,6 +58,34 @@ def test_flair_of_ms_19_is_closer_to_the_real_one_than_any_input(shared_data: Pa
     quality = json.loads(report.read_text(encoding="utf-8"))["quality"]["synthesis"]["FLAIR"]
     assert quality["psnr"] > quality["nearest_input"]["psnr"]
     assert quality["ssim"] > quality["nearest_input"]["ssim"]
+
+
+def doubts_of(study: Study) -> list[str]:
+    prepared = prepare(study, memory=Memory())
+    return list(doubts(recognise_study(prepared), stripped=taken_for_stripped(prepared)))
+
+
+@pytest.mark.parametrize(
+    ("axis", "told"),
+    [
+        (None, None),
+        (0, "FLAIR seems to lie upside down, unlike other sequences"),
+        (1, "FLAIR does not lie as the other sequences do"),
+        (2, "FLAIR seems to be mirrored left to right against T1Gd"),
+    ],
+)
+def test_a_sequence_whose_header_lies_is_told_and_no_other(shared_data: Path, axis: int | None, told: str) -> None:
+    study = Study.from_folder(shared_data / "brats13-02")
+    half = np.diag((2.0, 2.0, 2.0, 1.0))
+    images = {
+        name: replace(image, array=image.array[::2, ::2, ::2], affine=image.affine @ half)
+        for name, image in study.images.items()
+    }
+    if axis is not None:
+        images["FLAIR"] = images["FLAIR"].with_array(np.flip(images["FLAIR"].array, axis).copy())
+    found = doubts_of(Study(images))
+    assert len(found) == (told is not None)
+    assert not found or found[0].startswith(told)
 
 
 ALL_STUDIES = os.environ.get("DISENTANGLE_ALL_STUDIES")

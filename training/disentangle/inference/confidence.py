@@ -167,7 +167,7 @@ def doubts(
 
 
 def _may_be_heads(recognised: Mapping[str, Recognition]) -> bool:
-    """Whether no sequence looks right, and one neither lies over the atlas nor looks like any sequence that is known."""
+    """Whether no sequence looks right, and one neither lies over the atlas nor looks like a sequence that is known."""
     wrong = [r.agreement < LEAST_AGREEMENT and r.distance > HEAD for r in recognised.values()]
     right = [r.agreement >= LEAST_AGREEMENT and r.distance < 1.0 for r in recognised.values()]
     return any(wrong) and not any(right)
