@@ -35,12 +35,14 @@ class FoundMask:
         sequence: in whose space it lies.
         turn: (3, 3) axes of the head there; None where the bundle does not ask for them.
         steps: for the record.
+        given: whether it came with the study.
     """
 
     mask: Image
     sequence: str
     turn: np.ndarray | None
     steps: tuple[Step, ...]
+    given: bool = False
 
 
 class MaskSearch:
@@ -102,10 +104,11 @@ class MaskSearch:
                 "(brainmask.nii.gz)."
             )
         steps.append(Step.since(started, "mask", sequence, kind=how, volume_ml=round(volume, 1)))
-        return FoundMask(mask, sequence, turn, tuple(steps))
+        return FoundMask(mask, sequence, turn, tuple(steps), how == "given")
 
     def _known(self) -> tuple[str, Image | None, str]:
-        """A mask that came with the study, or the foreground of skull-stripped input; the reference's first."""
+        """A mask that came with the study, or the foreground of skull-stripped input; the reference's first, but for
+        those that show a part of the brain only."""
         order = [self.reference, *sorted(set(self.study.available) - {self.reference})]
         if self.config.mask != "none":
             for sequence in order:
@@ -113,7 +116,8 @@ class MaskSearch:
                     mask = self._given[sequence]
                     return sequence, mask.with_array(mask.array > 0), "given"
         if self.config.mask == "auto":
-            for sequence in order:
+            partial = self.foregrounds.partial()
+            for sequence in sorted(order, key=lambda name: name in partial):
                 stripped = self.foregrounds.stripped[sequence]
                 if stripped is not None:
                     return sequence, self.study[sequence].with_array(stripped), "skull-stripped input"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -58,9 +59,10 @@ def prepare(
         raise InputError(f"The reference {reference} is not in the study; it has {', '.join(study.available)}.")
     memory = Memory() if memory is None else memory
     config, progress = config or PreprocessingConfig(), progress or Progress()
-    reference = reference or choose_reference(study)
     given, study = study, upright(study)
     foregrounds = Foregrounds(study, config.own_slices, progress.part(0.0, 0.0))
+    brains = config.mask == "auto" and not config.own_slices
+    reference = reference or choose_reference(study, foregrounds.partial() if brains else ())
     overlay = Overlay(study, reference, config, foregrounds.of, memory)
     search = MaskSearch(study, config, reference, foregrounds, memory, find_brain)
     # Neither needs the other, and the search for the pose keeps one core busy only.
@@ -70,6 +72,7 @@ def prepare(
     matrices = {reference: np.eye(4), **{sequence: one.matrix for sequence, one in laid.items()}}
     grid, share = _working_grid(study[reference].grid, config, found, matrices[found.sequence])
     mask, part = share >= 0.5, "the brain" if config.mask == "auto" else "the part"
+    cut = _cut_warning(found, foregrounds, matrices) if brains and not found.given else None
     known = {found.sequence: share} if found.mask.array is foregrounds.stripped[found.sequence] else {}
     gridding = Gridding(study, matrices, foregrounds.stripped, grid, mask, part)
     on_grid = gridding.resample(known, progress.part(0.8, 0.95))
@@ -85,7 +88,7 @@ def prepare(
         normalization={},
         bias={},
         steps=[*(one.step for one in laid.values()), *found.steps, *on_grid.steps],
-        warnings=[*study.warnings, *filter(None, (one.warning for one in laid.values())), *on_grid.warnings],
+        warnings=[*study.warnings, *filter(None, (*(one.warning for one in laid.values()), cut)), *on_grid.warnings],
         shown=on_grid.shown,
         seen={sequence: on_grid.seen[sequence] for sequence in on_grid.partial},
     )
@@ -100,15 +103,32 @@ def prepare(
     return prepared
 
 
-def choose_reference(study: Study) -> str:
-    """The sequence with the finest worst axis; between equals one with a mask of its own, then :data:`PREFERRED`."""
+def choose_reference(study: Study, partial: Collection[str] = ()) -> str:
+    """The sequence with the finest worst axis; between equals one with a mask of its own, then :data:`PREFERRED`.
+
+    Args:
+        study: one subject.
+        partial: sequences that show a part of the head only: what they lack would be missing from all results. They
+            come last.
+    """
 
     def key(sequence: str) -> tuple:
         image = study[sequence]
         rank = PREFERRED.index(sequence) if sequence in PREFERRED else len(PREFERRED)
-        return round(float(image.spacing.max()) * 2), sequence not in study.masks, rank, sequence
+        return sequence in partial, round(float(image.spacing.max()) * 2), sequence not in study.masks, rank, sequence
 
     return min(study.available, key=key)
+
+
+def _cut_warning(found: FoundMask, foregrounds: Foregrounds, matrices: Mapping[str, np.ndarray]) -> str | None:
+    """A sentence where the brain ends with the volume that it was found in, though another sequence shows more."""
+    others = foregrounds.beyond(found.mask, found.sequence, matrices)
+    if not others:
+        return None
+    return (
+        f"The brain is cut off where {found.sequence} ends, though {others[0]} goes on there: the rest is missing from "
+        f"all results; leave {found.sequence} out, or give one that shows the whole brain."
+    )
 
 
 def _working_grid(
