@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -385,7 +386,11 @@ def _read_header(name: str, path: str) -> dict[str, Any]:
     tags = list(DICOM_TAGS.values())
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-    except (OSError, ValueError, pydicom.errors.InvalidDicomError) as error:
+    except Exception as error:  # of damaged headers pydicom raises half a dozen kinds; a selector must not fail of any
         logging.info("The DICOM header of %s cannot be read (%s); its name is used.", name, error)
         return {}
-    return {tag: header[tag].value for tag in tags if tag in header}
+    found = {}
+    for tag in tags:
+        with contextlib.suppress(Exception):  # values are decoded when they are asked for: the others are of use
+            found[tag] = header[tag].value
+    return found
