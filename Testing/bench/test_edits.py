@@ -195,7 +195,7 @@ def test_a_fingerprint_changes_with_a_voxel_that_moves_and_not_with_the_box_that
 
 def edits(changed: dict[int, str], bundle: dict[str, str]) -> Any:
     """Class 4 was drawn in the box, where nothing else is."""
-    from disentangle.panel.segment_tools import KeptEdits
+    from disentangle.panel.kept_edits import KeptEdits
 
     labels = np.where(box(), 4, 0).astype(np.uint8)
     return KeptEdits(None, "first segmentation", labels, np.eye(4), changed, {}, bundle)

@@ -22,8 +22,6 @@ CHECKSUM = "Disentangle.Checksum"
 """Tag of a segment: what its voxels were when the run ended."""
 EDITED = "edited"
 """Value of that tag where the user had edited the segment by then."""
-UNTAUGHT = 255
-"""Value of voxels that are no lesson; the worker's ``inference.learner`` has it, too."""
 
 
 def segment_id(value: int) -> str:

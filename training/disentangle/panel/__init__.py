@@ -11,6 +11,7 @@ The two module folders hold what only one of them has; everything below is used 
 | ``arrivals.py``, ``image_check.py`` | volumes that come; looking at chosen ones before a run | timer |
 | ``logic.py`` | the modules' logic: polls the runner by a timer; blocking calls for the console | timer |
 | ``*_tools.py`` (but for ``edit_tools.py``) | parts of it | no |
+| ``kept_edits.py`` | what was edited, on its way into the next result | no |
 | ``runner.py``, ``tasks.py`` | one run at a time through the worker, from nodes to nodes | no |
 | ``worker_link.py``, ``exchange.py``, ``background.py`` | the worker and its files; threads beside the window's | no |
 | ``turns.py`` | long work in the window's thread, a moment at a time | no |

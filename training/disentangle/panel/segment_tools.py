@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 
 from ..bundles import Bundle, ClassInfo, find_bundle
 from ..errors import InputError
+from ..inference.learner import UNTAUGHT
 from ..mrml.factor_mask import release, restrict, shared_editor_node
 from ..mrml.outputs import BUNDLE, INPUT_REFERENCE, INPUTS, RUN, Outputs, run_of
 from ..mrml.results import fill_segmentation
 from ..mrml.segments import (
     EDITED,
-    UNTAUGHT,
     added_segments,
     checksums,
     copy_segments,
     edited,
-    kept,
     labels_of,
     mask_of,
     own_mask,
@@ -37,6 +35,7 @@ from ..mrml.tables import statistics_table, structures_of
 from ..mrml.text import _
 from ..mrml.volumes import RAS_LPS, ijk_to_ras, image_from_node, placement_of
 from ..study import Image
+from .kept_edits import KeptEdits
 from .tasks import Job
 
 if TYPE_CHECKING:
@@ -46,79 +45,6 @@ if TYPE_CHECKING:
 _CONTENT = "Disentangle.FirstInput"
 """Attribute of a segmentation: checksum of the voxels that the first input had. The proxy volumes of a sequence browser
 keep their ID while they show other time points."""
-
-
-@dataclass(eq=False)
-class KeptEdits:
-    """Gives the next result what was edited in the last one. Called in a thread, where no node may be asked.
-
-    Attributes:
-        node: the segmentation that was edited; for the window's thread.
-        name: of that segmentation.
-        labels: its class values [k, j, i].
-        affine: (4, 4) LPS of the first input; None where the next run has another one.
-        changed: edited class -> its name.
-        own: segment that the user added -> its name.
-        model: name and checksum of the model that it is of.
-        kept: whether the place was the same, so that the added segments may come along.
-    """
-
-    node: slicer.vtkMRMLSegmentationNode
-    name: str
-    labels: np.ndarray
-    affine: np.ndarray | None
-    changed: dict[int, str]
-    own: dict[str, str]
-    model: dict[str, Any]
-    kept: bool = False
-
-    def __call__(self, result: Result) -> None:
-        """Change a result, and say so in its report."""
-        image = result.segmentation
-        if image is None:
-            return
-        warnings = result.report.setdefault("warnings", [])
-        if not self._fits(image):
-            sentence = _(
-                "What you edited is not kept, as the first input is another one, was moved or changed; {name} has it."
-            )
-            warnings.append(sentence.format(name=self.name))
-            return
-        self.kept = True
-        shared = self._shared_classes(result)
-        lost = ", ".join(name for value, name in self.changed.items() if value not in shared)
-        if lost:
-            sentence = _("What you edited is not kept ({names}), as another model computed this; {name} has it.")
-            warnings.append(sentence.format(names=lost, name=self.name))
-        names = ", ".join([*shared.values(), *self.own.values()])
-        if names:
-            warnings.append(_("Kept as you edited it: {names}.").format(names=names))
-        if shared:
-            self._keep(result, shared)
-
-    def _fits(self, image: Image) -> bool:
-        """Whether the result lies where the edited segmentation does."""
-        if self.affine is None or image.array.shape != self.labels.shape:
-            return False
-        return np.allclose(image.affine, self.affine, atol=1e-3)
-
-    def _shared_classes(self, result: Result) -> dict[int, str]:
-        """The edited classes that the result's model has, too; all where it is the same model, whatever the user
-        calls the segments."""
-        classes = {info.value: info.name for info in result.classes}
-        now = result.report.get("bundle") or {}
-        if self.model and all(self.model.get(key) == now.get(key) for key in ("name", "checksum")):
-            return {value: classes[value] for value in self.changed if value in classes}
-        return {value: name for value, name in self.changed.items() if classes.get(value) == name}
-
-    def _keep(self, result: Result, values: Iterable[int]) -> None:
-        from ..inference.report import volumes_ml  # here: the first import takes a moment, which the thread has
-
-        image = result.segmentation
-        result.segmentation = Image(kept(image.array, self.labels, list(values)), image.affine, source=image.source)
-        result.report["volumes_ml"] = volumes_ml(result)
-        # They still count as edited, in the run after this one too.
-        result.report["checksums"].update(dict.fromkeys(values, EDITED))
 
 
 class SegmentTools:

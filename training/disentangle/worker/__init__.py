@@ -27,9 +27,10 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "disagreement", "id", ...}``     how far the sequences disagree about ``targets``, or about a drawing in
                                                ``style`` (numbers): ``session``, ``output``
 ``{"request": "scores", "id", ...}``           figures of disentanglement: ``session``, ``output``
-``{"request": "adapt", "id", ...}``            learn from ``study`` (images ``corrected`` and ``original``):
-                                               ``session``, ``output``. It stays in force for predictions of the same
-                                               study alone; another study and a batch get the installed model
+``{"request": "adapt", "id", ...}``            learn from ``study`` (images ``corrected``, in which 255 marks voxels
+                                               that teach nothing, and ``original``): ``session``, ``output``. It
+                                               stays in force for predictions of the same study alone; another study
+                                               and a batch get the installed model
 ``{"request": "undo", "id", "session"}``       forget the last adaptation
 ``{"request": "save", "id", "session",         store the adapted model among the user's own
 "name"}``
