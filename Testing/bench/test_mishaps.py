@@ -83,6 +83,7 @@ def test_of_two_subjects_the_volumes_of_one_visit_are_taken(
     bert = {s: slicer.util.loadVolume(str(study_folder / f"{s}.nii.gz"), {"name": f"B {s}"}) for s in ("T1", "FLAIR")}
     for node in bert.values():
         put(node, "Bert", "May")
+    slicer.util.setSliceViewerLayers(background=study["T1"])  # a module that is opened takes the patient on screen
     panel = load_module("DisentangleSeg")
     assert names(panel) == {"T1": "T1", "T1Gd": "T1Gd", "T2": "T2"}  # Anna in May
     panel.studyBox.rows["FLAIR"].combo.setCurrentNode(study["FLAIR"])
