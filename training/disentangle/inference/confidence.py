@@ -249,11 +249,11 @@ def confidence(
         confirmed: sequences whose assignment somebody has confirmed. Only how they lie against others is doubted.
 
     Returns:
-    ``input``: the least probability that a sequence is what it was given as (or one that looks alike, see
-    :data:`ALIKE`), lowered where it looks like nothing known, 0 where one does not lie as others do.
-    ``segmentation``: mean over the mask of 1 minus the entropy of the probabilities, 1 where one class is certain
-    everywhere. ``classes``: mean probability of the class where it was chosen. ``study``: the product of the
-    first two. What could not be judged is left out.
+        ``input``: the least probability that a sequence is what it was given as (or one that looks alike, see
+        :data:`ALIKE`), lowered where it looks like nothing known, 0 where one does not lie as others do.
+        ``segmentation``: mean over the mask of 1 minus the entropy of the probabilities, 1 where one class is certain
+        everywhere. ``classes``: mean probability of the class where it was chosen. ``study``: the product of the
+        first two. What could not be judged is left out.
     """
     result: dict[str, Any] = {}
     least = _input(recognised, confirmed)

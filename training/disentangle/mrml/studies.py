@@ -246,10 +246,13 @@ def other_times(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
     return _("These volumes are of different studies of the patient: {names}.").format(names=names)
 
 
-def other_files(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
+def other_files(nodes: Mapping[str, slicer.vtkMRMLVolumeNode], owners: Mapping[str, Owner]) -> str:
     """A sentence where volumes of nobody come from files of different studies, as far as folders and names tell; else
-    ""."""
-    owners = owners_of(next(iter(nodes.values())).GetScene()) if nodes else {}
+    "".
+
+    Args:
+        owners: those of the scene, see :func:`owners_of`.
+    """
     known = {sequence: owner_of(node, owners) for sequence, node in nodes.items()}
     known = {sequence: owner for sequence, owner in known.items() if owner.files}
     if len(set(known.values())) < 2:
@@ -263,10 +266,13 @@ def other_files(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
     ).format(names=names)
 
 
-def whose(nodes: Mapping[str, slicer.vtkMRMLVolumeNode]) -> str:
+def whose(nodes: Mapping[str, slicer.vtkMRMLVolumeNode], owners: Mapping[str, Owner]) -> str:
     """A sentence that says of whom volumes are, where they are all of one and the scene holds volumes of others, else
-    ""."""
-    owners = owners_of(next(iter(nodes.values())).GetScene()) if nodes else {}
+    "".
+
+    Args:
+        owners: those of the scene, see :func:`owners_of`.
+    """
     chosen = {_person(owner_of(node, owners)): node for node in nodes.values()}
     if len(chosen) != 1 or len({_person(owner) for owner in owners.values()}) < 2:
         return ""

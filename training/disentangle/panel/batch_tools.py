@@ -12,7 +12,7 @@ import slicer
 
 from ..errors import Cancelled, InputError
 from ..mrml import hierarchy
-from ..mrml.studies import ROLE, assign_nodes, guess_node
+from ..mrml.studies import Owner, assign_nodes, owner_name, owners_of
 from ..mrml.text import _
 from ..mrml.volumes import image_from_node
 from ..study import IMAGE_SUFFIXES, write_atomically
@@ -64,38 +64,33 @@ def studies_in(folder: str | Path) -> list[Entry]:
 
 
 def studies_of_scene(sequences: tuple[str, ...]) -> list[Entry]:
-    """The studies of the scene's patients (their visits, say) that have a volume of one of the sequences; of volumes of
-    nobody, those that :func:`assign_nodes` tells apart.
+    """The studies of the scene (a patient's visits, say, or files that are told apart, see :func:`owners_of`) that have
+    a volume of one of the sequences.
 
     Raises:
         InputError: there are none.
     """
-    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    volumes = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]
-    found: list[tuple[tuple[int, int], dict[str, Any]]] = []
-    seen: set[Any] = set()
-    for node in volumes:
-        owner = (hierarchy.patient_of(node), hierarchy.study_of(node))
-        if node.GetAttribute(ROLE) or owner in seen or node.GetID() in seen or not guess_node(node).sequence:
-            continue
-        nodes = {name: a.node for name, a in assign_nodes(slicer.mrmlScene, sequences, like=node).items()}
-        ids = {volume.GetID() for volume in nodes.values()}
-        if nodes and not ids <= seen:
-            found.append((owner, nodes))
-        seen |= ids | ({owner} if any(owner) else set())
+    scene = slicer.mrmlScene
+    firsts: dict[Owner, str] = {}
+    for name, owner in owners_of(scene).items():
+        firsts.setdefault(owner, name)
+    found = []
+    for owner, name in firsts.items():
+        proposals = assign_nodes(scene, sequences, like=scene.GetNodeByID(name))
+        if proposals:
+            found.append((owner, {sequence: proposal.node for sequence, proposal in proposals.items()}))
     if not found:
         raise InputError(_("No volume of the scene looks like one of {names}.").format(names=", ".join(sequences)))
-    patients = [patient for (patient, _study), _nodes in found]
-    return [Entry(_name(*owner, patients.count(owner[0]) > 1, nodes), None, nodes) for owner, nodes in found]
+    patients = [owner.patient for owner, _nodes in found]
+    return [Entry(_name(owner, patients.count(owner.patient) > 1, nodes), None, nodes) for owner, nodes in found]
 
 
-def _name(patient: int, study: int, several: bool, nodes: Mapping[str, Any]) -> str:
+def _name(owner: Owner, several: bool, nodes: Mapping[str, Any]) -> str:
     """What a study of the scene is called: its patient, and the study where the patient has several."""
-    if not patient and not study:
-        return next(iter(nodes.values())).GetName() if several else _("Scene")
-    tree = hierarchy.tree(slicer.mrmlScene)
-    items = (patient, study) if several or not patient else (patient,)
-    return ", ".join(tree.GetItemName(item) for item in items if item)
+    first = next(iter(nodes.values()))
+    visit = owner.study and (several or not owner.patient)
+    study = hierarchy.tree(slicer.mrmlScene).GetItemName(owner.study) if visit else ""
+    return ", ".join(filter(None, (owner_name(first, owner), study))) or _("Scene")
 
 
 @dataclass(frozen=True)

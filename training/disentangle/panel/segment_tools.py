@@ -96,7 +96,7 @@ class SegmentTools:
             InputError: the reference has no segments, or cannot be turned into voxels. RuntimeError: the worker
             failed.
         """
-        volume = self._grid_of(segmentation)
+        volume = grid_of(segmentation)
         masks = _masks_by_structure(segmentation, reference, volume)
         job = Job(
             request={"request": "compare"},
@@ -151,7 +151,7 @@ class SegmentTools:
 
             print(logic.editedSegments(segmentation))
         """
-        labels, values = labels_of(segmentation, self._grid_of(segmentation))
+        labels, values = labels_of(segmentation, grid_of(segmentation))
         content = segmentation.GetSegmentation()
         return [content.GetSegment(f"Disentangle_{v}").GetName() for v in edited(segmentation, labels, values)]
 
@@ -249,7 +249,7 @@ class SegmentTools:
         Raises:
             InputError: nothing was corrected, or the factors are no longer in memory.
         """
-        volume = self._grid_of(segmentation)
+        volume = grid_of(segmentation)
         name = segmentation.GetAttribute(RUN)
         session = self.sessionOf(name)
         labels, values = labels_of(segmentation, volume)
@@ -307,7 +307,7 @@ class SegmentTools:
                 changed, labels, tags = self._before_learning.pop()
                 if _grid(changed) is not None:
                     self.beforeReplacing(changed)
-                    replace_labels(changed, labels, classes, self._grid_of(changed))
+                    replace_labels(changed, labels, classes, grid_of(changed))
                     tag_checksums(changed, tags)
             if onDone is not None:
                 onDone(job)
@@ -333,16 +333,20 @@ class SegmentTools:
         done = self.work(Job(request=request, title=_("Storing the model"), reads=False), wait, onDone)
         return done["bundle"] if wait else done
 
-    @staticmethod
-    def _grid_of(segmentation) -> slicer.vtkMRMLScalarVolumeNode:
-        """The volume on whose grid a segmentation of a run lies: the run's first input."""
-        _check_present(segmentation)
-        volume = _grid(segmentation)
-        if volume is None:
-            raise InputError(
-                _("{name} was not made by Disentangle, or its first input is gone.").format(name=segmentation.GetName())
-            )
-        return volume
+
+def grid_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode:
+    """The volume on whose grid a segmentation of a run lies: the run's first input.
+
+    Raises:
+        InputError: the segmentation is no longer in the scene, or is none of a run whose first input is there.
+    """
+    _check_present(segmentation)
+    volume = _grid(segmentation)
+    if volume is None:
+        raise InputError(
+            _("{name} was not made by Disentangle, or its first input is gone.").format(name=segmentation.GetName())
+        )
+    return volume
 
 
 def _check_present(segmentation: slicer.vtkMRMLSegmentationNode) -> None:

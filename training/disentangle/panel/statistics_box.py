@@ -13,6 +13,7 @@ from ..mrml.segments import fingerprint
 from ..mrml.tables import statistics_table, structures_of, text_of
 from ..mrml.text import _
 from . import parts
+from .segment_tools import grid_of
 
 _SHOWN = {"dice": 2, "hd95_mm": 1, "asd_mm": 1}
 """Scores in the panel -> digits; the table node has three."""
@@ -146,7 +147,7 @@ class StatisticsBox:
         if self.segmentation is None or reference is None:
             return None
         try:
-            volume = self.logic._grid_of(self.segmentation)
+            volume = grid_of(self.segmentation)
             return reference.GetID(), fingerprint(self.segmentation, volume), fingerprint(reference, volume)
         except InputError:
             return None

@@ -181,7 +181,9 @@ class StudyBox:
             no_brain = name in blank or (name in found and strange)
             row.show(found.get(name), name in found and contradicts(name, found), no_brain)
         missing = [name for name in self.rows if name not in given]
-        lines = [whose(given), *self._meaning(self.card, missing), other_times(given), other_files(given)]
+        owners = owners_of(slicer.mrmlScene) if given else {}
+        lines = [whose(given, owners), *self._meaning(self.card, missing)]
+        lines += [other_times(given), other_files(given, owners)]
         lines = lines if given else []
         empty = _("No brain was found in {name}; check what it shows.")
         lines += [empty.format(name=given[name].GetName()) for name in blank if not self.rows[name].confirmed]

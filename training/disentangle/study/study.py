@@ -210,5 +210,8 @@ def _given_twice(images: Mapping[str, Image]) -> Iterator[str]:
     """A sentence for each two sequences that are one image, as where a file was copied to a second name: what differs
     between them, such as enhancement, would be read from images that do not differ."""
     for (a, first), (b, second) in combinations(images.items(), 2):
-        if first.grid.same_as(second.grid) and np.array_equal(first.array, second.array):
+        # Nearly all that differ do so in one slice: comparing whole volumes of each two would take long.
+        middle = len(first.array) // 2
+        alike = first.grid.same_as(second.grid) and np.array_equal(first.array[middle], second.array[middle])
+        if alike and np.array_equal(first.array, second.array):
             yield f"{a} and {b} are the same image, voxel for voxel; leave one out or give the right file."
