@@ -14,7 +14,8 @@ Requests (``id`` is any string that the client chooses):
                                                ``synthesize``, ``factors``, ``cross_reconstructions``,
                                                ``probabilities``, ``uncertainty``, ``leave_out_target``,
                                                ``confirmed``, ``device``, ``backend`` ("auto", "torch", "openvino",
-                                               "compile"), ``fast``;
+                                               "compile"), ``fast``, ``threads`` (of the CPU; all cores where it is
+                                               left out), ``precision`` ("fp32", "bf16");
                                                ``examples`` (a folder of ``codec.py``: images whose appearance the
                                                targets take); ``point`` (LPS mm: these slices come first) and
                                                ``preview`` (folder for them)
@@ -41,10 +42,10 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "model", "id", "action",         "add" (copy a bundle, a folder or a zip, among the user's own after
 "path"}``                                      checking it) or "verify" (check everything about one)
 ``{"request": "batch", "id", ...}``            a study from files to files: ``folder`` or ``files`` ([sequence, path]
-                                               each), ``time_point``, ``output``, ``threads``, ``precision``, the
-                                               fields of "predict"; ``source``, the one sequence to read; ``study``,
-                                               images by target whose appearance these take; with ``resume`` it is
-                                               left out where its results are there, of this model and of this kind
+                                               each), ``time_point``, ``output``, the fields of "predict";
+                                               ``source``, the one sequence to read; ``study``, images by target
+                                               whose appearance these take; with ``resume`` it is left out where its
+                                               results are there, of this model and of this kind
 ``{"request": "cancel", "id"}``                stop that request, queued or running
 ``{"request": "close"}``                       end after the running request; so does the end of stdin, at once
 =============================================  ======================================================================
