@@ -99,6 +99,11 @@ class Bundle:
         return path
 
     @property
+    def is_demonstration(self) -> bool:
+        """Whether the card says that the model only shows how things work."""
+        return str(self.card.get("description", "")).lower().startswith("demonstration")
+
+    @property
     def license(self) -> dict[str, Any]:
         """``name``, ``permissive`` and, where there is one, ``text``."""
         return self.card["license"]

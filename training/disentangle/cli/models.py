@@ -53,6 +53,7 @@ def run_list(options: argparse.Namespace, console: Console) -> None:
                 "license": bundle.license["name"],
                 "permissive": bundle.license["permissive"],
                 "agreed": not bundle.needs_agreement,
+                "demonstration": bundle.is_demonstration,
                 "sequences": list(bundle.sequences),
                 "classes": [c.name for c in bundle.classes],
                 "path": str(bundle.path),
@@ -65,6 +66,8 @@ def run_list(options: argparse.Namespace, console: Console) -> None:
     for bundle in found:
         agreement = " (needs --accept-license)" if bundle.needs_agreement else ""
         console.say(f"{bundle.name} {bundle.version}: {', '.join(bundle.sequences)}; {len(bundle.classes)} classes")
+        if bundle.is_demonstration:
+            console.say("    a demonstration, not for patients' images")
         console.say(f"    licence {bundle.license['name']}{agreement}, SHA-256 {bundle.checksum[:16]}...")
         console.say(f"    {bundle.path}")
     if not found:
@@ -78,9 +81,20 @@ def run_show(options: argparse.Namespace, console: Console) -> None:
     from ..bundles import find_bundle
 
     bundle = find_bundle(options.name)
-    card = {key: value for key, value in bundle.card.items() if key != "default_styles"}
-    console.say(json.dumps(card, indent=2, ensure_ascii=False))
+    console.say(json.dumps(_shown(bundle.card), indent=2, ensure_ascii=False))
     console.say(f"folder: {bundle.path}")
+
+
+def _shown(card: dict[str, Any]) -> dict[str, Any]:
+    """A card for people: without vectors, and with a word where a run did not validate instead of nothing."""
+    shown = {key: value for key, value in card.items() if key != "default_styles"}
+    runs = card.get("training_runs")
+    if isinstance(runs, list):  # no part of what is checked when a card is read
+        shown["training_runs"] = [
+            {**run, "validation": run.get("validation") or "not logged"} if isinstance(run, dict) else run
+            for run in runs
+        ]
+    return shown
 
 
 def run_verify(options: argparse.Namespace, console: Console) -> int:

@@ -12,7 +12,7 @@ from ..bundles import Bundle
 from ..errors import Cancelled, InputError
 from ..mrml.text import _
 from . import parts
-from .model_facts import fast_line, is_demonstration, quality_lines
+from .model_facts import fast_line, quality_lines
 
 
 class ModelBox:
@@ -63,7 +63,7 @@ class ModelBox:
         """Look for models on disk again."""
         before = choose or self.combo.currentText
         found = [bundle for bundle in self.logic.models().values() if self._accepts(bundle)]
-        found.sort(key=is_demonstration)  # what is for patients' images first
+        found.sort(key=lambda bundle: bundle.is_demonstration)  # what is for patients' images first
         self.bundles = {bundle.name: bundle for bundle in found}
         self._filling = True
         self.combo.clear()
@@ -191,7 +191,7 @@ class ModelBox:
         if not bundle.license["permissive"]:
             license_note = _("to be agreed to before the first run") if bundle.needs_agreement else _("agreed to")
         lines = [
-            _("A demonstration, not for patients' images.") if is_demonstration(bundle) else "",
+            _("A demonstration, not for patients' images.") if bundle.is_demonstration else "",
             bundle.card.get("description", ""),
             _("Reads {sequences}.").format(sequences=", ".join(bundle.sequences)),
             _("Segments {classes}.").format(classes=classes) if classes else "",

@@ -23,11 +23,6 @@ _COPIES = 3
 """Float volumes per sequence that exist at once while a study is prepared: input, registered, normalised."""
 
 
-def is_demonstration(bundle: Bundle) -> bool:
-    """Whether a model's card says that it only shows how things work."""
-    return str(bundle.card.get("description", "")).lower().startswith("demonstration")
-
-
 def measured_dice(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Subset ("all", "-FLAIR", ...) -> structure -> Dice, of the strictest measurement that the card has."""
     quality = card.get("quality") or {}
