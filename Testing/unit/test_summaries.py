@@ -45,6 +45,56 @@ def test_what_was_always_missed_has_a_line_and_what_never_was_no_count():
     assert "missed" not in table(mean)
 
 
+ALL = ("T1", "T1Gd", "T2", "FLAIR")
+
+
+def made(name: str, sequences: tuple[str, ...], psnr: float, copied: float, **more) -> dict:
+    """Scores of a subject whose every sequence was made of its others."""
+    images = {
+        kind: {s: {"psnr": value, "ssim": value / 100, "mae": 1.0} for s in sequences}
+        for kind, value in (("imputation", psnr), ("nearest", copied), ("copy", copied - 1))
+    }
+    return {"name": name, "sequences": list(sequences), **images, **more}
+
+
+def test_synthesis_is_told_beside_its_copies_for_subjects_with_all_sequences_alone():
+    whole, pair = made("whole", ALL, 18.0, 19.0), made("pair", ("T1Gd", "FLAIR"), 20.0, 12.0)
+    mean = summary([whole, pair], ALL)
+    # Of FLAIR alone no copy of T1Gd is worth much: with that subject the system seems the better one.
+    assert mean["imputation"]["T1Gd"]["psnr"] == 19.0 > mean["nearest"]["T1Gd"]["psnr"] == 15.5
+    complete = mean["complete"]
+    assert (complete["studies"], complete["persons"], mean["studies"]) == (1, 1, 2)
+    assert complete["imputation"]["T1Gd"]["psnr"] == 18.0 < complete["nearest"]["T1Gd"]["psnr"] == 19.0
+    assert complete["copy"]["T1Gd"]["ssim"] == pytest.approx(0.18)
+    text = table(mean)
+    assert "With all sequences (studies: 1, persons: 1)" in text
+    first = line_of(text[text.index("With all") :], "PSNR")
+    assert " ".join(first) == "T1 18.00 / 0.180 19.00 / 0.190 18.00 / 0.180"
+
+
+def test_a_person_of_two_studies_counts_once():
+    two = [made(name, ALL, psnr, 16.0, person="she") for name, psnr in (("registered", 19.0), ("native", 17.0))]
+    complete = summary([*two, made("he", ALL, 12.0, 16.0)], ALL)["complete"]
+    assert (complete["studies"], complete["persons"]) == (3, 2)
+    assert complete["imputation"]["T2"]["psnr"] == pytest.approx((18.0 + 12.0) / 2)
+
+
+def test_what_one_missing_sequence_costs_is_a_mean_over_subjects_with_all_sequences():
+    scores = {"+".join(ALL): {"tumour": 0.8}, "T1+T1Gd+T2": {"tumour": 0.5}, "T1+T1Gd+FLAIR": {"tumour": 0.7}}
+    whole = made("whole", ALL, 18.0, 19.0, dice={**scores, "T1+T2": {"tumour": 0.0}})
+    pair = made("pair", ("T1Gd", "FLAIR"), 20.0, 12.0, dice={"T1Gd+FLAIR": {"tumour": 0.9}, "T1Gd": {"tumour": 0.1}})
+    mean = summary([whole, pair], ALL)
+    assert mean["complete"]["lost"] == {"tumour": pytest.approx(0.8 - 0.6)}
+    assert "Dice lost with one missing: tumour 0.200" in table(mean)
+
+
+def test_where_nobody_has_all_sequences_nothing_is_told_of_it():
+    assert "complete" not in summary([made("pair", ("T1Gd", "FLAIR"), 20.0, 12.0)], ALL)
+    mean = summary([made("whole", ALL, 18.0, 19.0)], ALL)
+    assert mean["complete"]["imputation"]["T1"] == mean["imputation"]["T1"]
+    assert "With all sequences" not in table(mean)  # the means above are those
+
+
 class Distances(Protocol):
     """A protocol of one table whose columns are named by structure, and one of Dice."""
 

@@ -31,7 +31,7 @@ def evaluate_subjects(
     progress: Progress | None = None,
     rules: Rules | None = None,
 ) -> dict[str, Any]:
-    """:func:`evaluate_subject` of each, and the means over them (NaN left out)."""
+    """:func:`evaluate_subject` of each, the means over them (NaN left out), and the sequences of the system."""
     subjects, progress = list(subjects), progress or Progress()
     system.eval()
     results = []
@@ -39,7 +39,8 @@ def evaluate_subjects(
         progress("evaluate", index / len(subjects), subject.name)
         results.append(evaluate_subject(system, subject, subsets, rules))
     progress("evaluate", 1.0)
-    return {"subjects": results, "mean": summary(results)}
+    sequences = list(system.capabilities.sequences)
+    return {"sequences": sequences, "subjects": results, "mean": summary(results, sequences)}
 
 
 def evaluate(
@@ -62,7 +63,7 @@ def evaluate(
         output: path of the JSON; None writes none.
 
     Returns:
-        ``{"source", "subjects": [...], "mean": {...}}``.
+        ``{"source", "sequences": [...], "subjects": [...], "mean": {...}}``.
 
     Raises:
         InputError: no such source, nothing to score, or persons to score whom the model was trained on.
@@ -111,15 +112,17 @@ def leave_one_study_out(
     persons: dict[str, list[Subject]] = {}
     for subject in studies_of(config, progress):
         persons.setdefault(subject.group, []).append(subject)
-    results = []
+    results: list[dict[str, Any]] = []
+    sequences: list[str] = []
     for person, subjects in persons.items():
         name = f"{config['name']}-without-{person}"
         excluded = [*studies["exclude"], *(s.name for s in subjects)]
         changed = {**config["data"], "studies": {**studies, "exclude": excluded}}
         path = train_once(config | {"name": name, "data": changed}, progress=progress)
         system = system_from_checkpoint(load_checkpoint(path)).to(place)
+        sequences = list(system.capabilities.sequences)
         results += evaluate_subjects(system, subjects, subsets, progress, rules)["subjects"]
-    return {"subjects": results, "mean": summary(results)}
+    return {"sequences": sequences, "subjects": results, "mean": summary(results, sequences)}
 
 
 def _trained(source: Path) -> tuple[System, dict[str, Any], dict[str, Any]]:

@@ -35,6 +35,7 @@ def evaluate_subject(
         rules: those of a bundle on its findings, followed before segmentations are scored.
 
     Returns:
+        ``name``, ``person`` (who may have several studies), ``sequences``.
         ``cross`` and ``imputation``: target -> {"psnr", "ssim", "mae"}. Cross-reconstruction takes the modality
         factor of the target slice itself and is averaged over the anatomy sources; it measures disentanglement.
         Imputation sees the target neither in the anatomy nor in the style (default style): that is what synthesis
@@ -50,7 +51,7 @@ def evaluate_subject(
     volumes = _Volumes(system, subject, subsets, rules)
     volumes.make()
     images = {s: subject.images[s].astype(np.float32) for s in dict.fromkeys((*volumes.present, *volumes.made))}
-    result: dict[str, Any] = {"name": subject.name, "sequences": volumes.present}
+    result: dict[str, Any] = {"name": subject.name, "person": subject.group, "sequences": volumes.present}
     result |= _reconstructed(volumes, images) | _imputed(volumes, images) | _copied(volumes, images)
     return result | _segmented(volumes)
 
