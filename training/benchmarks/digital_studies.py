@@ -41,7 +41,7 @@ def registered_study(study: Study, shape: tuple[int, int, int] = FULL_SIZE, spac
 
 
 def native_poses(study: Study) -> dict[str, np.ndarray]:
-    """How the head lies in each image of :func:`native_study`: (4, 4) points of the digital head to points there, mm."""
+    """How the head lies in each image of :func:`native_study`: (4, 4) points of the digital head to points there."""
     centre = _centre(study)
     return {
         name: rotation_about((4.0 * n, -3.0 * n, 5.0 * n), centre, centre + 4.0 * n)

@@ -1,11 +1,15 @@
-"""What the networks of a bundle are timed against: peers of its tasks with random weights, and the machine itself."""
+"""What a bundle is timed against: the networks of peers of its tasks, with random weights.
+
+They read voxels of 1 mm, a bundle of brains those of 1.5 mm; nothing of what prepares their input, or takes their
+output back, is timed.
+"""
 
 from __future__ import annotations
 
 import atexit
 import shutil
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -13,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.networks.nets import DynUNet, SegResNet
+from speed_targets import NNUNET, SEGRESNET
 
 from disentangle.inference.backends.choose import compiled_network
 from disentangle.inference.backends.convert import save_programs
@@ -21,6 +26,9 @@ from disentangle.systems import create
 
 TILE = 128
 """Edge of the patches of nnU-Net's 3d_fullres configuration for BraTS."""
+WINDOW = (240, 240, 160)
+"""Voxels of 1 mm of the sliding window of MONAI's bundle brats_mri_segmentation: a study at once."""
+SEGRESNET_BOX = f"{SEGRESNET}, brain only"
 
 
 def nnunet_tiles(box: tuple[int, int, int]) -> int:
@@ -70,8 +78,25 @@ def dafnet(width: float, slices: int) -> dict[str, Callable[[], Any]]:
     return {"eager": eager, "compiled": openvino}
 
 
-def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callable[[], Any], float, str]]:
-    """Name -> (what is timed, by what its seconds are multiplied for a whole study, how that was found).
+@dataclass(frozen=True)
+class Job:
+    """Something that is timed.
+
+    Attributes:
+        run: what is timed, once.
+        factor: by what its seconds are multiplied for a whole study.
+        how: how that was found; "" where a whole study is timed.
+        steady: its first run takes as long as any other, and is long: none is spent on warming up.
+    """
+
+    run: Callable[[], Any]
+    factor: float = 1.0
+    how: str = ""
+    steady: bool = False
+
+
+def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, Job]:
+    """The networks of peers, without what comes before and after them.
 
     Args:
         box: voxels of 1 mm around the brain, (K, J, I).
@@ -79,7 +104,8 @@ def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callabl
     """
     tiles = nnunet_tiles(box)
     patch = torch.randn(1, 4, TILE, TILE, TILE)
-    whole = torch.randn(1, 4, *(-(-n // 8) * 8 for n in box))
+    inside = torch.randn(1, 4, *(-(-n // 8) * 8 for n in box))
+    window = torch.randn(1, 4, *WINDOW)
     stack = torch.randn(8, 1, 128, 128)
     first, second, third = nnunet(), segresnet(), UNet128(1, 1).eval()
 
@@ -90,27 +116,20 @@ def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, tuple[Callabl
 
         return job
 
-    shape = "x".join(map(str, whole.shape[2:]))
-    some = f"{AT_ONCE} slices of 128x128 of {slices}"
+    some = f"{AT_ONCE} slices of 128x128 of {slices}, extrapolated"
     widths = {
-        f"DAFNet, {name}, {how}": (job, slices / AT_ONCE, some)
+        f"DAFNet, {name}, {how}": Job(job, slices / AT_ONCE, some, steady=width == 1.0)
         for name, width in DAFNET_WIDTHS.items()
         for how, job in dafnet(width, AT_ONCE).items()
     }
     return {
         **widths,
-        "nnU-Net v2 3d_fullres": (quietly(first, patch), tiles, f"one patch of {tiles}, step 0.5, no mirroring"),
-        "MONAI SegResNet, 8 filters": (quietly(second, whole), 1.0, f"the brain's box, {shape}, at once"),
-        "pix2pix (U-Net128), one target": (quietly(third, stack), slices / 8, f"8 slices of 128x128 of {slices}"),
+        NNUNET: Job(
+            quietly(first, patch), tiles, f"one patch of {tiles}, step 0.5, no mirroring, extrapolated", steady=True
+        ),
+        SEGRESNET: Job(quietly(second, window), how="its own window, 240x240x160", steady=True),
+        SEGRESNET_BOX: Job(quietly(second, inside), how=f"the brain's box, {'x'.join(map(str, inside.shape[2:]))}"),
+        "pix2pix (U-Net128), one target": Job(
+            quietly(third, stack), slices / 8, f"8 slices of 128x128 of {slices}, extrapolated"
+        ),
     }
-
-
-def peak_gflops(size: int = 2048, repeats: int = 5) -> float:
-    """fp32 GFLOP/s of the best of some matrix products, on all threads that torch uses."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        torch.mm(a, b)
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best / 1e9
