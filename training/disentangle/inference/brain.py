@@ -18,7 +18,8 @@ from ..preprocessing.masks import largest_filled
 from ..preprocessing.resampling import canonical_axes, resample
 from ..resources import resource_path
 from ..study import Grid, Image
-from .backends.store import brain_program, openvino_version
+from .backends.store import brain_program, openvino_version, refuse_damaged
+from .backends.unusable import Unusable, load_openvino, openvino_may_fail, torch_instead
 
 if TYPE_CHECKING:
     from ..networks.brain_unet import BrainUNet
@@ -29,6 +30,9 @@ _RIM = 1
 _MULTIPLE = 8
 """Sizes that the network reads, see ``BrainUNet.multiple``."""
 _LEAST_ML, _MOST_ML = 500.0, 2300.0
+
+notes: list[str] = []
+"""Sentences for the next report: why PyTorch computed although the compiled network was asked for."""
 
 
 def on_network_grid(image: Image) -> tuple[np.ndarray, Grid]:
@@ -52,14 +56,14 @@ def find_brain(image: Image, compiled: bool = True) -> np.ndarray | None:
     None where the network is not shipped, or what it finds has not the size of a brain.
 
     Args:
-        compiled: take the compiled network where it is there, which needs no torch.
+        compiled: take the compiled network where it is there, which needs no torch; where it fails, PyTorch answers,
+            and :data:`notes` tells.
     """
     array, grid = on_network_grid(image)
     if min(array.shape) <= _MULTIPLE:  # a slab: too thin for the coarsest level, and no whole head
         return None
     padded = np.pad(array, [(0, -n % _MULTIPLE) for n in array.shape])[None, None]
-    path = brain_program() if compiled and openvino_version() else None
-    logits = _torch_logits(padded) if path is None or not path.is_file() else compiled_logits(path, padded)
+    logits = _logits(padded, compiled)
     if logits is None:
         return None
     logits = logits[0, 0]
@@ -74,15 +78,30 @@ def find_brain(image: Image, compiled: bool = True) -> np.ndarray | None:
     return mask if _LEAST_ML < volume < _MOST_ML else None
 
 
-def compiled_logits(program: Path, array: np.ndarray) -> np.ndarray:
-    """Logits (1, 1, K, J, I) by the converted network."""
-    import openvino
+def _logits(array: np.ndarray, compiled: bool) -> np.ndarray | None:
+    """Logits (1, 1, K, J, I); None where the network is not shipped."""
+    program = brain_program() if compiled and openvino_version() else None
+    if program is not None and program.is_file():
+        try:
+            refuse_damaged(program.parent)
+            return compiled_logits(program, array)
+        except Unusable as error:
+            notes.append(torch_instead(error.reason))
+    return _torch_logits(array)
 
-    core = openvino.Core()
-    model = core.read_model(program)
-    model.reshape({model.inputs[0]: list(array.shape)})
+
+def compiled_logits(program: Path, array: np.ndarray) -> np.ndarray:
+    """Logits (1, 1, K, J, I) by the converted network.
+
+    Raises:
+        Unusable: OpenVINO fails.
+    """
+    core = load_openvino().Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(cores())}
-    return core.compile_model(model, "CPU", settings)(array)[0]
+    with openvino_may_fail():
+        model = core.read_model(program)
+        model.reshape({model.inputs[0]: list(array.shape)})
+        return core.compile_model(model, "CPU", settings)(array)[0]
 
 
 def _torch_logits(array: np.ndarray) -> np.ndarray | None:

@@ -6,12 +6,17 @@ import re
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .free_memory import free_memory
 
 if TYPE_CHECKING:
     import torch
 
 MAX_BATCH = 4
 """Slices at once on a CPU: more bring nothing on two cores, and who cancels waits for as many."""
+PATIENCE_MS = 300.0
+"""Who cancels has an answer by then: the longest that a step of the networks may take."""
+_SHARE = 0.8
+"""Of the free memory: what is estimated, and what else wants memory meanwhile, may differ from what is thought."""
 GPU_BATCH = 32
 """Slices at once on a CUDA device, whose thousands of cores a few slices leave idle."""
 _ALLOWED = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -85,17 +90,41 @@ def memory_of_volumes(shape: tuple[int, int, int], sequences: int, channels: int
     return 4 * voxels * (sequences * (1 + channels) + classes + 2 * images)
 
 
-def slices_at_once(device: str, per_slice: int, wanted: int | None = None) -> int:
-    """How many slices fit into the free memory of a GPU, at most ``wanted``; on the CPU, ``wanted``.
+def slices_at_once(device: str, per_slice: int, wanted: int | None = None, step_ms: float | None = None) -> int:
+    """How many slices go through the networks at once: what fits into the free memory of the device, at most
+    ``wanted``, and so few that who cancels is answered within :data:`PATIENCE_MS`. One in any case.
 
     Args:
         device: as :func:`describe_device` says.
         per_slice: bytes, see :func:`memory_per_slice`.
         wanted: slices, at most; None takes :data:`GPU_BATCH` or :data:`MAX_BATCH`.
+        step_ms: what the longest step takes for one slice, see :func:`longest_step`; None where that is not known.
     """
-    if not device.startswith("cuda"):
-        return wanted or MAX_BATCH
+    on_gpu = device.startswith("cuda")
+    most = wanted or (GPU_BATCH if on_gpu else MAX_BATCH)
+    free = _free_on_gpu(device) if on_gpu else free_memory()  # an Apple GPU has the memory of its machine
+    if free is not None:
+        most = min(most, _SHARE * free // max(per_slice, 1))
+    if step_ms:
+        most = min(most, PATIENCE_MS // step_ms)
+    return max(1, int(most))
+
+
+def longest_step(milliseconds: float, pixels: int, measured_pixels: int) -> float:
+    """Milliseconds, about, of the longest step between two looks at whether to stop, for one slice.
+
+    Of brain-mr's slices the segmentation takes half, as long as the encoders of the four sequences together, each of
+    which is a step; of DAFNet's the encoders of its two sequences take most.
+
+    Args:
+        milliseconds: of one slice of all sequences, encoded, fused and segmented, as the conversion measured it.
+        pixels: of a slice.
+        measured_pixels: of the slices that were measured.
+    """
+    return milliseconds / 2 * pixels / measured_pixels
+
+
+def _free_on_gpu(device: str) -> int:
     import torch
 
-    free, _ = torch.cuda.mem_get_info(torch.device(device.partition(" ")[0]))
-    return int(max(1, min(wanted or GPU_BATCH, 0.8 * free // max(per_slice, 1))))
+    return torch.cuda.mem_get_info(torch.device(device.partition(" ")[0]))[0]

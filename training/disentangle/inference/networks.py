@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,10 @@ from ..bundles import Bundle
 from ..parallel import in_a_thread
 from ..preprocessing import study_key
 from ..progress import Progress
-from .devices import choose_device, release_memory
+from . import brain
+from .backends.store import TIMED_SIZE
+from .backends.unusable import Unusable, torch_instead
+from .devices import choose_device, longest_step, release_memory
 from .plan import Plan, choose_plan, in_half
 
 if TYPE_CHECKING:
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 0.05
 """How often somebody who waits for the networks looks whether to go on waiting."""
+_MEASURED_AS = {"torch": "torch", "openvino": "openvino", "openvino int8": "fast"}
+"""Name of a network -> that of its milliseconds, see :attr:`.backends.store.Converted.milliseconds`."""
+_UNUSABLE = "the compiled backend could not be used"
 
 
 class Lessons:
@@ -75,6 +83,7 @@ class Networks:
         self._loading: Future[tuple[Network, str | None]] | None = None
         self._lessons: Lessons | None = None
         self._home: Any = None
+        self._broken = False
 
     def begin(self, sequences: Sequence[str] = (), segment: bool = False) -> None:
         """Load in a thread what :meth:`load` will ask for: importing a library takes seconds, and a study can be
@@ -92,6 +101,8 @@ class Networks:
         if self._loading is not None or self.adapted or self.compiled:
             return
         plan = choose_plan(self.bundle, self.device, self.backend, self.fast)
+        if self._broken and plan.converted is not None:
+            plan = replace(plan, converted=None, reason=_UNUSABLE)
         self._reason, self._warning = plan.reason, plan.warning
         if plan.converted is None and self._network is not None:
             return
@@ -109,7 +120,8 @@ class Networks:
         """
         self._forget_others(report.study)
         self.wake()
-        self.begin()
+        if self._loading is None:  # what has failed since it was begun is told, not tried again
+            self.begin()
         if self._loading is not None:
             while not wait([self._loading], _PATIENCE_S).done:
                 if progress is not None:
@@ -135,6 +147,15 @@ class Networks:
         if self._loading is None:
             return None if self._network is None else self._network.capabilities
         return None if self._plan.known is None else self._plan.known
+
+    def step_ms(self, size: Sequence[int]) -> float | None:
+        """What the longest step takes for one slice of a size (H, W), see :func:`.devices.longest_step`; None where
+        nobody has measured it, or on a GPU. The network must be there."""
+        measured = self._plan.milliseconds.get(_MEASURED_AS[self._network.name])
+        if measured is None or not self._network.device.startswith("cpu"):
+            return None
+        own = self._network.capabilities.size  # slices of every other size are brought to it
+        return longest_step(measured, *((1, 1) if own else (math.prod(size), math.prod(TIMED_SIZE))))
 
     def rest(self) -> bool:
         """Leave the GPU to others until :meth:`wake`, the weights being kept on the CPU; True where there was a GPU to
@@ -233,6 +254,8 @@ class Networks:
         for sentence in (self._note, self._warning):
             if sentence:
                 report.warn(sentence)
+        while brain.notes:
+            report.warn(brain.notes.pop())
         if self._home is not None and self._network.torch_device != self._home:
             report.warn("The GPU has no memory to spare; the CPU computed instead. Close other programs that use it.")
         if self.precision == "bf16" and not getattr(self._network, "half", False):
@@ -240,11 +263,19 @@ class Networks:
         report.device, report.backend = self._network.device, {"name": self._network.name, "reason": self._reason}
         return self._network
 
-    def _compiled(self, plan: Plan, sequences: Sequence[str], segment: bool) -> tuple[Network, None]:
-        from .backends.choose import compiled_network
+    def _compiled(self, plan: Plan, sequences: Sequence[str], segment: bool) -> tuple[Network, str | None]:
+        """The compiled network. Who did not ask for it by name gets PyTorch's, and a note, where it cannot be used."""
+        from .backends.choose import ready_network
 
-        made = plan.converted
-        network = compiled_network(made.folder, made.capabilities, made.styles, self.threads, plan.fast)
+        try:
+            network = ready_network(plan.converted, self.threads, plan.fast, sequences)
+        except Unusable as error:
+            if self.backend == "openvino":
+                raise
+            # Damaged programs are made anew and then tried again; a library that does not load will not do so later.
+            self._broken, self._reason = not error.damaged, _UNUSABLE
+            network, note = self._torch()
+            return network, " ".join([torch_instead(error.reason), *([note] if note else [])])
         in_a_thread(partial(network.compile_ahead, sequences, segment))
         self._system = None
         return network, None

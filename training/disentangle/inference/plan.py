@@ -6,13 +6,15 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundles import Bundle
 from ..errors import InputError
 from .backends import store
+from .backends.unusable import Unusable
 
 if TYPE_CHECKING:
     from ..systems.factors import Capabilities
@@ -32,6 +34,7 @@ class Plan:
         fast: the programs in 8-bit integers that take the place of some; None runs exactly.
         warning: a sentence where what was asked for cannot be had; "" where it can.
         known: what the bundle's system can do, where its conversion has told; else None.
+        milliseconds: see :attr:`.backends.store.Converted.milliseconds`; empty where nothing was measured.
     """
 
     converted: Converted | None
@@ -39,6 +42,7 @@ class Plan:
     fast: Path | None = None
     warning: str = ""
     known: Capabilities | None = None
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def check_backend(name: str) -> str:
@@ -68,7 +72,7 @@ def choose_plan(bundle: Bundle, device: str = "auto", backend: str = "auto", fas
     check_backend(backend)
     plan = _fast_plan(bundle, device, backend) if fast else _exact_plan(bundle, device, backend)
     made = plan.converted or store.read(bundle)
-    return replace(plan, known=None if made is None else made.capabilities)
+    return plan if made is None else replace(plan, known=made.capabilities, milliseconds=made.milliseconds)
 
 
 def _exact_plan(bundle: Bundle, device: str, backend: str) -> Plan:
@@ -122,12 +126,15 @@ def _fast_plan(bundle: Bundle, device: str, backend: str) -> Plan:
     elif store.openvino_version() is None:
         why = "OpenVINO is not installed"
     else:
-        made = _converted(bundle)
-        if made.fast_pays:
+        try:
+            made = _converted(bundle)
+        except Unusable as error:
+            made, why = None, f"OpenVINO cannot be used ({error.reason})"
+        if made is not None and made.fast_pays:
             fast_ms, exact_ms = made.milliseconds["fast"], made.milliseconds["openvino"]
             reason = f"fast mode, {fast_ms:.0f} ms a slice, exact {exact_ms:.0f} ms"
             return Plan(made, reason, bundle.fast_programs())
-        why = made.note or "the exact programs are as fast on this machine"
+        why = why or made.note or "the exact programs are as fast on this machine"
     return replace(_exact_plan(bundle, device, backend), warning=f"There is no fast mode here: {why}.")
 
 
@@ -146,8 +153,11 @@ def _on_cpu(device: str) -> bool:
 
 
 def worth_converting(bundle: Bundle, device: str = "auto", backend: str = "auto") -> bool:
-    """Whether "auto" would look for compiled programs of a bundle, and nobody has tried to make them here."""
-    return backend == "auto" and _on_cpu(device) and store.openvino_version() is not None and store.read(bundle) is None
+    """Whether "auto" would look for compiled programs of a bundle or of its brain mask, and nobody has tried to make
+    them here, or they were damaged."""
+    if backend != "auto" or not _on_cpu(device) or store.openvino_version() is None:
+        return False
+    return store.read(bundle) is None or store.lacks_brain(bundle)
 
 
 def may_have_gpu() -> bool:

@@ -18,6 +18,7 @@ from ...parallel import cores
 from ...systems.factors import Capabilities, Factors
 from ..devices import threads_in_words
 from .store import keep_size, last_size
+from .unusable import load_openvino
 
 _KEPT = 40
 """Compiled programs in memory, each of one size of slices: two sizes of a bundle of four sequences."""
@@ -37,6 +38,10 @@ class CompiledNetwork:
         capabilities, styles: of the system; styles are the default modality factors by target.
         threads: slices at once; None takes all cores.
         fast: a zip of programs in 8-bit integers, which take the place of their namesakes.
+
+    Raises:
+        Unusable: OpenVINO does not load.
+        InputError: the zip is none.
     """
 
     def __init__(
@@ -47,15 +52,13 @@ class CompiledNetwork:
         threads: int | None = None,
         fast: Path | None = None,
     ) -> None:
-        import openvino
-
+        openvino = load_openvino()
         self.name = "openvino" if fast is None else "openvino int8"
         self.capabilities = capabilities
         self.threads = threads or cores()
         self.device = f"cpu ({threads_in_words(self.threads)}, OpenVINO {openvino.__version__.split('-')[0]})"
         self._folder, self._styles = folder, styles
         self._fast = {} if fast is None else _unpacked(fast)
-        self._openvino = openvino
         self._core = openvino.Core()
         self._compiled: dict[Shapes, list[Any]] = {}
         self._compiling = threading.Lock()
@@ -142,6 +145,21 @@ class CompiledNetwork:
                 request.wait()
         return results
 
+    def compile_first(self, sequences: Sequence[str]) -> None:
+        """Compile the encoder of the first of some sequences, for slices of the size that was the last one on this
+        machine, or of a small one.
+
+        Raises:
+            Exception: whatever OpenVINO raises where it cannot.
+        """
+        least = 2 * self.capabilities.size_multiple
+        size = self._last_size or (least, least)
+        self._requests(*self._first_programs(sequences, False, size)[0])
+
+    @property
+    def _last_size(self) -> tuple[int, ...]:
+        return tuple(self.capabilities.size or last_size(self._folder))
+
     def compile_ahead(self, sequences: Sequence[str], segment: bool) -> None:
         """Compile what will be asked for first, for slices of the size that was the last one on this machine.
 
@@ -151,7 +169,7 @@ class CompiledNetwork:
             sequences: whose encoders will be used.
             segment: so will the segmentation head.
         """
-        self._foreseen = tuple(self.capabilities.size or last_size(self._folder))
+        self._foreseen = self._last_size
         if not self._foreseen or self._fast:
             return
         for program, shapes in self._first_programs(sequences, segment, self._foreseen):

@@ -30,11 +30,21 @@ from .. import brain
 from .choose import compiled_network
 from .compiled import CompiledNetwork
 from .eager import EagerNetwork
-from .store import Converted, brain_program, folder_of, openvino_version, read, write_card
+from .store import (
+    TIMED_SIZE,
+    Converted,
+    brain_program,
+    folder_of,
+    lacks_brain,
+    openvino_version,
+    read,
+    seal,
+    write_card,
+)
+from .unusable import load_openvino
 
 TOLERANCE = 1e-3
 """Largest difference of any output, relative to the largest value of that output."""
-_SIZE = (160, 128)
 _TIMED = 5
 
 
@@ -42,11 +52,12 @@ def convert(bundle: Bundle) -> Converted:
     """Convert a bundle's programs for this machine, or find out that it has none; what is there already is kept.
 
     Raises:
-        InputError: OpenVINO is not installed, or the bundle cannot be loaded or stored.
+        InputError: OpenVINO is not installed or does not load (``Unusable``), or the bundle cannot be loaded or stored.
     """
     if openvino_version() is None:
         raise InputError("OpenVINO is not installed; install it with: pip install openvino")
-    if bundle.preprocessing.get("mask", "auto") == "auto":
+    load_openvino()
+    if lacks_brain(bundle):
         _convert_brain()
     known = read(bundle)
     if known is not None:
@@ -65,6 +76,7 @@ def convert(bundle: Bundle) -> Converted:
             except RuntimeError as error:  # an operation or a graph that OpenVINO has no answer to
                 made = replace(made, note=f"OpenVINO: {str(error).strip().splitlines()[0]}")
         write_card(made, temporary)
+        seal(temporary)
     return made
 
 
@@ -100,6 +112,7 @@ def _convert_brain() -> None:
         expected, found = net(other).numpy(), brain.compiled_logits(temporary / "brain.xml", other.numpy())
         if np.abs(found - expected).max() > TOLERANCE * np.abs(expected).max():
             (temporary / "brain.xml").unlink()
+        seal(temporary)
 
 
 @torch.no_grad()
@@ -126,7 +139,7 @@ def _inputs(system: System, count: int) -> tuple[dict[str, np.ndarray], np.ndarr
     """Smooth random images and a mask, as normalised slices of a head have them."""
     generator = np.random.default_rng(0)
     abilities = system.capabilities
-    height, width = abilities.size or _SIZE
+    height, width = abilities.size or TIMED_SIZE
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     mask = np.repeat((x**2 + y**2 < 0.8).astype(np.float32)[None, None], count, axis=0)
     images = {}

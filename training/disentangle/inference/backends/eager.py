@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,6 +15,27 @@ from ...systems.base import Factors, System
 from ..devices import describe_device
 from .graphs import replays_on
 from .inductor import Compilations
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """No TF32 on CUDA devices in the block: what is called float32 is computed in float32.
+
+    PyTorch lets cuDNN round the inputs of convolutions to 10 bits unless it is told otherwise, by which answers of an
+    H200 differed from float32 by up to 0.0075. The switches are of the whole process, which may be somebody's own
+    (Slicer's, a notebook's), and are put back.
+    """
+    try:
+        allowing = [switch for switch in (torch.backends.cudnn, torch.backends.cuda.matmul) if switch.allow_tf32]
+    except RuntimeError:  # operators were switched one by one (fp32_precision, PyTorch 2.9): somebody has decided
+        allowing = []
+    try:
+        for switch in allowing:
+            switch.allow_tf32 = False
+        yield
+    finally:
+        for switch in allowing:
+            switch.allow_tf32 = True
 
 
 class EagerNetwork:
@@ -109,7 +130,9 @@ class EagerNetwork:
     def _precision(self) -> AbstractContextManager:
         """The region of the networks; what was cast of the weights is forgotten at its end, so that they may change."""
         # Autocast is not even named where it is not wanted: up to version 2.4 PyTorch has none on Apple's GPUs.
-        return torch.autocast(self.torch_device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
+        if self.half:
+            return torch.autocast(self.torch_device.type, torch.bfloat16)
+        return exact_float32() if self.torch_device.type == "cuda" else contextlib.nullcontext()
 
     def _probabilities(self, factors: Factors) -> Tensor:
         return self.system.segment(self.system.fuse(factors)).softmax(dim=1)

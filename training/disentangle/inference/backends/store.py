@@ -1,8 +1,9 @@
 """Converted bundles in the user's cache folder, and what was measured when they were converted.
 
-``<cache>/compiled/<start of the weights' SHA-256>-<versions>/`` holds one ``.xml`` and ``.bin`` per program and
-``network.json``: the system's capabilities, its default styles, and the milliseconds per slice of the backends; and,
-once they have been used, ``size.json``: the (H, W) of the slices of the last study.
+``<cache>/compiled/<start of the weights' SHA-256>-<versions>/`` holds one ``.xml`` and ``.bin`` per program,
+``checksums.json`` with the SHA-256 of each of these files, and ``network.json``: the system's capabilities, its default
+styles, and the milliseconds per slice of the backends; and, once they have been used, ``size.json``: the (H, W) of the
+slices of the last study.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,11 +27,15 @@ from ...errors import InputError
 from ...resources import cache_folder, resource_path
 from ...study import write_atomically
 from ...systems.factors import Capabilities
+from .unusable import Unusable
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever the programs of a system, or what runs them, change."""
+TIMED_SIZE = (160, 128)
+"""(H, W) of the slices that the milliseconds in ``network.json`` are of, where the system has no size of its own."""
 _CARD = "network.json"
 _SIZE = "size.json"
+_CHECKSUMS = "checksums.json"
 
 
 def openvino_version() -> str | None:
@@ -57,6 +63,12 @@ def brain_program() -> Path | None:
         return None
     checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
     return cache_folder() / "compiled" / f"brain-mask-{checksum[:24]}-{_versions()}" / "brain.xml"
+
+
+def lacks_brain(bundle: Bundle) -> bool:
+    """Whether a bundle may need the network of the brain mask, and nobody has converted that."""
+    program = brain_program() if bundle.preprocessing.get("mask", "auto") == "auto" else None
+    return program is not None and not program.parent.is_dir()
 
 
 def _versions() -> str:
@@ -117,6 +129,34 @@ def write_card(converted: Converted, folder: Path) -> None:
     del card["folder"]
     card["styles"] = {name: style.tolist() for name, style in converted.styles.items()}
     (folder / _CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+
+
+def seal(folder: Path) -> None:
+    """Remember what the programs in a folder are, for :func:`refuse_damaged`."""
+    (folder / _CHECKSUMS).write_text(json.dumps(_checksums(folder), indent=1), encoding="utf-8")
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Delete a folder whose programs are not what they were.
+
+    Raises:
+        Unusable: it was deleted.
+    """
+    found = _checksums(folder)
+    try:
+        sealed = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
+        wrong = [name for name, checksum in sealed.items() if found.get(name) != checksum]
+    except (OSError, ValueError, AttributeError):
+        wrong = [_CHECKSUMS]
+    if wrong:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Unusable(f"{wrong[0]} in the cache was damaged", damaged=True)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """File -> SHA-256, of programs; 9 MB, as of brain-mr, take some 10 ms."""
+    files = sorted(file for suffix in ("xml", "bin") for file in folder.glob(f"*.{suffix}"))
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def last_size(folder: Path) -> tuple[int, ...]:
