@@ -20,6 +20,7 @@ from disentangle.bundles.card import check_card
 from disentangle.bundles.weights import sha256_of
 from disentangle.cli import main
 from disentangle.errors import InputError
+from disentangle.panel.model_facts import quality_lines
 from tiny_bundle import SEQUENCES, tiny_bundle, tiny_system, tiny_translation_bundle
 
 
@@ -36,6 +37,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return tiny_bundle(tmp_path / "tiny")
+
+
+MISSED = {
+    "what": "T1 from the others, PSNR in dB",
+    "wanted": ">= 25",
+    "measured": 17.137,
+    "on": "ms-07, ms-19; models that never saw the person",
+    "met": False,
+}
+MET = {**MISSED, "what": "drop with one missing", "wanted": "<= 0.06", "measured": 0.038, "met": True}
 
 
 def edit_card(bundle: Bundle, **changes) -> None:
@@ -155,6 +166,8 @@ def test_a_configuration_of_absurd_size_does_not_exhaust_memory(bundle: Bundle):
         ({"quality": ["good"]}, "'quality'"),
         ({"quality": {"unseen": {"dice": {"all": {"lesion": "0.80"}}}}}, "'quality' in .* numbers"),
         ({"quality": {"unseen": {"imputation": {"T1": 25.0}}}}, "'quality'"),
+        ({"quality": {"targets": [{**MISSED, "measured": "much"}]}}, "'quality.targets' in .* a number 'measured'"),
+        ({"quality": {"targets": {"T1": 25.0}}}, "'quality.targets'"),
         ({"fast": {"programs": ["a"], "sha256": "0" * 64, "measured": {"times_torch": "9"}}}, "'fast'"),
         ({"islands": {"classes": [99], "share": 0.1, "ml": 0}}, "'islands.classes'"),
         ({"islands": {"classes": [1], "share": 1.5, "ml": 0}}, "'islands.share'"),
@@ -254,6 +267,31 @@ def test_an_installation_without_shipped_models_says_how_to_get_them(home: Path,
     assert "holds its Python files alone; install it from its source tree" in capsys.readouterr().out
     with pytest.raises(InputError, match="Python files alone"):
         bundles.default_bundle_name()
+
+
+def test_a_model_is_shown_with_the_targets_that_it_missed(bundle: Bundle, capsys):
+    edit_card(bundle, quality={"measured_by": "a command", "targets": [MET, MISSED]})
+    assert main(["models", "show", str(bundle.path)]) == 0
+    text = capsys.readouterr().out
+    shown = text[text.index("targets missed") :].splitlines()
+    assert shown[:3] == [
+        "targets missed: 1 of 2",
+        "  on ms-07, ms-19; models that never saw the person:",
+        "    T1 from the others, PSNR in dB: 17.137, wanted >= 25",
+    ]
+    assert shown[3] == "targets met: 1 of 2"
+    assert text.count("wanted >= 25") == 1 and '"wanted"' not in text  # once, and not as JSON
+    assert quality_lines(Bundle.load(bundle.path).card) == [
+        "Targets met: 1 of 2.",
+        "Missed: T1 from the others, PSNR in dB 17.14 (wanted >= 25).",
+    ]
+
+
+def test_a_model_whose_card_tells_no_targets_is_shown_without(bundle: Bundle, capsys):
+    edit_card(bundle, quality={"measured_by": "a command", "disentanglement": {"unseen_phantoms": {"n": 5}}})
+    assert main(["models", "show", str(bundle.path)]) == 0
+    assert "targets" not in capsys.readouterr().out
+    assert quality_lines(Bundle.load(bundle.path).card) == []
 
 
 def test_all_that_a_card_need_not_have_may_be_left_out(bundle: Bundle):

@@ -4,7 +4,7 @@ Reading a card needs neither torch nor the systems room, so that a panel can lis
 """
 
 from .bundle import Bundle, add_fast_mode, verify_bundle, write_bundle
-from .card import CARD_FILE, FAST_FILE, FORMAT, WEIGHTS_FILE, ClassInfo, check_card
+from .card import CARD_FILE, FAST_FILE, FORMAT, WEIGHTS_FILE, ClassInfo, check_card, targets_of
 from .licenses import LicenseError
 from .store import (
     add_bundle,
@@ -36,6 +36,7 @@ __all__ = [
     "remove_bundle",
     "scan_bundles",
     "search_path",
+    "targets_of",
     "user_folder",
     "verify_bundle",
     "write_bundle",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,9 @@ def _check_told(card: dict[str, Any]) -> list[str]:
     if not _is_quality(card.get("quality", {})):
         rule = "must be an object of measurements, their Dice and imputation figures numbers"
         defects.append(f"'quality' in {CARD_FILE} {rule}")
+    elif not _is_targets(card.get("quality", {}).get("targets", [])):
+        rule = "must be a list of objects of three texts, 'what', 'wanted' and 'on', a number 'measured' and 'met'"
+        defects.append(f"'quality.targets' in {CARD_FILE} {rule}")
     return defects
 
 
@@ -245,6 +248,20 @@ def _is_quality(value: object) -> bool:
         return False
     measurements = [one for one in value.values() if isinstance(one, dict)]
     return all(_is_figures(one[kind]) for one in measurements for kind in ("dice", "imputation") if kind in one)
+
+
+def _is_targets(value: object) -> bool:
+    """Whether it tells of each target what it is, what was wanted, measured, on what, and if it was met."""
+    if not isinstance(value, list) or not all(isinstance(target, dict) for target in value):
+        return False
+    told = all(_is_text(target.get(key)) for target in value for key in ("what", "wanted", "on"))
+    return told and all(_is_number(t.get("measured")) and isinstance(t.get("met"), bool) for t in value)
+
+
+def targets_of(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the model was to reach, met or missed, each with "what", "wanted" ("> 0.8"), "measured" (a number), "on"
+    (which studies) and "met"; none where the card tells none."""
+    return list((card.get("quality") or {}).get("targets", []))
 
 
 def _is_figures(value: object) -> bool:

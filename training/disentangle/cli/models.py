@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,34 @@ def run_list(options: argparse.Namespace, console: Console) -> None:
 
 def run_show(options: argparse.Namespace, console: Console) -> None:
     """``disentangle models show NAME``."""
-    from ..bundles import find_bundle
+    from ..bundles import find_bundle, targets_of
 
     bundle = find_bundle(options.name)
     console.say(json.dumps(_shown(bundle.card), indent=2, ensure_ascii=False))
+    for line in _target_lines(targets_of(bundle.card)):
+        console.say(line)
     console.say(f"folder: {bundle.path}")
 
 
+def _target_lines(targets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was to be reached, for people: a line each, those missed first, under the studies measured on."""
+    lines = []
+    for met, title in ((False, "missed"), (True, "met")):
+        chosen = [target for target in targets if target["met"] is met]
+        lines += [f"targets {title}: {len(chosen)} of {len(targets)}"] if targets else []
+        for on in dict.fromkeys(target["on"] for target in chosen):
+            lines.append(f"  on {on}:")
+            of_these = (target for target in chosen if target["on"] == on)
+            lines += [f"    {t['what']}: {t['measured']:.3f}, wanted {t['wanted']}" for t in of_these]
+    return lines
+
+
 def _shown(card: dict[str, Any]) -> dict[str, Any]:
-    """A card for people: without vectors, and with a word where a run did not validate instead of nothing."""
+    """A card for people: without vectors and targets (:func:`_target_lines`), and with a word where a run did not
+    validate instead of nothing."""
     shown = {key: value for key, value in card.items() if key != "default_styles"}
+    if "quality" in shown:
+        shown["quality"] = {key: value for key, value in shown["quality"].items() if key != "targets"}
     runs = card.get("training_runs")
     if isinstance(runs, list):  # no part of what is checked when a card is read
         shown["training_runs"] = [

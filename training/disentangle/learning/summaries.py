@@ -153,7 +153,7 @@ def _complete_lines(complete: Mapping[str, Any]) -> list[str]:
     """Every target from all others beside its copies, and what one missing sequence costs (:func:`complete_means`)."""
     titles = {"imputation": "imputed", "nearest": "nearest input", "copy": "copy"}
     lines = [
-        f"With all sequences (studies: {complete['studies']}, persons: {complete['persons']}), each person counted once",
+        f"With all sequences (studies: {complete['studies']}, persons: {complete['persons']}), a person counts once",
         "PSNR dB / SSIM   " + "".join(f"{title:>18}" for title in titles.values()),
     ]
     for target in complete["imputation"]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..bundles import Bundle
+from ..bundles import Bundle, targets_of
 from ..inference.devices import MAX_BATCH, memory_of_volumes, memory_per_slice
 from ..mrml.text import _
 
@@ -97,7 +97,21 @@ def quality_lines(card: Mapping[str, Any]) -> list[str]:
     figures = ", ".join(f"{name} {v['psnr']:.1f} dB" for name, v in _imputation(card).items() if "psnr" in v)
     if figures:
         lines.append(_("Synthesised: {figures}.").format(figures=figures))
-    return lines
+    return lines + _missed_lines(card)
+
+
+def _missed_lines(card: Mapping[str, Any]) -> list[str]:
+    """What the model was to reach and did not; nothing where the card tells no targets."""
+    targets = targets_of(card)
+    if not targets:
+        return []
+    missed = [t for t in targets if not t["met"]]
+    counts = _("Targets met: {met} of {all}.").format(met=len(targets) - len(missed), all=len(targets))
+    parts = [
+        _("{what} {measured:.2f} (wanted {wanted})").format(**{k: t[k] for k in ("what", "measured", "wanted")})
+        for t in missed
+    ]
+    return [counts, *([_("Missed: {list}.").format(list="; ".join(parts))] if parts else [])]
 
 
 def fast_line(card: Mapping[str, Any]) -> str:
