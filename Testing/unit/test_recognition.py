@@ -145,6 +145,17 @@ class TestOneSequenceOfAStudy:
         ]
         assert confidence(recognised, None, head[1])["input"] == 0
 
+    @pytest.mark.parametrize(("axis", "way"), [(0, "upside down"), (1, "back to front")])
+    def test_all_that_are_turned_are_told_as_one_head_and_the_input_is_not_trusted(self, head, axis, way):
+        upright = prepared(head)
+        turned = {name: np.flip(image, axis) for name, image in upright.images.items()}
+        study = replace(upright, images=turned, mask=np.flip(upright.mask, axis))
+        recognised = recognise_study(study)
+        assert list(doubts(recognised)) == [
+            f"The head seems to lie {way}; check the orientation in the headers of the images."
+        ]
+        assert confidence(recognised, None, study.mask)["input"] == 0
+
     def test_one_that_is_mirrored_is_told(self, head):
         recognised = recognise_study(prepared(head, FLAIR=reversed_in_place(head[0]["FLAIR"], head[1], 2)))
         assert list(doubts(recognised)) == [
@@ -177,6 +188,27 @@ class TestOneSequenceOfAStudy:
         recognised["FLAIR"] = replace(found("FLAIR")["FLAIR"], mirrored_against="T1")
         assert "mirrored" in next(doubts(recognised, ["FLAIR"])), "which sequence it is does not tell how it lies"
         assert confidence(recognised, None, mask, confirmed=["FLAIR"])["input"] == 0
+
+
+class TestHeadThatLiesWrongAsAWhole:
+    mask = np.ones((1, 4, 4), bool)
+    sure = np.stack([np.full((1, 4, 4), p) for p in (0.98, 0.01, 0.01)])
+    turned = found("T1", orientation="upside down") | found("FLAIR", orientation="upside down")
+
+    def test_a_sure_segmentation_of_it_is_not_trusted(self):
+        figures = confidence(self.turned, self.sure, self.mask, ("background", "a", "b"))
+        assert (figures["input"], figures["study"]) == (0, 0)
+
+    def test_it_is_not_trusted_until_all_its_sequences_are_confirmed(self):
+        assert confidence(self.turned, None, self.mask, confirmed=["T1"])["input"] == 0
+        assert "input" not in confidence(self.turned, None, self.mask, confirmed=["T1", "FLAIR"])
+
+    def test_sequences_that_do_not_fit_the_atlas_tell_nothing_of_how_it_lies(self):
+        blurred = found("T2", agreement=0.017)
+        assert [
+            s.split(";")[0] for s in doubts(found("T1", orientation="back to front", agreement=0.045) | blurred)
+        ] == ["The head seems to lie back to front"]
+        assert not list(doubts(found("T1", agreement=0.045) | found("T2", orientation="upside down", agreement=0.017)))
 
 
 class TestTakenForStripped:
