@@ -5,6 +5,7 @@ import pytest
 
 from disentangle.inference import Predictor, answers, corrections
 from disentangle.phantoms import create_phantom
+from disentangle.preprocessing.resampling import resample
 from disentangle.progress import Progress
 from disentangle.study import Image
 from tiny_bundle import tiny_bundle
@@ -125,6 +126,42 @@ def test_what_is_known_is_previewed_too(predictor, study):
         predictor.run(study, point=centre, preview=slabs.append)
     np.testing.assert_array_equal(slabs[0].array, slabs[1].array)
     np.testing.assert_array_equal(slabs[0].affine, slabs[1].affine)
+
+
+def test_what_else_is_asked_of_the_slices_on_screen_is_previewed_known_or_not(predictor, study):
+    wanted = {"segment": False, "factors": True, "cross_reconstructions": True, "synthesize": ["T1Gd"]}
+    centre = study.first.affine[:3, :3] @ ((np.array(study.first.grid.size) - 1) / 2) + study.first.affine[:3, 3]
+    told = []
+    for _ in range(2):
+        found: dict = {}
+        again = predictor.run(study, point=centre, preview=pytest.fail, preview_images=found.setdefault, **wanted)
+        told.append(found)
+    assert [list(found) for found in told] == [["factors", "synthesized"]] * 2
+    whole = again.factors["T1"].anatomy[0]
+    for found in told:
+        assert found["factors"].keys() == {"T1", "T2"}
+        assert [len(channels) for channels in found["factors"].values()] == [len(again.factors["T1"].anatomy)] * 2
+        slab = found["factors"]["T1"][0]
+        k = round((np.linalg.inv(whole.affine) @ slab.affine[:, 3])[2])
+        np.testing.assert_array_equal(slab.array, whole.array[k : k + len(slab.array)])
+        image = found["synthesized"]["T1Gd"]
+        np.testing.assert_array_equal(image.affine, slab.affine)
+        synthetic = resample(again.synthesized["T1Gd"].to_sitk(), image.grid)
+        assert np.corrcoef(synthetic[1:-1].ravel(), image.array[1:-1].ravel())[0, 1] > 0.9
+
+
+def test_a_target_that_is_left_out_of_its_own_synthesis_is_previewed(predictor, study):
+    found: dict = {}
+    predictor.run(study, False, ["T2"], leave_out_target=True, preview_images=found.setdefault)
+    assert found["synthesized"].keys() == {"T2"}
+
+
+def test_answers_hold_what_lies_inside_the_mask(predictor, study):
+    predictor.run(study, synthesize=["T1"], factors=True)
+    prepared, channels = predictor.last[0].prepared, 4
+    voxels = int(prepared.mask.sum())
+    kept = predictor.answers(predictor.last[0].network, prepared.mask).nbytes
+    assert kept == 4 * voxels * (len(predictor.bundle.classes) + 1 + 2 * channels + 2)
 
 
 def test_what_does_not_fit_is_computed_again(predictor, study, monkeypatch):

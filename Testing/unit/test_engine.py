@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from disentangle.inference.engine import Engine, Wanted
+from disentangle.inference.engine import Engine, Volumes, Wanted
 from disentangle.inference.framing import Frame
+from disentangle.inference.inside import Inside
 from disentangle.progress import Progress
 from disentangle.systems.factors import Capabilities, Factors
 
@@ -48,6 +49,118 @@ def test_the_first_batch_is_one_piece_of_the_body():
     # The user looks at the top, where T1 is read alone, as it is at the bottom.
     engine.run(images, mask, wanted, Progress(), first=9, on_first=lambda batch, volumes: seen.append(batch.tolist()))
     assert seen == [[7, 8, 9]]
+
+
+class Painter(Meter):
+    """A system of 2.5-D that also segments and draws; it writes down what it is asked for, and may fail once."""
+
+    capabilities = Capabilities(
+        ("T1", "T2"), ("T1", "T2"), ("air", "bright"), size_multiple=1, anatomy_channels=2, style_dim=3, slices=3
+    )
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.asked: list[str] = []
+        self.fails_at = fails_at
+
+    def _note(self, what: str) -> None:
+        self.asked.append(what)
+        if what == self.fails_at:
+            self.fails_at = ""
+            raise RuntimeError("out of memory")
+
+    def encode(self, images: dict, mask: np.ndarray, styles: bool = True) -> Factors:
+        found = super().encode(images, mask, styles)
+        return Factors(found.anatomy, found.modality, mask)
+
+    def align(self, factors: Factors, reference: str) -> Factors:
+        return factors
+
+    def probabilities(self, factors: Factors) -> np.ndarray:
+        self._note("classes")
+        bright = 1 / (1 + np.exp(-sum(factors.anatomy.values())[:, 1:2]))
+        return np.concatenate([1 - bright, bright], axis=1) * factors.mask
+
+    def anatomy_maps(self, anatomy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        self._note("maps")
+        return anatomy[:, :2]
+
+    def synthesis_anatomy(self, factors: Factors) -> np.ndarray:
+        self._note("synthesis")
+        return sum(factors.anatomy.values())
+
+    def decode(self, anatomy: np.ndarray, styles: list) -> list[np.ndarray]:
+        self._note("decoding")
+        return [anatomy * (n + 2) for n, _ in enumerate(styles)]
+
+
+EVERYTHING = Wanted(targets=("T1", "T2"), factors=True, cross=True)
+
+
+@pytest.fixture
+def brain() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Normalised images by sequence, and their mask."""
+    random = np.random.default_rng(4)
+    mask = np.zeros((9, 8, 8), bool)
+    mask[1:8, 2:6, 3:6] = True
+    mask[4, 1, 1] = True
+    return {name: random.normal(size=mask.shape).astype(np.float32) * mask for name in ("T1", "T2")}, mask
+
+
+@pytest.mark.parametrize("first", [None, 4, 7])
+def test_the_first_slices_are_told_before_anything_is_rebuilt_as_they_will_be(brain, first):
+    painter, told = Painter(), []
+
+    def listen(slices: np.ndarray, known: Volumes) -> None:
+        told.append((list(painter.asked), slices, known))
+
+    found = Engine(painter, 3, pytest.fail, -1.0).run(*brain, EVERYTHING, Progress(), first, listen)
+    (before, slices, classes), (_, _, factors), (then, _, images) = told
+    assert before == ["classes"]
+    assert then == ["classes", "maps", "maps", "synthesis", "decoding"]
+    np.testing.assert_array_equal(classes.probabilities, found.probabilities[:, slices])
+    assert factors.anatomy.keys() == found.anatomy.keys() == {"T1", "T2"}
+    for name, maps in factors.anatomy.items():
+        np.testing.assert_array_equal(maps, found.anatomy[name][:, slices])
+    assert images.synthesized.keys() == {"T1", "T2"}
+    for target, image in images.synthesized.items():
+        # Blocks of slices further on are still to come: they reach the slices at the border.
+        np.testing.assert_array_equal(image[1], found.synthesized[target][slices[1]])
+        assert (image[~brain[1][slices]] == -1.0).all()
+    for other in (classes.anatomy, classes.synthesized, factors.rebuilt, factors.synthesized, images.anatomy):
+        assert not other
+
+
+def test_a_first_batch_that_is_repeated_for_want_of_memory_is_not_told_twice(brain):
+    told = []
+
+    def listen(slices: np.ndarray, known: Volumes) -> None:
+        told.append((len(slices), known.probabilities is not None, bool(known.anatomy), bool(known.synthesized)))
+
+    Engine(Painter("synthesis"), 4, lambda note: None).run(*brain, EVERYTHING, Progress(), 4, listen)
+    assert told == [(4, True, False, False), (4, False, True, False), (2, False, False, True)]
+
+
+def test_of_every_output_only_what_lies_inside_the_mask_is_held(brain):
+    images, mask = brain
+    found = Engine(Painter(), 3, pytest.fail).run(images, mask, EVERYTHING, Progress())
+    volume = 4 * int(mask.sum())
+    assert (len(found.anatomy), found.anatomy.nbytes) == (2, 2 * 2 * volume)
+    assert (len(found.rebuilt), found.rebuilt.nbytes) == (4, 4 * volume)
+    assert (len(found.synthesized), found.synthesized.nbytes) == (2, 2 * volume)
+
+
+def test_what_is_held_inside_a_mask_comes_back_complete_and_as_the_takers_own():
+    mask = np.random.default_rng(1).random((3, 4, 5)) < 0.4
+    volume = np.where(mask, np.arange(60, dtype=np.float32).reshape(3, 4, 5), -2.0)
+    held = Inside(mask, -2.0)
+    held["a"] = volume
+    held["a"][:] = 0
+    np.testing.assert_array_equal(held["a"], volume)
+    np.testing.assert_array_equal(held.at(np.array([2, 0]))["a"], volume[[2, 0]])
+    each = Inside(mask, np.array([1.0, 0.0]))
+    each["b"] = np.stack([volume, volume])
+    assert (each["b"][0][~mask] == 1).all()
+    assert (each["b"][1][~mask] == 0).all()
 
 
 @pytest.mark.parametrize("size", [None, (40, 20), (20, 80)])

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .engine import Volumes, Wanted
+from .inside import Inside
 
 if TYPE_CHECKING:
     from .backends import Network
 
 _MOST_MIB = 256
 """Volumes that are kept, at most: what does not fit is computed again."""
+_SEGMENT = "segment"
+"""Key of the probabilities, which a run changes in place."""
 
 
 class Answers:
@@ -22,15 +25,21 @@ class Answers:
 
     Args:
         network: that computed them; :meth:`of` tells whether it still is the one.
+        mask: of the study, bool (K, J, I).
 
     Attributes:
         notes: what was to be said about them, one sentence each.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, mask: np.ndarray) -> None:
         self.notes: list[str] = []
-        self._network = network
-        self._parts: dict[Any, Volumes] = {}
+        self._network, self._mask = network, mask
+        self._parts: dict[Any, Volumes | Inside] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the volumes that are kept."""
+        return sum(map(_bytes, self._parts.values()))
 
     def of(self, network: Network) -> bool:
         """Whether these are the answers of a network."""
@@ -40,8 +49,8 @@ class Answers:
         """What is known of what is wanted, and the rest of it."""
         found = Volumes()
         rest = wanted
-        if wanted.segment and "segment" in self._parts:
-            join(found, _own(self._parts["segment"]))
+        if wanted.segment and _SEGMENT in self._parts:
+            found.probabilities = self._parts[_SEGMENT][_SEGMENT]
             rest = replace(rest, segment=False)
         for target in wanted.targets:
             part = self._parts.get(_target_key(target, wanted.styles))
@@ -50,23 +59,23 @@ class Answers:
                 rest = replace(rest, targets=tuple(t for t in rest.targets if t != target))
         factors = self._parts.get("cross", self._parts.get("factors"))
         if factors is not None and (wanted.factors or wanted.cross) and (not wanted.cross or "cross" in self._parts):
-            pairs = {p: v for p, v in factors.rebuilt.items() if wanted.cross or p[0] == p[1]}
-            join(found, _own(replace(factors, rebuilt=pairs)))
+            join(found, replace(factors, rebuilt=factors.rebuilt.only(lambda p: wanted.cross or p[0] == p[1])))
             rest = replace(rest, factors=False, cross=False)
         return found, rest
 
     def keep(self, wanted: Wanted, volumes: Volumes) -> None:
         """Keep what was computed."""
-        parts: dict[Any, Volumes] = {}
+        parts: dict[Any, Volumes | Inside] = {}
         if wanted.segment:
-            parts["segment"] = _own(Volumes(probabilities=volumes.probabilities))
+            parts[_SEGMENT] = Inside(self._mask, np.eye(len(volumes.probabilities))[0])
+            parts[_SEGMENT][_SEGMENT] = volumes.probabilities
         for target in wanted.targets:
-            parts[_target_key(target, wanted.styles)] = Volumes(synthesized={target: volumes.synthesized[target]})
+            alone = volumes.synthesized.only(lambda name, target=target: name == target)
+            parts[_target_key(target, wanted.styles)] = Volumes(synthesized=alone)
         if wanted.factors or wanted.cross:
-            of_factors = replace(volumes, probabilities=None, synthesized={})
-            parts["cross" if wanted.cross else "factors"] = _own(of_factors)
+            parts["cross" if wanted.cross else "factors"] = replace(volumes, probabilities=None, synthesized={})
         for key, part in parts.items():
-            if sum(map(_bytes, self._parts.values())) + _bytes(part) <= _MOST_MIB << 20:
+            if self.nbytes + _bytes(part) <= _MOST_MIB << 20:
                 self._parts[key] = part
 
 
@@ -75,24 +84,18 @@ def join(volumes: Volumes, more: Volumes) -> None:
     if more.probabilities is not None:
         volumes.probabilities = more.probabilities
     volumes.features = more.features or volumes.features
-    for name in ("anatomy", "modality", "rebuilt", "agnostic", "synthesized"):
-        getattr(volumes, name).update(getattr(more, name))
+    volumes.modality.update(more.modality)
+    for name in ("anatomy", "rebuilt", "agnostic", "synthesized"):
+        known, new = getattr(volumes, name), getattr(more, name)
+        if new:
+            setattr(volumes, name, known.joined(new) if known else new)
 
 
 def _target_key(target: str, styles: Mapping[str, np.ndarray]) -> tuple[str, bytes]:
     return target, styles[target].tobytes() if target in styles else b""
 
 
-def _own(volumes: Volumes) -> Volumes:
-    """With copies of the arrays that a run changes, or that become images of a result as they are."""
-    probabilities = None if volumes.probabilities is None else volumes.probabilities.copy()
-    anatomy = {name: array.copy() for name, array in volumes.anatomy.items()}
-    agnostic = {name: array.copy() for name, array in volumes.agnostic.items()}
-    return replace(volumes, probabilities=probabilities, anatomy=anatomy, agnostic=agnostic)
-
-
-def _bytes(volumes: Volumes) -> int:
-    arrays = [volumes.probabilities] if volumes.probabilities is not None else []
-    for name in ("anatomy", "rebuilt", "agnostic", "synthesized"):
-        arrays += getattr(volumes, name).values()
-    return sum(array.nbytes for array in arrays)
+def _bytes(kept: Volumes | Inside) -> int:
+    if isinstance(kept, Inside):
+        return kept.nbytes
+    return sum(volumes.nbytes for volumes in vars(kept).values() if isinstance(volumes, Inside))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..progress import Progress
 from ..systems.factors import Factors
 from .backends import Network
 from .framing import Frame
+from .inside import Inside
 
 STAGE = "network"
 
@@ -45,6 +47,8 @@ class Volumes:
     they tell about. Segmentation and synthesis come from the anatomies as they lie on the first sequence. Where a
     sequence is not read, its factors are those of nothing: anatomies are 0, images have the background's value.
 
+    Of everything but the probabilities only what lies inside the mask is held, see :class:`.inside.Inside`.
+
     Attributes:
         probabilities: (L, K, J, I) or None; outside the mask class 0 has probability 1.
         anatomy: sequence -> (C, K, J, I), see :meth:`System.anatomy_maps`; 0 outside the mask.
@@ -57,12 +61,18 @@ class Volumes:
     """
 
     probabilities: np.ndarray | None = None
-    anatomy: dict[str, np.ndarray] = field(default_factory=dict)
+    anatomy: Mapping[str, np.ndarray] = field(default_factory=dict)
     modality: dict[str, np.ndarray] = field(default_factory=dict)
     features: int = 0
-    rebuilt: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
-    agnostic: dict[str, np.ndarray] = field(default_factory=dict)
-    synthesized: dict[str, np.ndarray] = field(default_factory=dict)
+    rebuilt: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    agnostic: Mapping[str, np.ndarray] = field(default_factory=dict)
+    synthesized: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def at(self, slices: np.ndarray) -> Volumes:
+        """Some slices of everything, as copies: (..., n, J, I)."""
+        cut = {kind: volumes.at(slices) for kind, volumes in vars(self).items() if isinstance(volumes, Inside)}
+        known = None if self.probabilities is None else self.probabilities[:, slices]
+        return replace(self, probabilities=known, **cut)
 
 
 class Presence:
@@ -144,7 +154,9 @@ class Engine:
             wanted: what to compute.
             progress: stage "network".
             first: the slice that the first batch holds (what the user looks at); None starts with the lowest.
-            on_first: called after the first batch with its slices and the volumes, which are unfinished elsewhere.
+            on_first: called with the slices of the first batch and what is known of them, (..., n, J, I): first with
+                their probabilities, then with their factors, then with what is synthesised, each as far as it is
+                wanted, before anything is rebuilt.
 
         Raises:
             Cancelled: within a batch.
@@ -164,6 +176,7 @@ class Engine:
         presence = Presence(images, self.shown)
         store = _Store(self.network, self._frame, mask, wanted, presence, self.background)
         slices = np.roll(slices, -self._start(slices, first, presence))
+        foretaste = None if on_first is None else _Foretaste(store, on_first)
         done = 0
         while done < len(slices):
             batch = _ascending(slices[done : done + self.batch_size])
@@ -171,14 +184,12 @@ class Engine:
             report = progress.part(done / len(slices), (done + len(batch)) / len(slices))
             try:
                 there = {name: images[name] for name in presence.at(batch[0])}
-                self._batch(there, mask, batch, wanted, store, report)
+                self._batch(there, mask, batch, wanted, store, report, None if done else foretaste)
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
                 self._shrink()
                 continue
-            if not done and on_first is not None:
-                on_first(batch, store.volumes)
             done += len(batch)
         progress(STAGE, 1.0, "finished the slices")
         return store.finish()
@@ -223,6 +234,7 @@ class Engine:
         wanted: Wanted,
         store: _Store,
         progress: Progress,
+        foretaste: _Foretaste | None = None,
     ) -> None:
         names, network = list(images), self.network
         steps = 2 * len(names) + 2
@@ -238,14 +250,22 @@ class Engine:
         there = network.align(factors, names[0]) if wanted.segment or wanted.targets else factors
         # Everything is computed before anything is stored: a batch that runs out of memory is repeated.
         results = _BatchResults(batch)
+        tell = (lambda kind: None) if foretaste is None else partial(foretaste.tell, results)
         if wanted.segment:
             progress(STAGE, len(names) / steps, f"segmenting {at}")
             results.probabilities = network.probabilities(there)
+            tell("probabilities")
+        if wanted.factors or wanted.cross:
+            results.features = factors.anatomy[names[0]].shape[1]
+            maps = {n: network.anatomy_maps(s, inside.shape[-2:]) for n, s in factors.anatomy.items()}
+            results.factors = Factors(maps, factors.modality)
+            tell("factors")
         if wanted.targets:
             progress(STAGE, (len(names) + 1) / steps, f"synthesising {at}")
             styles = [wanted.styles.get(target, target) for target in wanted.targets]
             decoded = network.decode(network.synthesis_anatomy(there), styles)
             results.synthesized = dict(zip(wanted.targets, decoded, strict=True))
+            tell("synthesized")
         if wanted.factors or wanted.cross:
             for n, source in enumerate(names):
                 progress(STAGE, (len(names) + 2 + n) / steps, f"rebuilding from {source}, {at}")
@@ -255,9 +275,6 @@ class Engine:
                     results.rebuilt.update({(source, look): d for look, d in zip(looks, decoded, strict=True)})
                 if abilities.agnostic:
                     results.agnostic[source] = network.agnostic_image(factors.anatomy[source], source)
-            results.features = factors.anatomy[names[0]].shape[1]
-            maps = {n: network.anatomy_maps(s, inside.shape[-2:]) for n, s in factors.anatomy.items()}
-            results.factors = Factors(maps, factors.modality)
         store.add(results)
 
 
@@ -292,6 +309,21 @@ class _BatchResults:
     features: int = 0
 
 
+class _Foretaste:
+    """Tells what the first batch holds as soon as it is there, each kind once: a batch may be repeated."""
+
+    def __init__(self, store: _Store, listener: Callable[[np.ndarray, Volumes], None]) -> None:
+        self._store, self._listener = store, listener
+        self._told: set[str] = set()
+
+    def tell(self, results: _BatchResults, kind: str) -> None:
+        """Tell one of the results of a batch, an attribute of them."""
+        if kind not in self._told:
+            known = self._store.slab(_BatchResults(results.slices, **{kind: getattr(results, kind)}))
+            self._told.add(kind)
+            self._listener(results.slices, known)
+
+
 class _Store:
     """Collects batches into volumes; decoded images are averaged where the blocks of adjacent slices overlap."""
 
@@ -302,21 +334,23 @@ class _Store:
         self.network, self.frame, self.background = network, frame, background
         self.mask, self.presence = mask, presence
         self.slices = abilities.slices
-        self.volumes = Volumes()
         self.counts: dict[tuple[str, Any], np.ndarray] = {}  # kind of image and its key -> (K,) what was added
         self.areas = dict.fromkeys(names, 0.0)
+        drawn = {kind: Inside(mask, background) for kind in ("synthesized", "rebuilt", "agnostic")}
+        self.volumes = Volumes(anatomy=Inside(mask), **drawn)
         if wanted.segment:
             self.volumes.probabilities = np.zeros((len(abilities.classes), *mask.shape), np.float32)
             self.volumes.probabilities[0] = 1.0
-        self.volumes.synthesized = {t: np.zeros(mask.shape, np.float32) for t in wanted.targets}
+        for target in wanted.targets:
+            drawn["synthesized"].begin(target)
         if wanted.factors or wanted.cross:
-            channels = abilities.anatomy_channels
-            self.volumes.anatomy = {n: np.zeros((channels, *mask.shape), np.float32) for n in names}
+            for name in names:
+                self.volumes.anatomy.begin(name, abilities.anatomy_channels)
             self.volumes.modality = {n: np.zeros(abilities.style_dim, np.float64) for n in names}
-            pairs = [(a, b) for a in names for b in names if b in abilities.targets and (a == b or wanted.cross)]
-            self.volumes.rebuilt = {pair: np.zeros(mask.shape, np.float32) for pair in pairs}
-            shown = names if abilities.agnostic else ()
-            self.volumes.agnostic = {n: np.zeros(mask.shape, np.float32) for n in shown}
+            for pair in [(a, b) for a in names for b in names if b in abilities.targets and (a == b or wanted.cross)]:
+                drawn["rebuilt"].begin(pair)
+            for name in names if abilities.agnostic else ():
+                drawn["agnostic"].begin(name)
 
     def add(self, results: _BatchResults) -> None:
         """Store a batch."""
@@ -332,25 +366,35 @@ class _Store:
         for kind in ("synthesized", "rebuilt", "agnostic"):
             for key, tensor in getattr(results, kind).items():
                 counts = self.counts.setdefault((kind, key), np.zeros(len(self.mask), np.float32))
-                self._add_block(getattr(volumes, kind)[key], counts, tensor, slices)
+                self._add_block(getattr(volumes, kind), key, counts, tensor, slices)
         if results.factors is not None:
             area = inside.sum(axis=(1, 2)).astype(np.float64)
             volumes.features = results.features
             for name, tensor in results.factors.anatomy.items():
-                volumes.anatomy[name][:, slices] = (self._numpy(tensor, 0.0) * inside[:, None]).transpose(1, 0, 2, 3)
+                for k, maps in zip(slices, self._numpy(tensor, 0.0), strict=True):
+                    volumes.anatomy.add(name, k, maps)
             for name, tensor in results.factors.modality.items():
                 volumes.modality[name] += area @ self.network.array(tensor).astype(np.float64)
                 self.areas[name] += area.sum()
 
+    def slab(self, results: _BatchResults) -> Volumes:
+        """The slices of a batch alone, (..., n, J, I), of what there is of it so far."""
+        half = self.slices // 2
+        low, high = max(results.slices[0] - half, 0), min(results.slices[-1] + half + 1, len(self.mask))
+        names = () if results.factors is None else tuple(results.factors.anatomy)
+        wanted = Wanted(results.probabilities is not None, tuple(results.synthesized), factors=bool(names))
+        # Blocks reach beyond the batch as they do in the volume.
+        part = _Store(self.network, self.frame, self.mask[low:high], wanted, Presence(names, {}), self.background)
+        part.add(replace(results, slices=results.slices - low))
+        return replace(part.finish(), rebuilt={}, agnostic={}).at(results.slices - low)
+
     def finish(self) -> Volumes:
         """The volumes, averaged and masked."""
-        outside = ~self.mask
         for (kind, key), counts in self.counts.items():
-            volume = getattr(self.volumes, kind)[key]
-            volume *= (1.0 / np.maximum(counts, 1.0))[:, None, None]
-            volume[outside] = self.background
+            volumes = getattr(self.volumes, kind)
+            volumes.scale(key, 1.0 / np.maximum(counts, 1.0))
             # Blocks of the slices beside reach into those in which a sequence is not read.
-            volume[self.presence.absent(*_read_for(kind, key))] = self.background
+            volumes.blank(key, self.presence.absent(*_read_for(kind, key)))
         for name in self.volumes.modality:
             self.volumes.modality[name] = (self.volumes.modality[name] / max(self.areas[name], 1.0)).astype(np.float32)
         return self.volumes
@@ -362,11 +406,11 @@ class _Store:
         """Where a neighbour's output belongs; beyond the border the border slice was the input."""
         return np.clip(slices + offset, 0, len(self.mask) - 1).tolist()
 
-    def _add_block(self, volume: np.ndarray, counts: np.ndarray, tensor: Any, slices: np.ndarray) -> None:
+    def _add_block(self, volumes: Inside, key: Any, counts: np.ndarray, tensor: Any, slices: np.ndarray) -> None:
         block = self._numpy(tensor, self.background)
         for channel, offset in enumerate(self._offsets()):
             for b, k in enumerate(self._targets(slices, offset)):
-                volume[k] += block[b, channel]
+                volumes.add(key, k, block[b, channel])
                 counts[k] += 1.0
 
     def _numpy(self, tensor: Any, value: float) -> np.ndarray:

@@ -114,8 +114,8 @@ class Output:
         """In intensity units, see ``PreparedStudy.units_of``; 0 (air, where a window gives the units) outside the mask,
         and not below 0 where the units have no negative values."""
         values = self.prepared.denormalize(self.volumes.synthesized[target], target)
-        lowest, outside = self.prepared.least(target)
-        values = np.where(self.prepared.mask, np.maximum(values, lowest), outside).astype(np.float32)
+        values = bounded(self.prepared, values, self.prepared.mask, target)
+        _, outside = self.prepared.least(target)
         image = self.prepared.to_input(values, self.first, "linear", outside, masked=True)
         return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
 
@@ -175,3 +175,9 @@ class Output:
             result.cross_overview = overview.cross_overview(
                 self.prepared.images, self.prepared.mask, self.volumes.rebuilt
             )
+
+
+def bounded(prepared: PreparedStudy, values: np.ndarray, mask: np.ndarray, target: str) -> np.ndarray:
+    """Intensities of a synthesised image, not below the least that there can be, with those of air outside the mask."""
+    lowest, outside = prepared.least(target)
+    return np.where(mask, np.maximum(values, lowest), outside).astype(np.float32)

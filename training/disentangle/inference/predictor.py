@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .answers import Answers
     from .backends import Network
     from .recognition import Recognition
+    from .run import PreviewImages
     from .session import Session
 
 
@@ -93,6 +94,7 @@ class Predictor:
         point: Sequence[float] | None = None,
         preview: Callable[[Image], None] | None = None,
         confirmed: Sequence[str] = (),
+        preview_images: Callable[[str, PreviewImages], None] | None = None,
     ) -> Result:
         """Run on one study. Afterwards :attr:`session` answers further questions about it.
 
@@ -116,6 +118,9 @@ class Predictor:
             preview: receives the class values of the first slices (a slab of the working grid, in the space of the
                 first input) as soon as they are there, where ``segment`` is asked for.
             confirmed: sequences that somebody has looked at: whatever their images look like, they are not doubted.
+            preview_images: receives what else was asked for of the same slices, likewise, before anything is rebuilt:
+                "factors" and the anatomy channels of every sequence that is read there, "synthesized" and the image
+                of every target.
 
         Raises:
             InputError: nothing in the study can be used, the model cannot do what was asked, or the input is bad.
@@ -140,7 +145,7 @@ class Predictor:
         wanted = Wanted(segment, targets, run.styles(examples), factors, cross_reconstructions)
         if leave_out_target:
             references = {**run.own_references(targets), **references}
-        volumes = run.infer(wanted, leave_out_target, point, preview)
+        volumes = run.infer(wanted, leave_out_target, point, preview, preview_images)
         result = Output(run, prepared, volumes, wanted).result(probabilities, references, uncertainty)
         self.last = run, result.segmentation
         return result
@@ -178,13 +183,13 @@ class Predictor:
         """See :func:`.brain.find_brain`; PyTorch and compiled programs do not mix."""
         return find_brain(image, compiled=self.networks.compiled)
 
-    def answers(self, network: Network) -> Answers:
-        """What a network has said about the study of the last call of :meth:`prepared`; a model that learns says
-        something else each time."""
+    def answers(self, network: Network, mask: np.ndarray) -> Answers:
+        """What a network has said about the study of the last call of :meth:`prepared`, whose mask is given; a model
+        that learns says something else each time."""
         from .answers import Answers
 
         if self._answers is None or not self._answers.of(network) or self.networks.adapted:
-            self._answers = Answers(network)
+            self._answers = Answers(network, mask)
         return self._answers
 
 

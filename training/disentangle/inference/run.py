@@ -17,15 +17,19 @@ from ..progress import Progress
 from ..sequences import SEQUENCES
 from ..study import Image, Study, looks_like_ct
 from .confidence import confidence, doubts, taken_for_stripped
+from .images import bounded
 from .labels import most_probable
 from .report import RunReport
 from .rules import Rules
+from .slices import intensities_of
 
 if TYPE_CHECKING:
     from .backends import Network
     from .engine import Engine, Volumes, Wanted
     from .predictor import Predictor
 
+PreviewImages = Mapping[str, Image | Sequence[Image]]
+"""Slabs by target, or the slabs of every anatomy channel by sequence."""
 _SHARES = {
     "load": (0.0, 0.04),
     "prepare": (0.04, 0.55),
@@ -169,6 +173,7 @@ class Run:
         leave_out_target: bool = False,
         point: Sequence[float] | None = None,
         preview: Callable[[Image], None] | None = None,
+        preview_images: Callable[[str, PreviewImages], None] | None = None,
     ) -> Volumes:
         """Send the prepared study through the system; see :meth:`Predictor.run`."""
         from .answers import join
@@ -188,12 +193,14 @@ class Run:
             apart = list(self.own_references(wanted.targets)) if leave_out_target else []
             together = replace(wanted, targets=tuple(t for t in wanted.targets if t not in apart))
             middle = None if point is None else nearest_slice(self.prepared, point, self.study.available[0])
-            on_first = None if preview is None or not wanted.segment else partial(self._preview, preview)
-            answers = self.predictor.answers(self.network)
+            on_first = None
+            if preview is not None or preview_images is not None:
+                on_first = partial(self._preview, preview, preview_images)
+            answers = self.predictor.answers(self.network, self.prepared.mask)
             volumes, rest = answers.known(together)
-            if on_first is not None and not rest.segment:
-                on_first(engine.first_batch(names, self.prepared.mask, middle), volumes)
-                on_first = None
+            if on_first is not None and rest is not together:
+                slices = engine.first_batch(names, self.prepared.mask, middle)
+                on_first(slices, volumes.at(slices))
             some = bool(rest.targets or rest.segment or rest.factors or rest.cross)
             parts = len(apart) + some
             if some:
@@ -214,8 +221,8 @@ class Run:
             for n, target in enumerate(apart, start=int(some)):
                 others = {name: image for name, image in self.prepared.images.items() if name != target}
                 alone = Wanted(segment=False, targets=(target,), styles=wanted.styles)
-                made = engine.run(others, self.prepared.mask, alone, progress.part(n / parts, (n + 1) / parts))
-                volumes.synthesized[target] = made.synthesized[target]
+                share = progress.part(n / parts, (n + 1) / parts)
+                join(volumes, engine.run(others, self.prepared.mask, alone, share, middle, on_first))
         self.recognise()
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
@@ -244,11 +251,31 @@ class Run:
         mask = self.prepared.mask if slices is None else self.prepared.mask[slices]
         return rules.follow(probabilities, mask, tuple(self.prepared.grid.spacing), slices is not None)
 
-    def _preview(self, preview: Callable[[Image], None], slices: np.ndarray, volumes: Volumes) -> None:
-        """Hand on the class values of adjacent slices, as a slab in the space of the first input."""
-        probabilities = volumes.probabilities[:, slices]
-        self.follow_rules(probabilities, slices)
-        preview(self.prepared.working_slab(most_probable(probabilities), int(slices[0]), source="preview"))
+    def _preview(
+        self,
+        preview: Callable[[Image], None] | None,
+        preview_images: Callable[[str, PreviewImages], None] | None,
+        slices: np.ndarray,
+        known: Volumes,
+    ) -> None:
+        """Hand on what is known of adjacent slices, as slabs in the space of the first input."""
+
+        def slab(values: np.ndarray) -> Image:
+            return self.prepared.working_slab(values, int(slices[0]), source="preview")
+
+        if preview is not None and known.probabilities is not None:
+            self.follow_rules(known.probabilities, slices)
+            preview(slab(most_probable(known.probabilities)))
+        if preview_images is None:
+            return
+        if known.anatomy:
+            preview_images("factors", {name: [slab(maps) for maps in known.anatomy[name]] for name in known.anatomy})
+        if known.synthesized:
+            mask, images = self.prepared.mask[slices], {}
+            for target, values in known.synthesized.items():
+                values = intensities_of(self.prepared, values, slices, target)
+                images[target] = slab(bounded(self.prepared, values, mask, target))
+            preview_images("synthesized", images)
 
     def engine(self, sequences: int, classes: int) -> Engine:
         """An engine for that many sequences and classes, its batches as large as memory allows."""
