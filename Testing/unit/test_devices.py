@@ -177,6 +177,47 @@ def test_every_run_says_that_the_gpu_asked_for_is_not_there():
     assert "the CPU was used instead" in first[0] and told_by(networks) == first
 
 
+@pytest.fixture
+def allowing_tf32(monkeypatch):
+    """TF32 is allowed everywhere in this process, as a user may have it."""
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield lambda: [switch.allow_tf32 for switch in switches]
+    for switch, allowed in zip(switches, before, strict=True):
+        switch.allow_tf32 = allowed
+
+
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.parametrize(
+    ("kind", "half", "allowed"), [("cuda", False, False), ("cuda", True, True), ("cpu", False, True)]
+)
+def test_float32_on_a_gpu_is_no_tf32_and_the_process_keeps_its_own_settings(allowing_tf32, kind, half, allowed):
+    network, seen = EagerNetwork(tiny_system(), half=half), []
+    anatomies = network.system.anatomies
+    network.system.anatomies = lambda *given: seen.append(allowing_tf32()) or anatomies(*given)
+    network.system.segment = lambda fused: seen.append(allowing_tf32()) or torch.zeros(1, 5, 32, 32)
+    network._tensor = torch.from_numpy  # what is computed stays on the CPU
+    network.torch_device = torch.device(kind)
+    network.replays = lambda name, function, *given: function(*given)
+    image, mask = np.zeros((1, 3, 32, 32), np.float32), np.ones((1, 1, 32, 32), np.float32)
+    network.probabilities(network.encode({"T1": image}, mask, styles=False))
+    assert seen == [[allowed, allowed]] * 2
+    assert allowing_tf32() == [True, True]
+
+
+def test_who_has_set_precisions_by_operator_keeps_them(monkeypatch):
+    class Mixed:
+        @property
+        def allow_tf32(self):
+            raise RuntimeError("a mix of the legacy and new APIs")
+
+    monkeypatch.setattr(torch.backends, "cudnn", Mixed())
+    with eager.exact_float32():
+        pass
+
+
 def test_switching_autocast_off_where_there_is_none_is_nothing(monkeypatch):
     assert isinstance(devices.without_autocast(torch.device("cpu")), torch.autocast)
     without_autocast_on("cpu", monkeypatch)
