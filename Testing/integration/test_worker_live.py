@@ -40,7 +40,8 @@ def ran(worker, study, bundle):
     folder = worker.folder()
     write_study(study, folder / "study")
     request = {"request": "predict", "bundle": bundle, "study": folder / "study", "output": folder / "result"}
-    request.update(segment=True, factors=True, device="cpu", point=[0, 0, 20], preview=folder / "preview")
+    request.update(segment=True, factors=True, synthesize=["T1Gd"], device="cpu", point=[0, 0, 20])
+    request.update(preview=folder / "preview")
     before: list[dict] = []
     event = worker.wait(worker.submit(request), before.append, 120)
     assert event["event"] == "result", event
@@ -59,6 +60,23 @@ def test_the_slice_on_screen_arrives_before_the_volume(ran):
     slab = read(preview["output"])
     assert isinstance(slab, Image)
     assert 0 < len(slab.array) <= 8
+
+
+def test_factors_and_synthetic_images_of_the_slice_on_screen_follow_its_classes(ran):
+    told = [event for event in ran[1] if event["event"].startswith("preview")]
+    assert [(event["event"], event.get("kind")) for event in told] == [
+        ("preview", None),
+        ("preview_images", "factors"),
+        ("preview_images", "synthesized"),
+    ]
+    classes, factors, synthetic = (read(event["output"]) for event in told)
+    assert factors.keys() == {"T1", "FLAIR"}
+    assert synthetic.keys() == {"T1Gd"}
+    for name, channels in factors.items():
+        assert len(channels) == len(ran[2].factors[name].anatomy)
+    for slab in (*factors["T1"], *factors["FLAIR"], synthetic["T1Gd"]):
+        assert slab.grid.same_as(classes.grid)
+        assert slab.array.any()
 
 
 def test_a_slice_is_drawn_in_milliseconds(worker, ran):

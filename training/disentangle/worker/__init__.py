@@ -57,7 +57,12 @@ Events:
 ``{"event": "progress", "id", "stage", "fraction",     at most some 20 a second
 "message"}``
 ``{"event": "log", "text"}``                           made by the client from lines on stderr
-``{"event": "preview", "id", "output"}``               the slices that came first, of a prediction under way
+``{"event": "preview", "id", "output"}``               class values of the slices that came first, of a prediction
+                                                       under way that segments: an image
+``{"event": "preview_images", "id", "kind",            what else was asked for of these slices, before anything is
+"output"}``                                            rebuilt; ``kind`` "factors": the images of the anatomy
+                                                       channels by sequence, "synthesized": an image by target. The
+                                                       folders are named as ``preview`` with the kind behind it
 ``{"event": "result", "id", ...}``                     ``output`` and ``session`` of a prediction, and ``learnt``, how
                                                        many adaptations it was made with; ``check`` of a check; of the
                                                        others what they were asked for

@@ -166,8 +166,12 @@ class Server:
         predictor = self.predictor(request)
         wanted = {name: request[name] for name in _WANTED if name in request}
         if "preview" in request:
-            place = request["preview"]
-            wanted["preview"] = lambda slab: self.send("preview", id=request["id"], output=str(write(slab, place)))
+            name, place = request["id"], request["preview"]
+            wanted["preview"] = lambda slab: self.send("preview", id=name, output=str(write(slab, place)))
+            # A folder each: the client may still read what came before.
+            wanted["preview_images"] = lambda kind, images: self.send(
+                "preview_images", id=name, kind=kind, output=str(write(images, f"{place}-{kind}"))
+            )
         if "examples" in request:
             wanted["style_images"] = read_study(request["examples"]).images
         result = predictor.run(study, progress=progress, **wanted)
