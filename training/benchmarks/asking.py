@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from disentangle.inference import Result
 from disentangle.study import Image, Study
 from disentangle.worker.client import FINAL, WorkerClient
 from disentangle.worker.codec import read, write_study
@@ -34,21 +33,9 @@ def middle_of(image: Image) -> list[float]:
     return [float(v) for v in point]
 
 
-def shown(preview: Any) -> set[str]:
-    """What a preview shows: "classes", "factors", "synthesized".
-
-    Args:
-        preview: what the worker wrote: an image of class values, a result of some slices, or such by any names.
-    """
-    if isinstance(preview, Image):
-        return {"classes"}
-    if isinstance(preview, Result):
-        there = {"classes": preview.segmentation, "factors": preview.factors, "synthesized": preview.synthesized}
-        return {what for what, value in there.items() if value}
-    if isinstance(preview, Mapping):
-        names = {"segmentation": "classes", "classes": "classes", "factors": "factors", "synthesized": "synthesized"}
-        return {names.get(name, name) for name, value in preview.items() if value is not None and value != {}}
-    return set()
+def shown(event: Mapping[str, Any]) -> str | None:
+    """What an event gives to see before the result: "classes", "factors", "synthesized"; None of other events."""
+    return {"preview": "classes", "preview_images": event.get("kind")}.get(event["event"])
 
 
 @dataclass
@@ -101,9 +88,9 @@ class Asker:
                     continue
                 if event["event"] == "progress":
                     answer.stages.setdefault(event["stage"], now)
-                elif event["event"] == "preview":
-                    for what in shown(read(event["output"])):
-                        answer.first.setdefault(what, now)
+                elif what := shown(event):
+                    read(event["output"])  # as who shows it must
+                    answer.first.setdefault(what, time.perf_counter() - began)
                 elif event["event"] in FINAL:
                     answer.seconds, answer.final = now, event
             if until in answer.first and not stopped:

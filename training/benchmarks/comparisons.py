@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from flops import gflop_per_slice
-from peers import SEGRESNET_BOX, Job, peer_jobs
 from speed_targets import NNUNET, SEGRESNET
+from turns import Job, in_turns
 from whole_runs import BACKENDS, in_a_process
 from yardstick import best, peak_gflops
 
@@ -23,6 +23,7 @@ from disentangle.parallel import cores
 from disentangle.progress import Progress
 
 WHOLE = "whole run, openvino"
+SEGRESNET_BOX = f"{SEGRESNET}, brain only"
 PEERS = (NNUNET, SEGRESNET, SEGRESNET_BOX)
 
 
@@ -48,8 +49,10 @@ def compared(folder: Path, bundle: str, repeats: int, compile: bool = False, few
     slices = int(run.prepared.mask.any(axis=(1, 2)).sum())
     jobs[WHOLE] = Job(lambda: in_a_process(folder, "openvino", bundle, runs=["first"])["whole"], how="files to files")
     if not few:
+        from peers import peer_jobs  # imports MONAI, which takes seconds
+
         jobs.update(peer_jobs(brain_box(study), slices))
-    seconds, rounds = in_turns(jobs, repeats, quick=few)
+    seconds, rounds = in_turns(jobs, repeats, partial(peak_gflops, cores(), few))
     medians = {name: round(statistics.median(values), 3) for name, values in seconds.items()}
     gflop = gflop_per_slice(run.bundle.system().fold(), *run.prepared.grid.shape[1:])
     rates = best(rounds)
@@ -96,28 +99,6 @@ def network_jobs(run: Run, backend: str) -> dict[str, Job]:
         engine.run({name: run.prepared.images[name] for name in kept}, where, Wanted(), Progress())
 
     return {f"{backend}, {label}": Job(partial(job, *case)) for label, case in cases.items()}
-
-
-def in_turns(
-    jobs: Mapping[str, Job], repeats: int, quick: bool = False
-) -> tuple[dict[str, list[float]], list[dict[str, float]]]:
-    """Seconds per study of every job and turn, and the machine's :func:`~yardstick.peak_gflops` before each turn.
-
-    A job that returns seconds has timed itself.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    rounds = []
-    for turn in range(repeats + 1):
-        rounds.append(peak_gflops(cores(), quick))
-        for name, job in jobs.items():
-            if turn == 0 and job.steady:
-                continue
-            began = time.perf_counter()
-            told = job.run()
-            spent = told if isinstance(told, float) else time.perf_counter() - began
-            if turn:
-                seconds[name].append(job.factor * spent)
-    return seconds, rounds
 
 
 def ratios(seconds: Mapping[str, float], every: str) -> dict[str, dict[str, float]]:

@@ -11,9 +11,6 @@ fastest sound one, with what was measured, into the bundle.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -22,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
+from measuring import RESULTS, measured, write_report
 
 from disentangle.bundles import Bundle, add_fast_mode, find_bundle
 from disentangle.datasets.phantoms import load_phantoms
@@ -37,9 +34,7 @@ from disentangle.learning.scoring import class_dice
 from disentangle.metrics.image import psnr
 from disentangle.preprocessing import PreprocessingConfig
 from disentangle.progress import Progress
-from disentangle.study import write_atomically
 
-HERE = Path(__file__).resolve().parent
 MOST_DICE, MOST_PSNR, LEAST_GAIN = 0.01, 0.3, 3.0
 PHANTOM = {"spacing": 1.5, "lesions": "both", "common_grid": True}
 CALIBRATION, TEST = range(800_000, 800_004), range(900_000, 900_004)
@@ -129,7 +124,7 @@ def measure(bundle: Bundle, repeats: int) -> tuple[dict[str, Any], dict[str, byt
             path = Path(scratch) / f"{way}.zip"
             path.write_bytes(archives[way])
             networks[way] = compiled_network(made.folder, made.capabilities, made.styles, fast=path)
-    times, load = seconds(networks, test[0], repeats), _load_average()
+    times = seconds(networks, test[0], repeats)
     exact = quality(networks["openvino"], test)
     ways = {}
     for way, archive in archives.items():
@@ -149,7 +144,6 @@ def measure(bundle: Bundle, repeats: int) -> tuple[dict[str, Any], dict[str, byt
         "rule": f"mean Dice, with all sequences and without each, falls by at most {MOST_DICE}, mean PSNR by "
         f"{MOST_PSNR} dB; at least {LEAST_GAIN} times as fast as PyTorch",
         "phantoms": {"calibration": list(CALIBRATION), "test": list(TEST), "arguments": PHANTOM},
-        "load_average": load,
         "seconds": times,
         "exact": exact,
         "ways": ways,
@@ -157,35 +151,26 @@ def measure(bundle: Bundle, repeats: int) -> tuple[dict[str, Any], dict[str, byt
     return report, archives
 
 
-def _load_average() -> float | None:
-    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-
-
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Quantises a bundle and measures what that costs and gains.")
     parser.add_argument("--bundle", default="brain-mr", help="name or folder")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="put the fastest sound way into the bundle")
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "fast.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "fast.json")
     options = parser.parse_args(arguments)
     try:
         bundle = find_bundle(options.bundle)
-        report, archives = measure(bundle, options.repeats)
+        with measured("fast.py", arguments, repeats=options.repeats) as block:
+            report, archives = measure(bundle, options.repeats)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    report = {
-        "command": " ".join(["python training/benchmarks/fast.py", *arguments]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, OpenVINO {openvino.__version__.split('-')[0]}",
-        **report,
-    }
     print(f"\n{'':<32}{'Dice loss':>10}{'PSNR loss':>11}{'x torch':>9}{'x exact':>9}{'MB':>6}")
     for way, told in report["ways"].items():
         figures = f"{told['dice']['loss']:>10.4f}{told['psnr']['loss']:>11.3f}"
         gains = f"{told['times_torch']:>9.2f}{told['times_openvino']:>9.2f}{told['bytes'] / 1e6:>6.1f}"
         print(f"{way:<32}{figures}{gains}{'  sound' if told['sound'] else '  not sound'}")
-    with write_atomically(options.output) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report({**report, "measured": block}, options.output)
     print(f"Written: {options.output}")
     sound = [way for way, told in report["ways"].items() if told["sound"]]
     if options.write:
@@ -193,10 +178,10 @@ def main(arguments: list[str]) -> int:
             print("No way is sound: the bundle stays as it is.")
             return 1
         best = max(sound, key=lambda way: report["ways"][way]["times_torch"])
-        measured = {k: v for k, v in report["ways"][best].items() if k not in ("bytes", "programs", "sound")}
-        measured |= {"way": best, "measured_by": report["command"], "machine": report["machine"]}
+        told = {k: v for k, v in report["ways"][best].items() if k not in ("bytes", "programs", "sound")}
+        told |= {"way": best, "measured_by": block["command"], "machine": block["machine"], "date": block["date"]}
         programs = report["ways"][best]["programs"]
-        bundle = add_fast_mode(bundle, archives[best], {"programs": programs, "measured": measured})
+        bundle = add_fast_mode(bundle, archives[best], {"programs": programs, "measured": told})
         print(f"{bundle.name} has a fast mode: {best}.")
     return 0
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from digital_studies import registered_study
 from gpu_networks import interactive, layers, limits, networks, training
+from measuring import RESULTS, measured
 
 from disentangle.bundles import find_bundle
 from disentangle.inference import Predictor
@@ -28,7 +29,6 @@ from disentangle.inference.backends.graphs import SWITCH
 from disentangle.phantoms import create_phantom
 from disentangle.preprocessing import Memory
 
-HERE = Path(__file__).resolve().parent
 SIZE = (160, 192)
 """Rows and columns of the slices of the networks alone."""
 PARTS = ("networks", "layers", "interactive", "training", "study")
@@ -74,14 +74,6 @@ def whole_study(bundle: str, device: torch.device, quick: bool) -> dict[str, Any
         found[f"{wish}, device"] = result.report["device"]
         found[f"{wish}, slices at once"] = result.report["slices_at_once"]
     found["graphs"] = len(predictor.last[0].network.replays)
-    found["cudnn allows tf32"] = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        fresh = Predictor(bundle, device=str(device), backend="torch", memory=Memory())
-        found["segmentation, no tf32"], result = timed(fresh, "segmentation")
-        found["no tf32, labels equal in the brain"] = float((result.segmentation.array == expected)[brain].mean())
-    finally:
-        torch.backends.cudnn.allow_tf32 = True
     return found
 
 
@@ -102,13 +94,18 @@ def show(title: str, found: Any) -> None:
         print(label + (", ".join(f"{k} {v}" for k, v in row.items()) if isinstance(row, dict) else str(row)))
 
 
+def _write(report: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Limits of a GPU, and what the product makes of them.")
     parser.add_argument("--bundle", default="brain-mr", help="name or folder")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ...; cpu only to try the benchmark itself")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, whose figures mean nothing")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="and the limits")
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "gpu.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "gpu.json")
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -123,8 +120,6 @@ def main(arguments: list[str]) -> int:
     size = (64, 64) if quick else SIZE
     system = find_bundle(options.bundle).system().fold().to(device).to(memory_format=torch.channels_last)
     report: dict[str, Any] = {
-        # Where the report goes changes nothing that is measured, and is often a folder of one machine.
-        "command": f"python training/benchmarks/gpu.py --device {options.device}" + " --quick" * quick,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "versions": {"torch": torch.__version__, "cuda": torch.version.cuda, "python": platform.python_version()},
         "size": size,
@@ -145,19 +140,24 @@ def main(arguments: list[str]) -> int:
         "study": lambda: whole_study(options.bundle, device, quick),
     }
     failed = 0
-    for name, part in parts.items():
-        if name not in ("limits", *options.only):
-            continue
-        began = time.perf_counter()
-        try:
-            found = rounded(part())
-        except Exception as error:  # the other parts are worth having
-            found, failed = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()[-2000:]}, 1
-        report[name] = found
-        report.setdefault("part_seconds", {})[name] = round(time.perf_counter() - began, 1)
-        show(f"{name} ({report['part_seconds'][name]} s)", found)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with measured("gpu.py", arguments) as block:
+        report["measured"] = block
+        for name, part in parts.items():
+            if name not in ("limits", *options.only):
+                continue
+            began = time.perf_counter()
+            try:
+                found = rounded(part())
+            except Exception as error:  # the other parts are worth having
+                found, failed = (
+                    {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()[-2000:]},
+                    1,
+                )
+            report[name] = found
+            report.setdefault("part_seconds", {})[name] = round(time.perf_counter() - began, 1)
+            show(f"{name} ({report['part_seconds'][name]} s)", found)
+            _write(report, options.output)
+    _write(report, options.output)
     print(f"\nWritten: {options.output}")
     return failed
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from monai.networks.nets import DynUNet, SegResNet
 from speed_targets import NNUNET, SEGRESNET
+from turns import Job
 
 from disentangle.inference.backends.choose import compiled_network
 from disentangle.inference.backends.convert import save_programs
@@ -28,7 +28,6 @@ TILE = 128
 """Edge of the patches of nnU-Net's 3d_fullres configuration for BraTS."""
 WINDOW = (240, 240, 160)
 """Voxels of 1 mm of the sliding window of MONAI's bundle brats_mri_segmentation: a study at once."""
-SEGRESNET_BOX = f"{SEGRESNET}, brain only"
 
 
 def nnunet_tiles(box: tuple[int, int, int]) -> int:
@@ -78,23 +77,6 @@ def dafnet(width: float, slices: int) -> dict[str, Callable[[], Any]]:
     return {"eager": eager, "compiled": openvino}
 
 
-@dataclass(frozen=True)
-class Job:
-    """Something that is timed.
-
-    Attributes:
-        run: what is timed, once.
-        factor: by what its seconds are multiplied for a whole study.
-        how: how that was found; "" where a whole study is timed.
-        steady: its first run takes as long as any other, and is long: none is spent on warming up.
-    """
-
-    run: Callable[[], Any]
-    factor: float = 1.0
-    how: str = ""
-    steady: bool = False
-
-
 def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, Job]:
     """The networks of peers, without what comes before and after them.
 
@@ -128,7 +110,9 @@ def peer_jobs(box: tuple[int, int, int], slices: int) -> dict[str, Job]:
             quietly(first, patch), tiles, f"one patch of {tiles}, step 0.5, no mirroring, extrapolated", steady=True
         ),
         SEGRESNET: Job(quietly(second, window), how="its own window, 240x240x160", steady=True),
-        SEGRESNET_BOX: Job(quietly(second, inside), how=f"the brain's box, {'x'.join(map(str, inside.shape[2:]))}"),
+        f"{SEGRESNET}, brain only": Job(
+            quietly(second, inside), how=f"the brain's box, {'x'.join(map(str, inside.shape[2:]))}"
+        ),
         "pix2pix (U-Net128), one target": Job(
             quietly(third, stack), slices / 8, f"8 slices of 128x128 of {slices}, extrapolated"
         ),
