@@ -1,13 +1,17 @@
 """A run that asks what was asked before about the same study does not compute it again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from disentangle.inference import Predictor, answers, corrections
+from disentangle.inference import predictor as predicting
 from disentangle.phantoms import create_phantom
+from disentangle.preprocessing import study_key
 from disentangle.preprocessing.resampling import resample
 from disentangle.progress import Progress
-from disentangle.study import Image
+from disentangle.study import Image, Study
 from tiny_bundle import tiny_bundle
 
 
@@ -162,6 +166,25 @@ def test_answers_hold_what_lies_inside_the_mask(predictor, study):
     voxels = int(prepared.mask.sum())
     kept = predictor.answers(predictor.last[0].network, prepared.mask).nbytes
     assert kept == 4 * voxels * (len(predictor.bundle.classes) + 1 + 2 * channels + 2)
+
+
+def test_a_study_of_the_same_arrays_is_recognised_without_reading_them_where_nobody_can_have_written(
+    predictor, study, monkeypatch
+):
+    keys = []
+    monkeypatch.setattr(predicting, "study_key", lambda study: keys.append(1) or study_key(study))
+    own = {name: replace(image, array=image.array.copy()) for name, image in study.images.items()}
+    before = predictor.run(Study(own))
+    own["T1"].array[:, ::2] = 0
+    after = predictor.run(Study(own))
+    assert not np.array_equal(before.segmentation.array, after.segmentation.array)
+    assert len(keys) == 2
+    for image in own.values():
+        image.array.setflags(write=False)
+    predictor.run(Study(own))
+    again = predictor.run(Study(own))
+    assert len(keys) == 3
+    np.testing.assert_array_equal(after.segmentation.array, again.segmentation.array)
 
 
 def test_what_does_not_fit_is_computed_again(predictor, study, monkeypatch):

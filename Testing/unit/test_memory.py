@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from disentangle.preprocessing import Memory, study_key
+from disentangle.preprocessing import Memory, study_key, surely_same
 from disentangle.preprocessing import memory as memory_module
 from disentangle.study import Image, Study
 
@@ -119,3 +120,16 @@ def test_whatever_preparing_a_study_depends_on_makes_it_another_study() -> None:
     studies += [Study(images, **{**whole, **other}) for other in others]
     assert study_key(Study(dict(images), **whole)) == study_key(studies[0])
     assert len({study_key(study) for study in studies}) == len(studies)
+    for one in (t1, t2, labels, mask):
+        one.array.setflags(write=False)
+    again = Study({name: replace(one) for name, one in images.items()}, **whole)
+    assert [surely_same(again, study) for study in studies] == [True] + [False] * (len(studies) - 1)
+
+
+def test_a_study_whose_voxels_somebody_may_have_changed_is_not_surely_the_same() -> None:
+    t1 = image("T1")
+    study = Study({"T1": t1})
+    assert not surely_same(study, study)
+    view = t1.array[:]
+    view.setflags(write=False)  # of an array that can still be written to
+    assert not surely_same(Study({"T1": replace(t1, array=view)}), Study({"T1": replace(t1, array=view)}))

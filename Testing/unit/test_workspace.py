@@ -60,6 +60,36 @@ def test_a_study_larger_than_what_memory_has_left_is_handed_over_on_disk(free, t
     assert np.array_equal(codec.read_study(folder / "study")["T1"].array, STUDY["T1"].array)
 
 
+def test_voxels_of_the_study_before_are_not_read_again_wherever_they_lie(tmp_path: Path) -> None:
+    array = np.arange(60.0, dtype=np.float32).reshape(3, 4, 5)
+    array[1, 1, 1] = np.nan
+    reader, first = codec.StudyReader(), Study({"T1": Image(array, np.eye(4), "T1")})
+    before = reader.read(codec.write_study(first, tmp_path / "a"))["T1"].array
+    more = Study({"T2": Image(array + 1, np.eye(4), "T2"), **first.images})
+    after = reader.read(codec.write_study(more, tmp_path / "b"))
+    assert after["T1"].array is before
+    assert after["T2"].array is not before
+    np.testing.assert_array_equal(after["T2"].array, array + 1)
+    for voxels in (before, after["T2"].array):
+        with pytest.raises(ValueError, match="read-only"):
+            voxels[0] = 0
+
+
+def test_another_patients_voxels_in_files_of_the_same_name_size_and_date_are_read(tmp_path: Path) -> None:
+    reader, array = codec.StudyReader(), np.zeros((3, 4, 5), np.float32)
+    folder = codec.write_study(Study({"T1": Image(array, np.eye(4), "T1")}), tmp_path / "study")
+    before = reader.read(folder)["T1"].array
+    file = max(folder.glob("*.npy"), key=lambda path: path.stat().st_size)
+    written = file.stat()
+    with file.open("r+b") as content:
+        content.seek(-4, os.SEEK_END)
+        content.write(np.float32(7).tobytes())
+    os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns))
+    after = reader.read(folder)["T1"].array
+    assert after[2, 3, 4] == 7
+    assert not before.any()
+
+
 def test_memory_that_fills_while_a_study_is_written_is_no_error(free, tmp_path: Path, monkeypatch) -> None:
     folder, save = Workspace().folder(), np.save
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bundles import Bundle, find_bundle
 from ..errors import InputError
-from ..preprocessing import Memory, PreparedStudy, PreprocessingConfig, prepare, study_key
+from ..preprocessing import Memory, PreparedStudy, PreprocessingConfig, prepare, study_key, surely_same
 from ..progress import Progress, ProgressCallback
 from ..sequences import canonical
 from ..study import Image, Study
@@ -73,6 +73,7 @@ class Predictor:
         self.config = PreprocessingConfig.from_dict(self.bundle.preprocessing)
         self.memory = Memory.of_user() if memory is None else memory
         self._prepared: tuple[str, PreparedStudy] | None = None
+        self._keyed: tuple[Study, str] | None = None
         self._recognised: dict[str, Recognition] | None = None
         self._answers: Answers | None = None
         self.last: tuple[Run, Image | None] | None = None
@@ -167,11 +168,22 @@ class Predictor:
 
     def prepared(self, study: Study, reference: str | None, progress: Progress) -> PreparedStudy:
         """The study as the model reads it. One with the content of the last one is the last one."""
-        key = f"{reference} {study_key(study)}"
+        key = f"{reference} {self._key(study)}"
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = self._answers = self._recognised = None  # frees the study before
             self._prepared = key, prepare(study, self.config, reference, progress, self.memory, self.find_brain)
         return replace(self._prepared[1], study=study)
+
+    def _key(self, study: Study) -> str:
+        """:func:`study_key`, without reading a voxel where the last study had the same arrays, to which nobody could
+        write: what could be written to when its digest was made may be something else by now."""
+        if self._keyed is not None and surely_same(study, self._keyed[0]):
+            return self._keyed[1]
+        self._keyed = None  # frees the study before
+        key = study_key(study)
+        if surely_same(study, study):
+            self._keyed = study, key
+        return key
 
     def recognised(self, prepared: PreparedStudy, progress: Progress) -> dict[str, Recognition]:
         """What the sequences look like of what the last call of :meth:`prepared` gave."""

@@ -2,7 +2,7 @@
 
 from .config import PreprocessingConfig
 from .masks import head_mask, is_skull_stripped
-from .memory import Memory, study_key
+from .memory import Memory, study_key, surely_same
 from .pose import brain_mask
 from .prepare import choose_reference, prepare
 from .prepared import Box, PreparedStudy, Step
@@ -22,4 +22,5 @@ __all__ = [
     "prepare",
     "register",
     "study_key",
+    "surely_same",
 ]

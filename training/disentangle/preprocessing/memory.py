@@ -50,11 +50,33 @@ def content_key(*parts: Any) -> str:
 
 def study_key(study: Study) -> str:
     """A digest of everything in a study that preparing it depends on."""
+    keys = in_parallel(lambda part, progress: content_key(*part), _parts(study))
+    return content_key(*_texts(study), *keys)
+
+
+def surely_same(study: Study, other: Study) -> bool:
+    """Whether two studies have the same :func:`study_key`, as far as it can be told without reading a voxel: they share
+    their arrays, to which nobody can have written since."""
+    parts, others = _parts(study), _parts(other)
+    if _texts(study) != _texts(other) or [part[:2] for part in parts] != [part[:2] for part in others]:
+        return False
+    return all(_share_voxels(part[2], other[2]) for part, other in zip(parts, others, strict=True))
+
+
+def _parts(study: Study) -> list[tuple[int, str, Image]]:
+    """Every image of a study, with its kind and its name."""
     labels = {} if study.labels is None else {"": study.labels}
     kinds = (study.images, labels, study.masks, study.sequence_labels)
-    parts = [(kind, name, image) for kind, images in enumerate(kinds) for name, image in images.items()]
-    keys = in_parallel(lambda part, progress: content_key(*part), parts)
-    return content_key(study.name, sorted(study.label_names.items()), list(study.warnings), *keys)
+    return [(kind, name, image) for kind, images in enumerate(kinds) for name, image in images.items()]
+
+
+def _texts(study: Study) -> tuple[str, list[tuple[int, str]], list[str]]:
+    return study.name, sorted(study.label_names.items()), list(study.warnings)
+
+
+def _share_voxels(one: Image, two: Image) -> bool:
+    own = one.array.flags.owndata and not one.array.flags.writeable
+    return one.array is two.array and own and np.array_equal(one.affine, two.affine)
 
 
 class Memory:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from .workspace import fits, spare_of
 _INDEX = "index.json"
 _TYPE = "$type"
 _RECORDS: dict[str, type] = {t.__name__: t for t in (Image, Guess, ClassInfo, SequenceFactors, Result, FactorScores)}
+_load = partial(np.load, allow_pickle=False)
+_mapped = partial(np.load, mmap_mode="r", allow_pickle=False)
 _STUDY = ("images", "name", "labels", "masks", "label_names", "warnings", "sequence_labels")
 
 
@@ -47,6 +50,41 @@ def read_study(folder: str | os.PathLike[str]) -> Study:
         InputError: the folder is incomplete or of another protocol version.
     """
     return Study(**read(folder))
+
+
+class StudyReader:
+    """Reads studies one after the other; where one has the voxels of the one before, those are taken instead.
+
+    Every voxel is compared: what is alike in name, date and size is not yet the same. Nobody can write to the arrays,
+    so that who keeps a study knows without another look that it is the same.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[np.ndarray] = []
+
+    def read(self, folder: str | os.PathLike[str]) -> Study:
+        """As :func:`read_study`."""
+        before, self._arrays = self._arrays, []
+
+        def load(path: Path) -> np.ndarray:
+            array = next((known for known in before if _holds(path, known)), None)
+            if array is None:
+                array = np.array(_mapped(path))
+                array.setflags(write=False)
+            self._arrays.append(array)
+            return array
+
+        return Study(**read(folder, load))
+
+
+def _holds(path: Path, known: np.ndarray) -> bool:
+    """Whether a file holds an array bit by bit. Comparing it where it lies costs a third of reading it into new memory
+    and a digest."""
+    found = _mapped(path)
+    if (found.dtype, found.shape) != (known.dtype, known.shape):
+        return False
+    bits = f"u{known.itemsize}"  # NaN is equal to itself
+    return all(np.array_equal(a.view(bits), b.view(bits)) for a, b in zip(found, known, strict=True))
 
 
 def write_result(result: Result, folder: str | os.PathLike[str]) -> Path:
@@ -134,8 +172,11 @@ def _write(value: Any, folder: Path) -> Path:
     return folder
 
 
-def read(folder: str | os.PathLike[str]) -> Any:
+def read(folder: str | os.PathLike[str], load: Callable[[Path], np.ndarray] = _load) -> Any:
     """Read what :func:`write` wrote.
+
+    Args:
+        load: reads an array from a file.
 
     Raises:
         InputError: the folder is incomplete or of another protocol version.
@@ -148,7 +189,7 @@ def read(folder: str | os.PathLike[str]) -> Any:
                 f"{folder} is of protocol {index['protocol']}, not {PROTOCOL}; panel and worker are of different "
                 "versions of Disentangle: let both use one."
             )
-        return _decode(index["content"], lambda name: np.load(folder / name, allow_pickle=False))
+        return _decode(index["content"], lambda name: load(folder / name))
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
             raise

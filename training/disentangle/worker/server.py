@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import __version__, unfinished
 from ..errors import Cancelled, InputError
@@ -23,6 +23,9 @@ from .live import Live
 from .resume import ASKED, asked_for, earlier_report
 from .tuning import Tuner
 from .workspace import delete
+
+if TYPE_CHECKING:
+    from .codec import StudyReader
 
 _SECONDS_BETWEEN_PROGRESS = 0.05
 _REST_S = 300.0
@@ -62,6 +65,7 @@ class Server:
         self._stop: dict[str, threading.Event] = {}
         self._predictor: tuple[tuple[Any, ...], Any] | None = None
         self._live = Live()
+        self._studies: StudyReader | None = None
         self._tuner = Tuner()
 
     def run(self) -> int:
@@ -159,10 +163,11 @@ class Server:
 
     def _predict(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         progress("load", 0.0, "loading libraries")
-        from .codec import read_study, write, write_result
+        from .codec import StudyReader, read_study, write, write_result
 
         self._live.forget()
-        study = read_study(request["study"])
+        self._studies = self._studies or StudyReader()
+        study = self._studies.read(request["study"])
         predictor = self.predictor(request)
         wanted = {name: request[name] for name in _WANTED if name in request}
         if "preview" in request:
@@ -207,6 +212,7 @@ class Server:
         if request.get("source"):
             study = study.subset([request["source"]])
         self._live.forget()
+        self._studies = None  # frees the study before
         predictor = self.predictor(request)
         predictor.networks.restore()  # what was learnt on one study in the panel is nothing for a series of them
         wanted = {name: request[name] for name in _WANTED if name in request}
