@@ -105,7 +105,7 @@ def test_a_person_of_two_studies_does_not_outvote_another(quality, tmp_path):
     path = written(tmp_path / "a.json", report(*fg, whole("ms-07", 14.0, 20.0)))
     found = told(quality, path)["T1 from the others beside the matched copy, PSNR in dB"]
     assert (found["measured"], found["met"]) == (17.0, False)  # (20 + 20 + 14) / 3 would beat (15 + 15 + 20) / 3
-    assert "tcga-fg-6692-native, ms-07 of 2 persons, who count once each; " in found["on"]
+    assert "tcga-fg-6692-native, ms-07 (2 persons, each counted once); " in found["on"]
 
 
 def test_what_a_report_cannot_tell_is_taken_from_those_beside_it(quality, tmp_path):

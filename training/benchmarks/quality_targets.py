@@ -88,7 +88,7 @@ def _entry(what: str, sign: str, limit: float, measured: float, on: str, note: s
 
 def _on(results: Sequence[Mapping[str, Any]], by: str) -> str:
     names, persons = [r["name"] for r in results], len(by_person(results))
-    several = f" of {persons} persons, who count once each" if persons < len(names) else ""
+    several = f" ({persons} persons, each counted once)" if persons < len(names) else ""
     return f"{', '.join(names)}{several}; {by}"
 
 

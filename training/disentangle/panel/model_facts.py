@@ -108,7 +108,9 @@ def _missed_lines(card: Mapping[str, Any]) -> list[str]:
     missed = [t for t in targets if not t["met"]]
     counts = _("Targets met: {met} of {all}.").format(met=len(targets) - len(missed), all=len(targets))
     parts = [
-        _("{what} {measured:.2f} (wanted {wanted})").format(**{k: t[k] for k in ("what", "measured", "wanted")})
+        _("{what} {measured:.2f} (wanted {wanted})").format(
+            what=t["what"], measured=t["measured"], wanted=t["wanted"].partition(",")[0]
+        )
         for t in missed
     ]
     return [counts, *([_("Missed: {list}.").format(list="; ".join(parts))] if parts else [])]
