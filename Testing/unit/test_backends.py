@@ -180,25 +180,36 @@ def test_a_compiled_model_that_is_to_learn_goes_on_in_torch(bundle, study, conve
     assert predictor.run(study).report["backend"]["reason"] == "the model was adapted"
 
 
-@needs_openvino
-def test_a_compiled_run_imports_neither_torch_nor_scipy_nor_monai(bundle, converted, tmp_path):
-    study = create_phantom("brain", 4, spacing=6.0).study
-    study.write(tmp_path / "study")
+def imported_by_a_run(bundle: Bundle, folder: Path, backend: str) -> str:
+    """What a new process that runs a bundle on a phantom, and draws a slice, ran it with, and which large libraries it
+    imported."""
+    create_phantom("brain", 4, spacing=6.0).study.write(folder / "study")
+    large = ("torch", "openvino", "scipy", "monai", "lightning", "pytorch_lightning")
     code = (
         "import sys; from disentangle import Predictor, Study\n"
-        f"p = Predictor({str(bundle.path)!r}, device='cpu', backend='auto')\n"
-        f"r = p.run(Study.from_folder({str(tmp_path / 'study')!r}), synthesize=['T1'], factors=True)\n"
+        f"p = Predictor({str(bundle.path)!r}, device='cpu', backend={backend!r})\n"
+        f"r = p.run(Study.from_folder({str(folder / 'study')!r}), synthesize=['T1'], factors=True)\n"
         "p.session.draw(5, 'T1', p.session.styles()['T2'], {'T2': 1.0})\n"
-        "print(r.report['backend']['name'], [m for m in ('torch', 'scipy', 'monai') if m in sys.modules])"
+        f"print(r.report['backend']['name'], *[m for m in {large} if m in sys.modules])"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=TRAINING, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@needs_openvino
+def test_a_compiled_run_imports_neither_torch_nor_scipy_nor_monai(bundle, converted, tmp_path):
     faster = replace(converted, milliseconds={"torch": 2.0, "openvino": 1.0})
     before = (converted.folder / "network.json").read_text()
     store.write_card(faster, converted.folder)
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=TRAINING, check=False)
+        assert imported_by_a_run(bundle, tmp_path, "auto") == "openvino openvino"
     finally:
         (converted.folder / "network.json").write_text(before)
-    assert done.stdout.strip() == "openvino []", done.stderr
+
+
+def test_a_run_of_pytorch_imports_none_of_the_other_large_libraries(bundle, tmp_path):
+    assert imported_by_a_run(bundle, tmp_path, "torch") == "torch torch"
 
 
 @needs_openvino

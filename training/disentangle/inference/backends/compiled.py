@@ -31,7 +31,10 @@ class CompiledNetwork:
     of each kind of system, which know its programs (``choose.py``).
 
     Slices go through one by one and side by side: on two cores that takes less time than batches of 4 or 8 whose
-    every step is split between the cores, and a single slice needs no program of its own. Handles are arrays.
+    every step is split between the cores, and a single slice needs no program of its own. Sequences that are asked for
+    together go side by side, too: it takes 17 instead of 28 ms for a single slice of brain-mr's four (128 x 128, two
+    cores), which a session therefore asks for at once; four slices keep both cores busy as they are (13 ms a slice
+    either way). Handles are arrays.
 
     Args:
         folder: of the converted programs, see ``store.py``.

@@ -81,6 +81,10 @@ class EagerNetwork:
     def encode(self, images: Mapping[str, np.ndarray], mask: np.ndarray, styles: bool = True) -> Factors:
         encode = self.system.encode if styles else self.system.anatomies
         inside = self._tensor(mask)
+        # One sequence after the other, as the engine asks, so that who cancels waits for one of them only. One pass
+        # over all sequences' slices would gain little even if their kernels were the same, which they are not
+        # (condconv): of brain-mr's four sequences at 128 x 128 it took 28, 26, 26, 32 ms of a core for a slice, in
+        # batches of 1, 2, 3, 4 slices; one after the other took 32, 27, 25, 28 ms.
         with self._precision():
             parts = [
                 self.replays((encode.__name__, name), encode, {name: self._tensor(image)}, inside)
