@@ -174,6 +174,41 @@ def test_a_study_that_nobody_has_seen_lies_a_little_elsewhere(benchmark):
     assert 0 < np.abs(shift).max() < 1e-3 and np.array_equal(moved.first.array, study.first.array)
 
 
+class Client:
+    """Of a worker that sends a progress at once, and ends a request at the second look or when it is cancelled."""
+
+    def __init__(self, folder):
+        self.place, self.discarded, self.cancelled, self.looks = folder, [], [], 0
+
+    def folder(self):
+        return self.place
+
+    def submit(self, request):
+        return "1"
+
+    def poll(self):
+        self.looks += 1
+        if self.looks == 1:
+            return [{"event": "progress", "id": "1", "stage": "network"}]
+        return [{"event": "cancelled" if self.cancelled else "result", "id": "1"}]
+
+    def cancel(self, name):
+        self.cancelled.append(name)
+
+    def discard(self, folder):
+        self.discarded.append(folder)
+
+
+@pytest.mark.parametrize("moment", [0.0, 60.0])
+def test_a_request_that_has_ended_leaves_nothing_in_shared_memory(benchmark, monkeypatch, tmp_path, moment):
+    asking, client = benchmark("asking"), Client(tmp_path)
+    monkeypatch.setattr(asking, "write_study", lambda study, folder: None)
+    study = create_phantom("brain", 1, spacing=12.0).study
+    told = asking.Asker(client, study).stop_after(moment)
+    assert isinstance(told, tuple) == bool(client.cancelled) == (moment == 0.0)
+    assert client.discarded == [tmp_path]
+
+
 class SlowThenQuick:
     """An asker whose runs take 10 s at first and 4 s later; it is stopped after 0.1 s."""
 

@@ -101,8 +101,7 @@ class Asker:
             time.sleep(_LOOK_S)
         if answer.final["event"] == "error":
             raise RuntimeError(f"{answer.final['message']}\n{answer.final.get('details', '')}")
-        if not stopped:
-            self.client.discard(place)
+        self.client.discard(place)  # shared memory holds a few studies only
         return answer
 
     def submit(self, **wanted: Any) -> tuple[str, Path]:
@@ -119,7 +118,7 @@ class Asker:
             Seconds from the cancellation to the end, and the stage that it came in; or, where the request had ended
             before, the seconds that it took.
         """
-        name, _ = self.submit(**wanted)
+        name, place = self.submit(**wanted)
         began, stage = time.perf_counter(), "waiting"
 
         def ended(each: Callable[[dict[str, Any]], None]) -> bool:
@@ -136,6 +135,7 @@ class Asker:
 
         while time.perf_counter() - began < seconds:
             if ended(listen):
+                self.client.discard(place)
                 return time.perf_counter() - began
             time.sleep(_LOOK_S)
         asked = time.perf_counter()
@@ -144,4 +144,6 @@ class Asker:
             if time.perf_counter() - asked > TIMEOUT_S:
                 raise RuntimeError(f"the worker has not stopped within {TIMEOUT_S:g} seconds")
             time.sleep(_LOOK_S)
-        return time.perf_counter() - asked, stage
+        stopped = time.perf_counter()
+        self.client.discard(place)
+        return stopped - asked, stage
