@@ -285,6 +285,7 @@ class Run:
         abilities = self.network.capabilities
         _, height, width = self.prepared.grid.shape
         need = memory_per_slice(height, width, sequences, abilities.anatomy_channels, classes)
-        at_once = slices_at_once(self.network.device, need, self.predictor.batch_size)
+        step = self.predictor.networks.step_ms((height, width))
+        at_once = slices_at_once(self.network.device, need, self.predictor.batch_size, step)
         background, shown = self.predictor.config.background, self.prepared.shown
         return Engine(self.network, at_once, self.report.warn, background, shown)
