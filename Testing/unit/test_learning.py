@@ -21,6 +21,7 @@ from disentangle.inference.rules import Rules
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.config import load_config
+from disentangle.learning.evaluation import evaluate_subjects
 from disentangle.learning.export import export, license_of
 from disentangle.learning.factors import mean_styles, slice_stacks, unpadded
 from disentangle.learning.module import Average, Learner
@@ -273,6 +274,17 @@ def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_tar
     assert summary([result, every])["from"]["T1"]["T2"] == every["from"]["T1"]["T2"]
     assert "white matter" in text
     assert "-T1" in text
+
+
+def test_evaluation_knows_who_is_one_person_and_who_has_all_sequences(trained):
+    system = system_from_checkpoint(load_checkpoint(trained))
+    one, again = (replace(ball(seed), name=name, group="she") for seed, name in ((20, "first"), (21, "second")))
+    half = replace(ball(22), images={"T1": ball(22).images["T1"]})
+    report = evaluate_subjects(system, [one, again, half])
+    assert report["sequences"] == ["T1", "T2"]
+    assert report["mean"]["studies"] == 3
+    complete = report["mean"]["complete"]
+    assert (complete["studies"], complete["persons"]) == (2, 1)
 
 
 def test_histogram_matching_finds_inverted_contrast():
