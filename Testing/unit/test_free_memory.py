@@ -108,6 +108,7 @@ def test_the_longest_step_is_not_known_on_a_gpu_or_where_nobody_has_measured():
 
 
 def test_a_plan_brings_what_the_conversion_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISENTANGLE_CACHE", str(tmp_path / "cache"))  # others convert tiny models of the same weights
     bundle = tiny_bundle(tmp_path / "tiny")
     assert choose_plan(bundle, "cpu", "torch").milliseconds == {}
     pretend_converted(bundle, tmp_path / "programs", monkeypatch)(torch=60.0, openvino=20.0)
