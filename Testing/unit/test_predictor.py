@@ -255,6 +255,23 @@ def test_cancel_is_noticed_within_a_batch(predictor: Predictor, phantom):
     assert predictor.run(phantom.study.subset(["T1"])).segmentation is not None
 
 
+def test_cancel_is_noticed_between_the_images_of_a_result(predictor: Predictor, phantom):
+    told = []
+
+    def watch(stage: str, fraction: float, message: str) -> None:
+        told.append(message)
+
+    with pytest.raises(Cancelled):
+        predictor.run(
+            phantom.study,
+            factors=True,
+            cross_reconstructions=True,
+            progress=watch,
+            cancelled=lambda: told.count("images of what was computed") == 2,
+        )
+    assert told.count("images of what was computed") == 2
+
+
 # -- the engine, with a system whose answers are known -----------------------------------------------------------------
 
 

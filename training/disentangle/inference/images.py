@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .result import Result, SequenceFactors
 if TYPE_CHECKING:
     from .engine import Volumes, Wanted
     from .run import Run
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 class Output:
@@ -45,16 +48,15 @@ class Output:
                     result.uncertainty = self._entropy(self.volumes.probabilities)
                     result.lesion_uncertainty = self._lesion_uncertainty()
             progress("results", 0.4, "intensities of the synthesised images")
-            result.synthesized = {name: self._synthesized(name) for name in self.volumes.synthesized}
+            drawn, share = self.volumes, progress.part(0.4, 0.8)
+            result.synthesized = _each(drawn.synthesized, self._synthesized, share.part(0.0, 0.3))
             if self.wanted.factors:
-                result.factors = {name: self._factors(name) for name in self.volumes.anatomy}
+                result.factors = _each(drawn.anatomy, self._factors, share.part(0.3, 0.6))
             if self.wanted.cross:
-                result.cross = {
-                    (source, look): self._working(volume, look)
-                    for (source, look), volume in self.volumes.rebuilt.items()
-                }
+                result.cross = _each(drawn.rebuilt, self._rebuilt, share.part(0.6, 1.0))
             progress("results", 0.8, "scores and pictures")
             self._score(result, references, progress)
+            progress("results", 0.95, "pictures")
             self._draw(result)
             progress("results", 1.0, "done")
         result.report = run.report.to_dict(result)
@@ -132,6 +134,10 @@ class Output:
             agnostic=None if agnostic is None else self.prepared.working_image(agnostic),
         )
 
+    def _rebuilt(self, pair: tuple[str, str]) -> Image:
+        """The anatomy of one sequence in the appearance of another, or of itself."""
+        return self._working(self.volumes.rebuilt[pair], pair[1])
+
     def _working(self, volume: np.ndarray, units: str) -> Image:
         values = np.where(self.prepared.mask, self.prepared.denormalize(volume, units), 0.0).astype(np.float32)
         return self.prepared.working_image(values, units)
@@ -175,6 +181,15 @@ class Output:
             result.cross_overview = overview.cross_overview(
                 self.prepared.images, self.prepared.mask, self.volumes.rebuilt
             )
+
+
+def _each(keys: Iterable[K], make: Callable[[K], V], progress: Progress) -> dict[K, V]:
+    """What is made of each key; who cancels waits for one of them only (all together take a second)."""
+    keys, made = list(keys), {}
+    for n, key in enumerate(keys):
+        progress("results", n / len(keys), "images of what was computed")
+        made[key] = make(key)
+    return made
 
 
 def bounded(prepared: PreparedStudy, values: np.ndarray, mask: np.ndarray, target: str) -> np.ndarray:

@@ -122,5 +122,10 @@ def _stripped_brains(study: Study, progress: Progress) -> dict[str, np.ndarray |
             equal = (n for n, other in enumerate(distinct) if np.array_equal(foreground, other))
             place[name] = next(equal, len(distinct))
             distinct += [foreground] if place[name] == len(distinct) else []
-    filled = in_parallel(lambda foreground, progress: largest_filled(foreground), distinct)
+
+    def fill(foreground: np.ndarray, progress: Progress) -> np.ndarray:
+        progress("mask", 0.0, "filling what was found")
+        return largest_filled(foreground)
+
+    filled = in_parallel(fill, distinct, progress)
     return {name: filled[place[name]] if name in place else None for name in names}

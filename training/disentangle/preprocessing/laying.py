@@ -108,7 +108,9 @@ class Overlay:
         return laid(matrix, **values, matrix=matrix.round(6).tolist())
 
     def _find(self, sequence: str, moving: Image, progress: Progress) -> dict:
-        m, f = Pyramid(moving, self.foreground(sequence)), self._fixed_pyramid()
+        m = Pyramid(moving, self.foreground(sequence))
+        progress("register", 0.0, f"{sequence} to {self.reference}")  # each pyramid takes some tenths of a second
+        f = self._fixed_pyramid()
         if self.config.registration == "auto":
             check = search_from_identity(m, f, progress.part(0.0, 0.2))
             if check.aligned:
