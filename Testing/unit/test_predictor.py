@@ -229,13 +229,22 @@ def test_progress_runs_once_from_0_to_1(predictor: Predictor, phantom):
     ]
 
 
-@pytest.mark.parametrize("until", ["looking at T1", "looking at T2", "grey matter in the geometry of the first input"])
-def test_cancel_is_noticed_between_the_sequences_and_classes_that_are_looked_at(predictor: Predictor, phantom, until):
+LOOKS = [
+    "looking at T1",
+    "looking at T2",
+    "grey matter in the geometry of the first input",
+    "images of what was computed",
+]
+
+
+@pytest.mark.parametrize("until", LOOKS)
+def test_cancel_is_noticed_between_the_sequences_classes_and_images(predictor: Predictor, phantom, until):
     messages: list[str] = []
     predictor._prepared = None
     with pytest.raises(Cancelled):
         predictor.run(
             phantom.study.subset(["T1", "T2"]),
+            factors=True,
             progress=lambda stage, fraction, message: messages.append(message),
             cancelled=lambda: until in messages,
         )
@@ -253,23 +262,6 @@ def test_cancel_is_noticed_within_a_batch(predictor: Predictor, phantom):
         predictor.run(phantom.study, progress=watch, cancelled=lambda: len(messages) == 2)
     assert len(messages) == 2  # the second of four sequences of the first batch
     assert predictor.run(phantom.study.subset(["T1"])).segmentation is not None
-
-
-def test_cancel_is_noticed_between_the_images_of_a_result(predictor: Predictor, phantom):
-    told = []
-
-    def watch(stage: str, fraction: float, message: str) -> None:
-        told.append(message)
-
-    with pytest.raises(Cancelled):
-        predictor.run(
-            phantom.study,
-            factors=True,
-            cross_reconstructions=True,
-            progress=watch,
-            cancelled=lambda: told.count("images of what was computed") == 2,
-        )
-    assert told.count("images of what was computed") == 2
 
 
 # -- the engine, with a system whose answers are known -----------------------------------------------------------------

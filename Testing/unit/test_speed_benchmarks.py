@@ -51,9 +51,9 @@ def test_a_report_says_when_on_what_and_with_which_code_it_was_measured(benchmar
     assert len(block["load_average"]) == 2 and block["date"].startswith("20") and "cores" in block["machine"]
 
 
-def test_a_command_names_no_place_of_one_machine(benchmark):
+def test_a_command_names_no_place_of_one_machine(benchmark, tmp_path):
     command_of = benchmark("measuring").command_of
-    assert command_of("speed.py", ["--native", "/home/me/study", "--repeats", "1"]).endswith(
+    assert command_of("speed.py", ["--native", str(tmp_path / "study"), "--repeats", "1"]).endswith(
         "speed.py --native study --repeats 1"
     )
 
