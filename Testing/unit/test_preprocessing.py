@@ -21,6 +21,7 @@ from disentangle.preprocessing import (
 )
 from disentangle.preprocessing import normalization as normalizations
 from disentangle.preprocessing.bias import bias_field
+from disentangle.preprocessing.masks import filled_planes
 from disentangle.preprocessing.pose import align_atlas
 from disentangle.preprocessing.registration import displacement, rotation_about
 from disentangle.preprocessing.resampling import canonical_axes, matrix_of, resample
@@ -305,6 +306,14 @@ def test_the_head_is_told_from_noisy_air():
     ball = ((k - 20) / 16) ** 2 + ((j - 30) / 22) ** 2 + ((i - 30) / 20) ** 2 < 1
     values = np.where(ball, 100 + 20 * rng.standard_normal(ball.shape), 8 * np.abs(rng.standard_normal(ball.shape)))
     assert dice(head_mask(Image(values.astype(np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))), ball) > 0.93
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_the_holes_of_planes_are_those_that_itk_fills_in_each(share: float):
+    planes = np.random.default_rng(3).random((4, 30, 20)) < share
+    filled = [sitk.GetArrayFromImage(sitk.BinaryFillhole(sitk.GetImageFromArray(p.astype(np.uint8)))) for p in planes]
+    assert np.array_equal(filled_planes(planes), np.array(filled) > 0)
+    assert share in (0.0, 0.3, 1.0) or filled_planes(planes).sum() > planes.sum()
 
 
 @pytest.mark.parametrize("sequence", ["T1", "FLAIR"])

@@ -162,6 +162,22 @@ def test_cancelling_stops_in_the_middle(t1, t2):
     assert len(reports) == 10
 
 
+@pytest.mark.parametrize("mm", [8.0, 4.0, 2.0])
+def test_a_search_stops_at_the_step_at_which_it_is_cancelled(t1, t2, mm):
+    asked = 0
+
+    def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= 3
+
+    with pytest.raises(Cancelled):
+        registration.optimise(
+            Pyramid(t1, None), Pyramid(t2, None), np.eye(4), "rigid", mm, Progress(cancelled=cancelled)
+        )
+    assert asked == 3
+
+
 def test_nothing_of_a_registration_stays_in_memory(t1, t2, monkeypatch):
     methods = []
 

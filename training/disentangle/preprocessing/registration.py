@@ -243,7 +243,7 @@ def optimise(
             progress("register", method.GetOptimizerIteration() / 100, f"{moving.name} to {fixed.name} at {mm:g} mm")
         except Cancelled as error:
             stopped.append(error)
-            method.Abort()
+            method.StopRegistration()  # Abort() would go on to the end of the level: half a second at 2 mm
 
     method.AddCommand(sitk.sitkIterationEvent, watch)
     try:
