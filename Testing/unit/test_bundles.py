@@ -175,6 +175,9 @@ def test_a_configuration_of_absurd_size_does_not_exhaust_memory(bundle: Bundle):
         ({"coherence": [4]}, "'coherence' in .* must be an object"),
         ({"coherence": {"classes": [0], "sigma_mm": 1.5}}, "'coherence.classes'"),
         ({"coherence": {"classes": [1], "sigma_mm": 0}}, "'coherence.sigma_mm'"),
+        ({"detail": True}, "'detail' in .* must be an object"),
+        ({"detail": {"sigma_mm": 20, "epsilon": 0.01}}, "'detail.sigma_mm'"),
+        ({"detail": {"sigma_mm": 2, "epsilon": 0}}, "'detail.epsilon'"),
     ],
 )
 def test_each_defect_of_a_card_has_its_sentence(bundle: Bundle, change: dict, sentence: str):

@@ -16,6 +16,7 @@ from torch import nn
 
 from disentangle.datasets.labels import HEALTHY, UNLABELLED
 from disentangle.errors import Cancelled, InputError
+from disentangle.inference.detail import Detail
 from disentangle.inference.islands import Islands
 from disentangle.inference.rules import Rules
 from disentangle.learning import train as training
@@ -270,6 +271,13 @@ def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_tar
     assert found[subset, best] > 0
     ruled = evaluate_subject(system, one, rules=Rules(islands=rule))
     assert ruled["dice"][subset][best] == 0  # taken away before it is scored
+    detailed = evaluate_subject(system, one, "all", Rules(detail=Detail(3.0, 0.01)))
+    volume, guide = np.where(one.mask, unpadded(image, one.mask.shape[1:]), 0), one.images["T1"].astype(np.float32)
+    volume = Detail(3.0, 0.01).refined(volume.astype(np.float32), {"T1": guide}, one.mask, one.spacing)
+    seen = image_quality(volume, one.images["T2"].astype(np.float32), one.mask)
+    assert detailed["imputation"]["T2"]["psnr"] == pytest.approx(seen.psnr, abs=1e-3)
+    assert detailed["from"]["T2"]["T1"]["psnr"] == detailed["imputation"]["T2"]["psnr"]
+    assert detailed["cross"] == every["cross"]  # what is no synthesis stays as it is drawn
     text = table(summary([result, every]))
     assert summary([result, every])["from"]["T1"]["T2"] == every["from"]["T1"]["T2"]
     assert "white matter" in text

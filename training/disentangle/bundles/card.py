@@ -215,6 +215,7 @@ def check_card(card: object) -> list[str]:
         defects += _check_classes(card["classes"]) + _check_styles(card["default_styles"], card["sequences"])
         defects += _check_islands(card.get("islands"), len(card["classes"]))
         defects += _check_coherence(card.get("coherence"), len(card["classes"]))
+        defects += _check_detail(card.get("detail"))
     defects += _check_told(card)
     if not _is_fast(card.get("fast")):
         rule = "must be an object with 'programs', a list of names, a 'sha256' and figures"
@@ -337,6 +338,20 @@ def _check_coherence(rule: object, classes: int) -> list[str]:
     defects = _check_finding("coherence", rule, classes)
     if not _is_number(rule.get("sigma_mm")) or not 0 < rule["sigma_mm"] <= 10:
         defects.append(f"'coherence.sigma_mm' in {CARD_FILE} must be a number of millimetres above 0, up to 10")
+    return defects
+
+
+def _check_detail(rule: object) -> list[str]:
+    """The optional rule on the finest structures of synthesised images, see :class:`..inference.detail.Detail`."""
+    if rule is None:
+        return []
+    if not isinstance(rule, dict):
+        return [f"'detail' in {CARD_FILE} must be an object with 'sigma_mm' and 'epsilon'"]
+    defects = []
+    if not _is_number(rule.get("sigma_mm")) or not 0 < rule["sigma_mm"] <= 10:
+        defects.append(f"'detail.sigma_mm' in {CARD_FILE} must be a number of millimetres above 0, up to 10")
+    if not _is_number(rule.get("epsilon")) or not 0 < rule["epsilon"] <= 1:
+        defects.append(f"'detail.epsilon' in {CARD_FILE} must be a number above 0, up to 1")
     return defects
 
 

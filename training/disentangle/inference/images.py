@@ -14,8 +14,10 @@ from ..preprocessing import Box, PreparedStudy
 from ..progress import Progress
 from ..study import Image
 from . import overview
+from .detail import guides_of, on_first_input
 from .labels import most_probable
 from .result import Result, SequenceFactors
+from .rules import Rules
 
 if TYPE_CHECKING:
     from .engine import Volumes, Wanted
@@ -119,7 +121,19 @@ class Output:
         values = bounded(self.prepared, values, self.prepared.mask, target)
         _, outside = self.prepared.least(target)
         image = self.prepared.to_input(values, self.first, "linear", outside, masked=True)
+        self._add_detail(image.array, target)
         return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
+
+    def _add_detail(self, image: np.ndarray, target: str) -> None:
+        """Let a synthesised image (K, J, I), on the grid of the first input, follow the structures of its inputs where
+        the bundle wants it."""
+        detail, guides = Rules.of_card(self.run.bundle.card).detail, guides_of(self.prepared, target)
+        box = self.prepared.reached(self.first)
+        if detail is not None and guides and box is not None:
+            spacing = tuple(self.prepared.grid.spacing)
+            model = detail.model(self.volumes.synthesized[target], guides, self.prepared.mask, spacing)
+            image[box] = on_first_input(self.prepared, model, target, box)
+            self.run.report.detail[target] = list(guides)
 
     def _factors(self, name: str) -> SequenceFactors:
         channels, mask = self.volumes.anatomy[name], self.prepared.mask

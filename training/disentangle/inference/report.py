@@ -31,6 +31,7 @@ class RunReport:
         features: channels of an anatomy factor; there may be fewer maps of it, which stand for groups of channels.
         recognised: what the sequences look like.
         islands_ml: what the bundle's rule on small pieces took away.
+        detail: synthesised sequence -> inputs whose finest structures it follows.
         confidence: see :func:`.confidence.confidence`.
     """
 
@@ -48,6 +49,7 @@ class RunReport:
         self.features = 0
         self.recognised: dict[str, Recognition] = {}
         self.islands_ml = 0.0
+        self.detail: dict[str, list[str]] = {}
         self.confidence: dict[str, Any] = {}
 
     def warn(self, sentence: str) -> None:
@@ -64,6 +66,8 @@ class RunReport:
             report["islands_ml"] = round(self.islands_ml, 3)
         if result.synthesized:
             report["synthesized"] = list(result.synthesized)
+            if self.detail:
+                report["detail"] = self.detail
         if result.factors:
             shown = max(len(f.anatomy) for f in result.factors.values())
             report["anatomy"] = {"maps": shown, "channels": self.features}

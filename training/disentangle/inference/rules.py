@@ -1,4 +1,4 @@
-"""The rules that a bundle states for its findings, followed after the network."""
+"""The rules that a bundle states for its findings and its images, followed after the network."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 
 from .coherence import Coherence
+from .detail import Detail
 from .islands import Islands
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Coherence between slices first, then small pieces; either may be None."""
+    """Of findings: coherence between slices first, then small pieces. Of synthesised images: their detail. Each may be
+    None."""
 
     coherence: Coherence | None = None
     islands: Islands | None = None
+    detail: Detail | None = None
 
     @classmethod
     def of_card(cls, card: dict[str, Any]) -> Rules:
         """Those that a bundle states."""
-        return cls(Coherence.of_card(card), Islands.of_card(card))
+        return cls(Coherence.of_card(card), Islands.of_card(card), Detail.of_card(card))
 
     def follow(
         self,

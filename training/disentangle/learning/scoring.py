@@ -32,7 +32,7 @@ def evaluate_subject(
         subject: prepared as for training.
         subsets: "leave-one-out" segments with all sequences and with each one missing, "all" with every subset; then
             also every target is made of every subset without it.
-        rules: those of a bundle on its findings, followed before segmentations are scored.
+        rules: those of a bundle on its findings and images, followed before they are scored.
 
     Returns:
         ``name``, ``person`` (who may have several studies), ``sequences``.
@@ -142,12 +142,21 @@ def _imputed(volumes: _Volumes, images: dict[str, np.ndarray]) -> dict[str, dict
     """Synthesis by target, from all others and from each subset."""
     rest, subsets, mask = {}, {}, volumes.subject.mask
     for target in volumes.made:
-        rest[target] = _score(volumes.imputed[volumes.others(target), target], images[target], mask)
+        rest[target] = _score(_detailed(volumes, images, volumes.others(target), target), images[target], mask)
     for sources, targets in volumes.smaller.items():
         for target in targets:
-            figures = _score(volumes.imputed[sources, target], images[target], mask)
+            figures = _score(_detailed(volumes, images, sources, target), images[target], mask)
             subsets.setdefault(target, {})["+".join(sources)] = figures
     return {"imputation": rest, "from": subsets}
+
+
+def _detailed(volumes: _Volumes, images: dict[str, np.ndarray], sources: tuple[str, ...], target: str) -> np.ndarray:
+    """What was made of some sequences (K, J, I), with the detail that the rules give it."""
+    made, subject = volumes.imputed[sources, target], volumes.subject
+    if volumes.rules is None or volumes.rules.detail is None:
+        return made
+    guides = {name: images[name] for name in sources}
+    return volumes.rules.detail.refined(made, guides, subject.mask, tuple(subject.spacing))
 
 
 def _copied(volumes: _Volumes, images: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:

@@ -108,8 +108,10 @@ class Overlay:
         return laid(matrix, **values, matrix=matrix.round(6).tolist())
 
     def _find(self, sequence: str, moving: Image, progress: Progress) -> dict:
-        m = Pyramid(moving, self.foreground(sequence))
-        progress("register", 0.0, f"{sequence} to {self.reference}")  # each pyramid takes some tenths of a second
+        foreground = self.foreground(sequence)
+        progress("register", 0.0, f"{sequence} to {self.reference}")  # each of these steps takes tenths of a second
+        m = Pyramid(moving, foreground)
+        progress("register", 0.0, f"{sequence} to {self.reference}")
         f = self._fixed_pyramid()
         if self.config.registration == "auto":
             check = search_from_identity(m, f, progress.part(0.0, 0.2))

@@ -155,6 +155,7 @@ def _fit_brain(image: Image, mask: np.ndarray, progress: Progress) -> AtlasPose:
     # What lies outside a known brain would only mislead.
     outside = float(np.percentile(image.array[mask], 0.1)) if mask.any() else 0.0
     brain = Pyramid(image.with_array(np.where(mask, image.array, outside).astype(np.float32)), mask, _LEVELS_MM)
+    progress("mask", 0.0, "the pose of the head")
     matrix = _search(_brain_model(), brain, "similarity", _centre(), progress.part(0.0, 0.6))
     matrix, metric = optimise(_brain_model(), brain, matrix, "similarity", 4.0, progress.part(0.6, 0.8), rim_mm=0.0)
     affine, better = optimise(_brain_model(), brain, matrix, "affine", 4.0, progress.part(0.8, 1.0), rim_mm=0.0)

@@ -1,0 +1,153 @@
+"""Synthesised images follow the finest structures of the inputs that they were made of, and nothing else does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from disentangle.bundles import find_bundle
+from disentangle.inference import Predictor, Result
+from disentangle.inference.detail import Detail, guides_of
+from disentangle.phantoms import brain_phantom
+from disentangle.preprocessing import PreprocessingConfig, prepare
+from disentangle.study import Image, Study
+
+SHAPE, SPACING = (12, 40, 36), (1.0, 1.0, 1.5)
+DETAIL = Detail(sigma_mm=2.0, epsilon=1e-3)
+RULE = {"sigma_mm": 4.0, "epsilon": 0.01}
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    k, j, i = np.indices(SHAPE)
+    return (((k - 6) / 5) ** 2 + ((j - 20) / 18) ** 2 + ((i - 18) / 16) ** 2) < 1
+
+
+def texture(seed: int, sigma: float = 1.0) -> np.ndarray:
+    values = gaussian_filter(np.random.default_rng(seed).standard_normal(SHAPE), sigma)
+    return (values / values.std()).astype(np.float32)
+
+
+def distance(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((a - b)[mask] ** 2)))
+
+
+def test_a_linear_function_of_the_guides_stays_as_it_is(mask: np.ndarray):
+    guides = {"T1": texture(0), "T2": texture(1), "FLAIR": texture(2)}
+    image = 0.5 * guides["T1"] - 1.5 * guides["T2"] + 0.2 * guides["FLAIR"] + 3.0
+    assert distance(DETAIL.refined(image, guides, mask, SPACING), image, mask) < 0.02
+
+
+def test_the_linear_function_is_found_around_each_voxel_by_itself(mask: np.ndarray):
+    guides = {"T1": texture(0), "T2": texture(1)}
+    image = guides["T1"] - guides["T2"]
+    model = Detail(2.0, 1e-6).model(image, guides, mask, SPACING)
+    for slope, expected in ((model.slopes["T1"], 1.0), (model.slopes["T2"], -1.0), (model.offset, 0.0)):
+        assert np.abs(slope[mask] - expected).max() < 1e-2
+
+
+def test_a_blurred_drawing_gets_the_edges_of_its_guide_in_its_own_contrast(mask: np.ndarray):
+    guide = np.where(texture(0, 2.0) > 0, 1.0, -1.0).astype(np.float32)
+    truth = -2.0 * guide + 1.0
+    drawn = gaussian_filter(truth, 1.0)
+    refined = DETAIL.refined(drawn, {"T2": guide}, mask, SPACING)
+    assert distance(refined, truth, mask) < 0.8 * distance(drawn, truth, mask)
+
+
+def test_structures_of_a_guide_that_the_drawing_does_not_show_are_not_taken(mask: np.ndarray):
+    drawn, other = texture(0, 3.0), texture(1)
+    refined = DETAIL.refined(drawn, {"T2": other}, mask, SPACING)
+    assert abs(np.corrcoef(refined[mask], other[mask])[0, 1]) < 0.2
+    assert np.corrcoef(refined[mask], drawn[mask])[0, 1] > 0.8
+
+
+def test_what_varies_less_than_noise_is_not_followed(mask: np.ndarray):
+    guide = texture(0)
+    drawn, faint = guide.copy(), 0.01 * guide
+    slope = Detail(2.0, 0.1).model(drawn, {"T1": faint}, mask, SPACING).slopes["T1"]
+    assert np.abs(slope[mask] * 0.01).max() < 0.05
+
+
+def test_outside_the_mask_nothing_changes_and_nothing_is_seen(mask: np.ndarray):
+    drawn, guide = texture(0), texture(1)
+    refined = DETAIL.refined(drawn, {"T1": guide}, mask, SPACING)
+    assert np.array_equal(refined[~mask], drawn[~mask])
+    loud = np.where(mask, guide, 1e6).astype(np.float32), np.where(mask, drawn, -1e6).astype(np.float32)
+    assert np.array_equal(DETAIL.refined(loud[1], {"T1": loud[0]}, mask, SPACING)[mask], refined[mask])
+
+
+# -- in a run ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return brain_phantom(5, spacing=2.0).study
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    """The shipped model, without detail, on a grid of twice the voxels of the study."""
+    bundle = find_bundle("brain-mr")
+    card = {name: value for name, value in bundle.card.items() if name != "detail"}
+    found = Predictor(replace(bundle, card=card), device="cpu", backend="torch")
+    found.config = replace(found.config, spacing=(4.0, 4.0, 4.0))
+    return found
+
+
+def runs(predictor: Predictor, study: Study, **wanted) -> tuple[Result, Result]:
+    """Without and with detail."""
+    plain = predictor.run(study, segment=False, **wanted)
+    predictor.bundle.card["detail"] = RULE
+    return plain, predictor.run(study, segment=False, **wanted)
+
+
+def test_a_synthetic_image_with_detail_is_nearer_to_the_real_one_and_lies_where_it_did(
+    predictor: Predictor, study: Study
+):
+    plain, detailed = runs(predictor, study, synthesize=["T1"], leave_out_target=True)
+    one, other = plain.synthesized["T1"], detailed.synthesized["T1"]
+    assert other.grid.same_as(one.grid) and other.array.dtype == np.float32
+    assert other.sequence == "T1" and other.source == one.source
+    assert np.array_equal(other.array == 0, one.array == 0)
+    before, after = (result.report["quality"]["synthesis"]["T1"] for result in (plain, detailed))
+    assert after["ssim"] > before["ssim"] + 0.03 and after["psnr"] > before["psnr"]
+    assert "detail" not in plain.report and detailed.report["detail"] == {"T1": ["T1Gd", "T2", "FLAIR"]}
+
+
+def test_the_real_image_of_a_target_is_no_guide_of_it(predictor: Predictor, study: Study):
+    two = study.subset(["T1", "FLAIR"])
+    _, detailed = runs(predictor, two, synthesize=["FLAIR"], leave_out_target=True)
+    assert detailed.report["detail"] == {"FLAIR": ["T1"]}
+
+
+def test_a_target_made_of_itself_alone_has_no_guide(predictor: Predictor, study: Study):
+    plain, detailed = runs(predictor, study.subset(["FLAIR"]), synthesize=["FLAIR"])
+    assert np.array_equal(detailed.synthesized["FLAIR"].array, plain.synthesized["FLAIR"].array)
+    assert "detail" not in detailed.report
+
+
+def test_a_sequence_that_shows_a_part_of_the_brain_is_no_guide(study: Study):
+    t2 = study["T2"]
+    half = Image(t2.array[: len(t2.array) // 2], t2.affine, sequence="T2")
+    partial = Study({"T1": study["T1"], "T2": half}, masks=study.masks)
+    config = PreprocessingConfig(spacing=(4.0, 4.0, 4.0), pose="reference", registration="none")
+    assert list(guides_of(prepare(partial, config), "FLAIR")) == ["T1"]
+
+
+def test_a_guide_in_another_place_is_followed_where_it_lies_on_the_first(predictor: Predictor, study: Study):
+    """T2 on a grid of its own says the same as T2 on that of T1."""
+    t1, t2 = study["T1"], study["T2"]
+    shifted = Image(t2.array[1:, 2:], t2.affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 2], [0, 0, 1, 1], [0, 0, 0, 1.0]]))
+    shifted = replace(shifted, sequence="T2")
+    predictor.config = replace(predictor.config, registration="none")
+    predictor.bundle.card["detail"] = RULE
+    images = []
+    for moving in (t2, shifted):
+        pair = Study({"T1": t1, "T2": moving}, masks=study.masks)
+        images.append(predictor.run(pair, segment=False, synthesize=["FLAIR"]).synthesized["FLAIR"].array)
+    inside = study.masks[""].array > 0
+    inside[:3] = inside[:, :4] = False
+    assert np.abs(images[0] - images[1])[inside].max() < 0.02 * np.ptp(images[0])

@@ -1,0 +1,203 @@
+"""Detail: what a synthesised image looks like in the finest structures, taken from the images it was made of.
+
+A network that draws on a coarse working grid gives the contrast of a sequence, not its sharpness. Within a few
+millimetres that contrast is nearly a linear function of the intensities that are there, and the function, unlike the
+drawing, is smooth: fitted on the working grid, it is applied to the inputs in their own resolution (He, Sun and Tang,
+Guided Image Filtering, PAMI 2013, with several guides; the coarse fit is their Fast Guided Filter, arXiv 1505.00996).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..parallel import in_parallel
+from ..preprocessing import Box, PreparedStudy
+from ..preprocessing.resampling import matrix_of, resample
+from ..preprocessing.smoothing import smooth
+from ..progress import Progress
+
+_LEAST_WEIGHT = 1e-3
+"""Farther outside the mask, where less of it is seen, there is no model."""
+_LEAST_FIELD = 1e-3
+"""Where a bias field is not known it is taken for this; nothing is drawn there."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How closely a synthesised image follows the structures of its inputs.
+
+    Attributes:
+        sigma_mm: of the Gaussian within which a linear model is fitted.
+        epsilon: variance of normalised intensities that counts as noise: what varies less is not followed.
+    """
+
+    sigma_mm: float
+    epsilon: float
+
+    @classmethod
+    def of_card(cls, card: Mapping[str, Any]) -> Detail | None:
+        """What a bundle states, or None."""
+        rule = card.get("detail")
+        return None if rule is None else cls(float(rule["sigma_mm"]), float(rule["epsilon"]))
+
+    def model(
+        self, image: np.ndarray, guides: Mapping[str, np.ndarray], mask: np.ndarray, spacing: tuple[float, float, float]
+    ) -> LinearModel:
+        """The linear function of the guides that comes nearest to an image around each voxel (eqs. 5, 6, 19-21).
+
+        Args:
+            image: (K, J, I) float32, normalised.
+            guides: name -> (K, J, I) float32, normalised, at least one.
+            mask: bool (K, J, I), the voxels that count.
+            spacing: (i, j, k) in mm.
+        """
+        variance = [(self.sigma_mm / mm) ** 2 for mm in spacing[::-1]]
+        box = _around(mask, [3 * round(float(np.sqrt(v)) + 0.5) for v in variance])
+        local = _LocalMeans(mask[box], variance)
+        drawn, inputs = image[box], [guide[box] for guide in guides.values()]
+        level, *levels = local.of([drawn, *inputs])
+        squares = iter(local.of([a * b for n, a in enumerate(inputs) for b in inputs[: n + 1]]))
+        spread = [[(next(squares) - a * b)[local.mask] for b in levels[: n + 1]] for n, a in enumerate(levels)]
+        for n, row in enumerate(spread):
+            row[n] += np.float32(self.epsilon)
+        products = local.of([drawn * a for a in inputs])
+        shared = [(product - level * a)[local.mask] for product, a in zip(products, levels, strict=True)]
+        slopes = [_placed(values, local.mask, local.mask.shape) for values in _solved(spread, shared)]
+        offset = level - sum(slope * a for slope, a in zip(slopes, levels, strict=True))
+        *slopes, offset = (_placed(values, box, mask.shape) for values in local.of([*slopes, offset]))
+        return LinearModel(dict(zip(guides, slopes, strict=True)), offset)
+
+    def refined(
+        self, image: np.ndarray, guides: Mapping[str, np.ndarray], mask: np.ndarray, spacing: tuple[float, float, float]
+    ) -> np.ndarray:
+        """An image (K, J, I) that follows its guides, on their common grid; outside the mask as it was."""
+        return np.where(mask, self.model(image, guides, mask, spacing).at(guides), image)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """A linear function of guides for every voxel, continued a little beyond the mask that it was fitted in.
+
+    Attributes:
+        slopes: guide -> (K, J, I) float32.
+        offset: (K, J, I) float32.
+    """
+
+    slopes: Mapping[str, np.ndarray]
+    offset: np.ndarray
+
+    def at(self, guides: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Its value where the guides have these."""
+        return self.offset + sum(slope * guides[name] for name, slope in self.slopes.items())
+
+    def through(self, move: Callable[[np.ndarray], np.ndarray]) -> LinearModel:
+        """The same function on another grid."""
+        return LinearModel({name: move(slope) for name, slope in self.slopes.items()}, move(self.offset))
+
+
+class _LocalMeans:
+    """Means over the neighbourhood of each voxel of what a mask holds.
+
+    Args:
+        mask: bool (K, J, I).
+        variance: of the Gaussian along (k, j, i), in voxels squared.
+    """
+
+    def __init__(self, mask: np.ndarray, variance: Sequence[float]) -> None:
+        self.mask, self._variance = mask, variance
+        weight = smooth(mask.astype(np.float32), variance)
+        self._known = weight > _LEAST_WEIGHT
+        self._weight = np.where(self._known, weight, np.float32(1))
+
+    def of(self, volumes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Those of some volumes (K, J, I), float32; 0 where the mask is too far away."""
+
+        def mean(volume: np.ndarray, _: Progress) -> np.ndarray:
+            inside = smooth(np.where(self.mask, volume, np.float32(0)), self._variance)
+            return np.where(self._known, inside / self._weight, np.float32(0))
+
+        return in_parallel(mean, volumes)
+
+
+def guides_of(prepared: PreparedStudy, target: str) -> dict[str, np.ndarray]:
+    """The inputs whose structures a synthesised image may follow, normalised on the working grid: not the sequence
+    itself, and none that covers only a part of the brain."""
+    partial = prepared.seen.keys() | prepared.shown.keys()
+    return {name: image for name, image in prepared.images.items() if name != target and name not in partial}
+
+
+def on_first_input(prepared: PreparedStudy, model: LinearModel, target: str, box: Box) -> np.ndarray:
+    """Intensities of a synthesised image, float32, in a part (k, j, i) of the first input, with the guides in their own
+    resolution.
+
+    Args:
+        model: fitted on the working grid.
+        target: the sequence that the image shows; its intensities are those of :meth:`PreparedStudy.units_of`.
+    """
+    first = prepared.first
+    grid = prepared.study[first].cropped(box).grid
+    back = np.linalg.inv(matrix_of(prepared.transforms[first]))
+
+    def here(values: np.ndarray) -> np.ndarray:
+        return prepared.to_part(values, first, box)
+
+    def field(name: str | None) -> np.ndarray | float:
+        return here(prepared.bias[name]) if name in prepared.bias else 1.0
+
+    def guide(name: str) -> np.ndarray:
+        image = prepared.study[name]
+        if name == first:
+            values = image.array[box].astype(np.float32)
+        else:
+            values = resample(image.to_sitk(), grid, matrix_of(prepared.transforms[name]) @ back)
+        return prepared.normalize(values / np.maximum(field(name), _LEAST_FIELD), name)
+
+    drawn = model.through(here).at({name: guide(name) for name in model.slopes})
+    drawn = prepared.denormalize(drawn, target) * field(prepared.units_of(target))
+    lowest, outside = prepared.least(target)
+    # At the rim, voxels that the mask fills in part: as much of them is air.
+    share = here(prepared.mask.astype(np.float32))
+    return (outside + share * (np.maximum(drawn, lowest) - outside)).astype(np.float32)
+
+
+def _around(mask: np.ndarray, margin: list[int]) -> Box:
+    """The part (k, j, i) of a volume that a mask reaches, and a margin; everything where it reaches nothing."""
+    found = []
+    for axis in range(3):
+        along = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        first, last = (along[0], along[-1]) if len(along) else (0, mask.shape[axis] - 1)
+        found.append(slice(max(int(first) - margin[axis], 0), int(last) + 1 + margin[axis]))
+    return tuple(found)
+
+
+def _placed(values: np.ndarray, where: np.ndarray | Box, shape: tuple[int, ...]) -> np.ndarray:
+    """Values in their place of a volume that is 0 elsewhere, float32."""
+    whole = np.zeros(shape, np.float32)
+    whole[where] = values
+    return whole
+
+
+def _solved(matrix: list[list[np.ndarray]], right: list[np.ndarray]) -> list[np.ndarray]:
+    """Solutions of many small positive definite systems at once, by elimination.
+
+    Args:
+        matrix: the lower triangle, ``matrix[n][m]`` (N,) of row n and column m <= n.
+        right: one (N,) per row.
+    """
+    rows, right = [[value.copy() for value in row] for row in matrix], [value.copy() for value in right]
+    size = len(rows)
+    for pivot in range(size):
+        for n in range(pivot + 1, size):
+            factor = rows[n][pivot] / rows[pivot][pivot]
+            for m in range(pivot + 1, n + 1):
+                rows[n][m] -= factor * rows[m][pivot]
+            right[n] -= factor * right[pivot]
+    for n in reversed(range(size)):
+        for m in range(n + 1, size):
+            right[n] -= rows[m][n] * right[m]
+        right[n] /= rows[n][n]
+    return right
