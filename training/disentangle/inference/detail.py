@@ -22,6 +22,7 @@ from ..progress import Progress
 
 _LEAST_WEIGHT = 1e-3
 """Farther outside the mask, where less of it is seen, there is no model."""
+_STAGE, _MESSAGE = "results", "detail of the synthesised images"
 _LEAST_FIELD = 1e-3
 """Where a bias field is not known it is taken for this; nothing is drawn there."""
 
@@ -45,7 +46,12 @@ class Detail:
         return None if rule is None else cls(float(rule["sigma_mm"]), float(rule["epsilon"]))
 
     def model(
-        self, image: np.ndarray, guides: Mapping[str, np.ndarray], mask: np.ndarray, spacing: tuple[float, float, float]
+        self,
+        image: np.ndarray,
+        guides: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+        spacing: tuple[float, float, float],
+        progress: Progress | None = None,
     ) -> LinearModel:
         """The linear function of the guides that comes nearest to an image around each voxel (eqs. 5, 6, 19-21).
 
@@ -54,21 +60,28 @@ class Detail:
             guides: name -> (K, J, I) float32, normalised, at least one.
             mask: bool (K, J, I), the voxels that count.
             spacing: (i, j, k) in mm.
+            progress: reports stage "results" and cancels.
+
+        Raises:
+            Cancelled: the user asked to stop.
         """
+        progress = progress or Progress()
         variance = [(self.sigma_mm / mm) ** 2 for mm in spacing[::-1]]
         box = _around(mask, [3 * round(float(np.sqrt(v)) + 0.5) for v in variance])
         local = _LocalMeans(mask[box], variance)
         drawn, inputs = image[box], [guide[box] for guide in guides.values()]
-        level, *levels = local.of([drawn, *inputs])
-        squares = iter(local.of([a * b for n, a in enumerate(inputs) for b in inputs[: n + 1]]))
+        level, *levels = local.of([drawn, *inputs], progress.part(0.0, 0.2))
+        pairs = [a * b for n, a in enumerate(inputs) for b in inputs[: n + 1]]
+        squares = iter(local.of(pairs, progress.part(0.2, 0.5)))
         spread = [[(next(squares) - a * b)[local.mask] for b in levels[: n + 1]] for n, a in enumerate(levels)]
         for n, row in enumerate(spread):
             row[n] += np.float32(self.epsilon)
-        products = local.of([drawn * a for a in inputs])
+        products = local.of([drawn * a for a in inputs], progress.part(0.5, 0.7))
         shared = [(product - level * a)[local.mask] for product, a in zip(products, levels, strict=True)]
         slopes = [_placed(values, local.mask, local.mask.shape) for values in _solved(spread, shared)]
         offset = level - sum(slope * a for slope, a in zip(slopes, levels, strict=True))
-        *slopes, offset = (_placed(values, box, mask.shape) for values in local.of([*slopes, offset]))
+        means = local.of([*slopes, offset], progress.part(0.7, 1.0))
+        *slopes, offset = (_placed(values, box, mask.shape) for values in means)
         return LinearModel(dict(zip(guides, slopes, strict=True)), offset)
 
     def refined(
@@ -113,14 +126,15 @@ class _LocalMeans:
         self._known = weight > _LEAST_WEIGHT
         self._weight = np.where(self._known, weight, np.float32(1))
 
-    def of(self, volumes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def of(self, volumes: Sequence[np.ndarray], progress: Progress) -> list[np.ndarray]:
         """Those of some volumes (K, J, I), float32; 0 where the mask is too far away."""
 
-        def mean(volume: np.ndarray, _: Progress) -> np.ndarray:
+        def mean(volume: np.ndarray, progress: Progress) -> np.ndarray:
+            progress(_STAGE, 0.0, _MESSAGE)
             inside = smooth(np.where(self.mask, volume, np.float32(0)), self._variance)
             return np.where(self._known, inside / self._weight, np.float32(0))
 
-        return in_parallel(mean, volumes)
+        return in_parallel(mean, volumes, progress)
 
 
 def guides_of(prepared: PreparedStudy, target: str) -> dict[str, np.ndarray]:
@@ -130,19 +144,27 @@ def guides_of(prepared: PreparedStudy, target: str) -> dict[str, np.ndarray]:
     return {name: image for name, image in prepared.images.items() if name != target and name not in partial}
 
 
-def on_first_input(prepared: PreparedStudy, model: LinearModel, target: str, box: Box) -> np.ndarray:
+def on_first_input(
+    prepared: PreparedStudy, model: LinearModel, target: str, box: Box, progress: Progress | None = None
+) -> np.ndarray:
     """Intensities of a synthesised image, float32, in a part (k, j, i) of the first input, with the guides in their own
     resolution.
 
     Args:
         model: fitted on the working grid.
         target: the sequence that the image shows; its intensities are those of :meth:`PreparedStudy.units_of`.
+        progress: reports and cancels.
+
+    Raises:
+        Cancelled: the user asked to stop.
     """
+    progress = progress or Progress()
     first = prepared.first
     grid = prepared.study[first].cropped(box).grid
     back = np.linalg.inv(matrix_of(prepared.transforms[first]))
 
     def here(values: np.ndarray) -> np.ndarray:
+        progress(_STAGE, 0.0, _MESSAGE)
         return prepared.to_part(values, first, box)
 
     def field(name: str | None) -> np.ndarray | float:

@@ -114,28 +114,29 @@ class Output:
         image = self.prepared.to_input(entropy, self.first, "linear", 0.0, masked=True)
         return Image(image.array, image.affine, source="uncertainty")
 
-    def _synthesized(self, target: str) -> Image:
+    def _synthesized(self, target: str, progress: Progress) -> Image:
         """In intensity units, see ``PreparedStudy.units_of``; 0 (air, where a window gives the units) outside the mask,
         and not below 0 where the units have no negative values."""
         values = self.prepared.denormalize(self.volumes.synthesized[target], target)
         values = bounded(self.prepared, values, self.prepared.mask, target)
         _, outside = self.prepared.least(target)
         image = self.prepared.to_input(values, self.first, "linear", outside, masked=True)
-        self._add_detail(image.array, target)
+        self._add_detail(image.array, target, progress)
         return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
 
-    def _add_detail(self, image: np.ndarray, target: str) -> None:
+    def _add_detail(self, image: np.ndarray, target: str, progress: Progress) -> None:
         """Let a synthesised image (K, J, I), on the grid of the first input, follow the structures of its inputs where
         the bundle wants it."""
         detail, guides = Rules.of_card(self.run.bundle.card).detail, guides_of(self.prepared, target)
         box = self.prepared.reached(self.first)
         if detail is not None and guides and box is not None:
             spacing = tuple(self.prepared.grid.spacing)
-            model = detail.model(self.volumes.synthesized[target], guides, self.prepared.mask, spacing)
-            image[box] = on_first_input(self.prepared, model, target, box)
+            drawn, mask = self.volumes.synthesized[target], self.prepared.mask
+            model = detail.model(drawn, guides, mask, spacing, progress.part(0.0, 0.5))
+            image[box] = on_first_input(self.prepared, model, target, box, progress.part(0.5, 1.0))
             self.run.report.detail[target] = list(guides)
 
-    def _factors(self, name: str) -> SequenceFactors:
+    def _factors(self, name: str, _: Progress) -> SequenceFactors:
         channels, mask = self.volumes.anatomy[name], self.prepared.mask
         rebuilt, agnostic = self.volumes.rebuilt.get((name, name)), self.volumes.agnostic.get(name)
         winner = np.where(mask, most_probable(channels) + 1, 0).astype(np.uint8)
@@ -148,7 +149,7 @@ class Output:
             agnostic=None if agnostic is None else self.prepared.working_image(agnostic),
         )
 
-    def _rebuilt(self, pair: tuple[str, str]) -> Image:
+    def _rebuilt(self, pair: tuple[str, str], _: Progress) -> Image:
         """The anatomy of one sequence in the appearance of another, or of itself."""
         return self._working(self.volumes.rebuilt[pair], pair[1])
 
@@ -197,12 +198,13 @@ class Output:
             )
 
 
-def _each(keys: Iterable[K], make: Callable[[K], V], progress: Progress) -> dict[K, V]:
-    """What is made of each key; who cancels waits for one of them only (all together take a second)."""
+def _each(keys: Iterable[K], make: Callable[[K, Progress], V], progress: Progress) -> dict[K, V]:
+    """What is made of each key and its share of the progress; who cancels waits for one of them at most (all together
+    take a second)."""
     keys, made = list(keys), {}
     for n, key in enumerate(keys):
         progress("results", n / len(keys), "images of what was computed")
-        made[key] = make(key)
+        made[key] = make(key, progress.part(n / len(keys), (n + 1) / len(keys)))
     return made
 
 
