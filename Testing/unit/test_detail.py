@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter
 
 from disentangle.bundles import find_bundle
 from disentangle.inference import Predictor, Result
-from disentangle.inference.detail import Detail, guides_of
+from disentangle.inference.detail import Detail, LinearModel, guides_of, on_first_input
 from disentangle.phantoms import brain_phantom
 from disentangle.preprocessing import PreprocessingConfig, prepare
 from disentangle.study import Image, Study
@@ -135,6 +135,19 @@ def test_a_sequence_that_shows_a_part_of_the_brain_is_no_guide(study: Study):
     partial = Study({"T1": study["T1"], "T2": half}, masks=study.masks)
     config = PreprocessingConfig(spacing=(4.0, 4.0, 4.0), pose="reference", registration="none")
     assert list(guides_of(prepare(partial, config), "FLAIR")) == ["T1"]
+
+
+@pytest.mark.parametrize("bias_field", [False, True])
+@pytest.mark.parametrize("spacing", [2.0, 3.0])
+def test_a_model_that_says_the_first_input_gives_that_input_in_its_own_intensities(study, spacing, bias_field):
+    spacings = {"spacing": (spacing,) * 3, "pose": "reference", "registration": "none", "clip": None}
+    prepared = prepare(study.subset(["T1", "T2"]), PreprocessingConfig(bias_field=bias_field, **spacings))
+    assert bool(prepared.bias) is bias_field
+    ones, zeros = np.ones(prepared.grid.shape, np.float32), np.zeros(prepared.grid.shape, np.float32)
+    box = prepared.reached("T1")
+    told = on_first_input(prepared, LinearModel({"T1": ones}, zeros), "FLAIR", box)
+    deep = binary_erosion(study.masks[""].array > 0, iterations=3)[box]
+    assert np.allclose(told[deep], study["T1"].array[box][deep], rtol=0.01)
 
 
 def test_a_guide_in_another_place_is_followed_where_it_lies_on_the_first(predictor: Predictor, study: Study):

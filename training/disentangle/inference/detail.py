@@ -9,7 +9,7 @@ Guided Image Filtering, PAMI 2013, with several guides; the coarse fit is their 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,7 @@ def on_first_input(
     first = prepared.first
     grid = prepared.study[first].cropped(box).grid
     back = np.linalg.inv(matrix_of(prepared.transforms[first]))
+    evenly = replace(prepared, bias={})  # the fields are known on the working grid, and brought here by themselves
 
     def here(values: np.ndarray) -> np.ndarray:
         progress(_STAGE, 0.0, _MESSAGE)
@@ -176,10 +177,10 @@ def on_first_input(
             values = image.array[box].astype(np.float32)
         else:
             values = resample(image.to_sitk(), grid, matrix_of(prepared.transforms[name]) @ back)
-        return prepared.normalize(values / np.maximum(field(name), _LEAST_FIELD), name)
+        return evenly.normalize(values / np.maximum(field(name), _LEAST_FIELD), name)
 
     drawn = model.through(here).at({name: guide(name) for name in model.slopes})
-    drawn = prepared.denormalize(drawn, target) * field(prepared.units_of(target))
+    drawn = evenly.denormalize(drawn, target) * field(prepared.units_of(target))
     lowest, outside = prepared.least(target)
     # At the rim, voxels that the mask fills in part: as much of them is air.
     share = here(prepared.mask.astype(np.float32))
