@@ -59,7 +59,7 @@ class Output:
             progress("results", 0.8, "scores and pictures")
             self._score(result, references, progress)
             progress("results", 0.95, "pictures")
-            self._draw(result)
+            self._draw(result, progress)
             progress("results", 1.0, "done")
         result.report = run.report.to_dict(result)
         return result
@@ -176,7 +176,7 @@ class Output:
             if scores:
                 quality["segmentation"] = scores
 
-    def _draw(self, result: Result) -> None:
+    def _draw(self, result: Result, progress: Progress) -> None:
         classes = self.run.bundle.classes
         labels = None if self.volumes.probabilities is None else most_probable(self.volumes.probabilities)
         colors = np.array([c.color for c in classes] or [(0, 0, 0)], np.uint8)
@@ -192,6 +192,7 @@ class Output:
             self.volumes.synthesized,
             self.volumes.agnostic,
         )
+        progress("results", 0.98, "pictures")
         if self.volumes.rebuilt and self.wanted.cross:
             result.cross_overview = overview.cross_overview(
                 self.prepared.images, self.prepared.mask, self.volumes.rebuilt
