@@ -70,17 +70,17 @@ class Detail:
         box = _around(mask, [3 * round(float(np.sqrt(v)) + 0.5) for v in variance])
         local = _LocalMeans(mask[box], variance)
         drawn, inputs = image[box], [guide[box] for guide in guides.values()]
-        level, *levels = local.of([drawn, *inputs], progress.part(0.0, 0.2))
-        pairs = [a * b for n, a in enumerate(inputs) for b in inputs[: n + 1]]
+        level, *levels = local.of([(a,) for a in (drawn, *inputs)], progress.part(0.0, 0.2))
+        pairs = [(a, b) for n, a in enumerate(inputs) for b in inputs[: n + 1]]
         squares = iter(local.of(pairs, progress.part(0.2, 0.5)))
         spread = [[(next(squares) - a * b)[local.mask] for b in levels[: n + 1]] for n, a in enumerate(levels)]
         for n, row in enumerate(spread):
             row[n] += np.float32(self.epsilon)
-        products = local.of([drawn * a for a in inputs], progress.part(0.5, 0.7))
+        products = local.of([(drawn, a) for a in inputs], progress.part(0.5, 0.7))
         shared = [(product - level * a)[local.mask] for product, a in zip(products, levels, strict=True)]
         slopes = [_placed(values, local.mask, local.mask.shape) for values in _solved(spread, shared)]
         offset = level - sum(slope * a for slope, a in zip(slopes, levels, strict=True))
-        means = local.of([*slopes, offset], progress.part(0.7, 1.0))
+        means = local.of([(a,) for a in (*slopes, offset)], progress.part(0.7, 1.0))
         *slopes, offset = (_placed(values, box, mask.shape) for values in means)
         return LinearModel(dict(zip(guides, slopes, strict=True)), offset)
 
@@ -126,15 +126,18 @@ class _LocalMeans:
         self._known = weight > _LEAST_WEIGHT
         self._weight = np.where(self._known, weight, np.float32(1))
 
-    def of(self, volumes: Sequence[np.ndarray], progress: Progress) -> list[np.ndarray]:
-        """Those of some volumes (K, J, I), float32; 0 where the mask is too far away."""
+    def of(self, products: Sequence[tuple[np.ndarray, ...]], progress: Progress) -> list[np.ndarray]:
+        """Those of products of volumes (K, J, I), float32; 0 where the mask is too far away."""
 
-        def mean(volume: np.ndarray, progress: Progress) -> np.ndarray:
+        def mean(factors: tuple[np.ndarray, ...], progress: Progress) -> np.ndarray:
             progress(_STAGE, 0.0, _MESSAGE)
-            inside = smooth(np.where(self.mask, volume, np.float32(0)), self._variance)
-            return np.where(self._known, inside / self._weight, np.float32(0))
+            values = factors[0] if len(factors) == 1 else np.multiply(*factors)
+            values = smooth(np.where(self.mask, values, np.float32(0)), self._variance)
+            values /= self._weight
+            values[~self._known] = 0
+            return values
 
-        return in_parallel(mean, volumes, progress)
+        return in_parallel(mean, products, progress)
 
 
 def guides_of(prepared: PreparedStudy, target: str) -> dict[str, np.ndarray]:
