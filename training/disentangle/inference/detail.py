@@ -16,7 +16,6 @@ import numpy as np
 
 from ..parallel import in_parallel
 from ..preprocessing import Box, PreparedStudy
-from ..preprocessing.resampling import matrix_of, resample
 from ..preprocessing.smoothing import smooth
 from ..progress import Progress
 
@@ -163,8 +162,6 @@ def on_first_input(
     """
     progress = progress or Progress()
     first = prepared.first
-    grid = prepared.study[first].cropped(box).grid
-    back = np.linalg.inv(matrix_of(prepared.transforms[first]))
     evenly = replace(prepared, bias={})  # the fields are known on the working grid, and brought here by themselves
 
     def here(values: np.ndarray) -> np.ndarray:
@@ -175,11 +172,7 @@ def on_first_input(
         return here(prepared.bias[name]) if name in prepared.bias else 1.0
 
     def guide(name: str) -> np.ndarray:
-        image = prepared.study[name]
-        if name == first:
-            values = image.array[box].astype(np.float32)
-        else:
-            values = resample(image.to_sitk(), grid, matrix_of(prepared.transforms[name]) @ back)
+        values = prepared.input_on(name, first, box)
         return evenly.normalize(values / np.maximum(field(name), _LEAST_FIELD), name)
 
     drawn = model.through(here).at({name: guide(name) for name in model.slopes})

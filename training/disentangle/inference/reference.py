@@ -29,7 +29,7 @@ def score_synthesis(
     own = next((name for name in prepared.images if prepared.study[name] is reference), None)
     registered = own is None and not reference.grid.same_as(target.grid)
     if own is not None:
-        values = _on_first(prepared, own, first) if own == first else _in_own_units(prepared, own, first)
+        values = prepared.input_on(own, first)
     elif registered:
         check_image(reference)  # one voxel that is no number would spoil the registration
         found = register(reference, target, progress=progress)
@@ -37,25 +37,12 @@ def score_synthesis(
     else:
         values = reference.array.astype(np.float32)
     mask = prepared.to_input(prepared.mask.astype(np.uint8), first, "nearest").array > 0
-    inputs = {name: _on_first(prepared, name, first) for name in prepared.images if name != synthetic.sequence}
+    inputs = {name: prepared.input_on(name, first) for name in prepared.images if name != synthetic.sequence}
     report = synthesis_quality(synthetic.array, values, inputs, mask, target.grid.spacing)
     report["reference"] = reference.source
     report["reference_registered"] = registered
     difference = np.where(mask, fit_scale(synthetic.array, values, mask) - values, 0.0).astype(np.float32)
     return report, Image(difference, target.affine, sequence=synthetic.sequence, source="synthetic minus reference")
-
-
-def _in_own_units(prepared: PreparedStudy, name: str, first: str) -> np.ndarray:
-    """An input on the grid of the first one, in its own intensities."""
-    image = prepared.working_image(prepared.denormalize(prepared.images[name], name))
-    return prepared.to_input(image.array, first, "linear").array
-
-
-def _on_first(prepared: PreparedStudy, name: str, first: str) -> np.ndarray:
-    """An input on the grid of the first input, through the working grid as the synthetic image went."""
-    if name == first:
-        return prepared.study[first].array.astype(np.float32)
-    return prepared.to_input(prepared.images[name], first, "linear").array
 
 
 def score_segmentation(result: Result, study: Study, prepared: PreparedStudy, first: str) -> dict[str, float]:

@@ -189,6 +189,21 @@ class PreparedStudy:
         self._check_shape(array)
         return resample(Image(array, self.grid.affine).to_sitk(), part.grid, matrix, interpolation, default)
 
+    def input_on(self, name: str, sequence: str, box: Box | None = None) -> np.ndarray:
+        """One input where another one has its voxels, interpolated once, in its own intensities, float32.
+
+        Args:
+            name: the input that is resampled.
+            sequence: the input whose grid it goes to.
+            box: a part (k, j, i) of that grid; None takes all of it.
+        """
+        target = self._input(sequence)
+        target = target if box is None else target.cropped(box)
+        if name == sequence:
+            return target.array.astype(np.float32)
+        matrix = matrix_of(self.transforms[name]) @ np.linalg.inv(matrix_of(self.transforms[sequence]))
+        return resample(self._input(name).to_sitk(), target.grid, matrix)
+
     def to_grid(
         self, image: Image, interpolation: str = "linear", sequence: str | None = None, default: float = 0.0
     ) -> np.ndarray:
