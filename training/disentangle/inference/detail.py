@@ -52,7 +52,8 @@ class Detail:
         spacing: tuple[float, float, float],
         progress: Progress | None = None,
     ) -> LinearModel:
-        """The linear function of the guides that comes nearest to an image around each voxel (eqs. 5, 6, 19-21).
+        """The linear function of the guides that comes nearest to an image around each voxel: the guided filter for a
+        guide of several channels, with a Gaussian window.
 
         Args:
             image: (K, J, I) float32, normalised.
