@@ -1,4 +1,4 @@
-"""What the detail of synthesised images is worth: ``python training/benchmarks/detail.py``; about five minutes.
+"""What the detail of synthesised images is worth: ``python training/benchmarks/detail.py``; a quarter of an hour.
 
 Every sequence of some real studies is made from the others, and compared with the real one on the grid of the first
 input: as the network draws it, and with detail (a bundle's rule ``detail``) fitted over several neighbourhoods. Beside
