@@ -18,8 +18,6 @@ from disentangle.errors import Cancelled, InputError
 from disentangle.inference import Predictor, Result, output, result
 from disentangle.inference.backends.eager import EagerNetwork
 from disentangle.inference.engine import Engine, Wanted, neighbours
-from disentangle.inference.overview import best_slice, compose
-from disentangle.inference.png import draw_text, write_png
 from disentangle.inference.quality import segmentation_quality
 from disentangle.inference.recognition import Recognition
 from disentangle.phantoms import brain_phantom
@@ -471,41 +469,7 @@ def test_the_background_is_no_class_to_score(complete: Result):
     assert scores == {"grey matter": 1.0}
 
 
-# -- pictures and files ------------------------------------------------------------------------------------------------
-
-
-def test_a_png_holds_the_pixels_that_were_written(tmp_path: Path):
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-    write_png(tmp_path / "a.png", pixels)
-    found = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.png")))
-    assert np.array_equal(found, pixels)
-
-
-def test_captions_are_drawn_and_cut_at_the_border():
-    pixels = np.zeros((12, 30, 3), np.uint8)
-    draw_text(pixels, 1, 1, "T1")
-    drawn = pixels.any(axis=2)
-    assert drawn[1:11, 1:15].any()
-    assert not drawn[:, 16:].any()
-    draw_text(pixels, 8, 26, "FLAIR")
-    assert pixels[8:, 26:].any()
-
-
-def test_tiles_stand_in_rows_with_their_captions():
-    tile = np.full((40, 40, 3), 200, np.uint8)
-    picture = compose([("T1", [("input", tile), ("rebuilt", tile)]), ("T2", [("input", tile)])])
-    assert (picture == 200).all(axis=2).sum() == 3 * 40 * 40 * 4 * 4  # three tiles, magnified four times
-    assert picture.dtype == np.uint8
-
-
-def test_the_slice_shown_is_that_of_the_largest_lesion():
-    mask = np.zeros((5, 4, 4), bool)
-    mask[1], mask[3, 0] = True, True
-    labels = np.zeros(mask.shape, int)
-    assert best_slice(mask) == 1
-    assert best_slice(np.ones((5, 4, 4), bool)) == 2
-    labels[3, 0, :2] = 4
-    assert best_slice(mask, labels, [4]) == 3
+# -- files -------------------------------------------------------------------------------------------------------------
 
 
 def test_everything_is_written_and_synthetic_images_say_so(complete: Result, tmp_path: Path):

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..parallel import in_parallel
 from ..preprocessing import Box, PreparedStudy
+from ..preprocessing.resampling import around
 from ..preprocessing.smoothing import smooth
 from ..progress import Progress
 
@@ -67,7 +68,8 @@ class Detail:
         """
         progress = progress or Progress()
         variance = [(self.sigma_mm / mm) ** 2 for mm in spacing[::-1]]
-        box = _around(mask, [3 * round(float(np.sqrt(v)) + 0.5) for v in variance])
+        everything = tuple(slice(0, n) for n in mask.shape)
+        box = around(mask, everything, 3 * round(float(np.sqrt(max(variance))) + 0.5)) or everything
         local = _LocalMeans(mask[box], variance)
         drawn, inputs = image[box], [guide[box] for guide in guides.values()]
         level, *levels = local.of([(a,) for a in (drawn, *inputs)], progress.part(0.0, 0.2))
@@ -182,16 +184,6 @@ def on_first_input(
     # At the rim, voxels that the mask fills in part: as much of them is air.
     share = here(prepared.mask.astype(np.float32))
     return (outside + share * (np.maximum(drawn, lowest) - outside)).astype(np.float32)
-
-
-def _around(mask: np.ndarray, margin: list[int]) -> Box:
-    """The part (k, j, i) of a volume that a mask reaches, and a margin; everything where it reaches nothing."""
-    found = []
-    for axis in range(3):
-        along = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        first, last = (along[0], along[-1]) if len(along) else (0, mask.shape[axis] - 1)
-        found.append(slice(max(int(first) - margin[axis], 0), int(last) + 1 + margin[axis]))
-    return tuple(found)
 
 
 def _placed(values: np.ndarray, where: np.ndarray | Box, shape: tuple[int, ...]) -> np.ndarray:

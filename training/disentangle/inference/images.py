@@ -117,24 +117,30 @@ class Output:
     def _synthesized(self, target: str, progress: Progress) -> Image:
         """In intensity units, see ``PreparedStudy.units_of``; 0 (air, where a window gives the units) outside the mask,
         and not below 0 where the units have no negative values."""
-        values = self.prepared.denormalize(self.volumes.synthesized[target], target)
-        values = bounded(self.prepared, values, self.prepared.mask, target)
-        _, outside = self.prepared.least(target)
-        image = self.prepared.to_input(values, self.first, "linear", outside, masked=True)
-        self._add_detail(image.array, target, progress)
-        return Image(image.array, image.affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
+        array = self._detailed(target, progress)
+        if array is None:
+            values = self.prepared.denormalize(self.volumes.synthesized[target], target)
+            values = bounded(self.prepared, values, self.prepared.mask, target)
+            _, outside = self.prepared.least(target)
+            array = self.prepared.to_input(values, self.first, "linear", outside, masked=True).array
+        affine = self.prepared.study[self.first].affine
+        return Image(array, affine, sequence=target, source=f"synthesised by {self.run.bundle.name}")
 
-    def _add_detail(self, image: np.ndarray, target: str, progress: Progress) -> None:
-        """Let a synthesised image (K, J, I), on the grid of the first input, follow the structures of its inputs where
-        the bundle wants it."""
+    def _detailed(self, target: str, progress: Progress) -> np.ndarray | None:
+        """The same as it follows the structures of its inputs, (K, J, I); None where the bundle states no detail, or
+        nothing can be followed."""
         detail, guides = Rules.of_card(self.run.bundle.card).detail, guides_of(self.prepared, target)
         box = self.prepared.reached(self.first)
-        if detail is not None and guides and box is not None:
-            spacing = tuple(self.prepared.grid.spacing)
-            drawn, mask = self.volumes.synthesized[target], self.prepared.mask
-            model = detail.model(drawn, guides, mask, spacing, progress.part(0.0, 0.5))
-            image[box] = on_first_input(self.prepared, model, target, box, progress.part(0.5, 1.0))
-            self.run.report.detail[target] = list(guides)
+        if detail is None or not guides or box is None:
+            return None
+        spacing = tuple(self.prepared.grid.spacing)
+        drawn, mask = self.volumes.synthesized[target], self.prepared.mask
+        model = detail.model(drawn, guides, mask, spacing, progress.part(0.0, 0.5))
+        _, outside = self.prepared.least(target)
+        array = np.full(self.prepared.study[self.first].array.shape, outside, np.float32)
+        array[box] = on_first_input(self.prepared, model, target, box, progress.part(0.5, 1.0))
+        self.run.report.detail[target] = list(guides)
+        return array
 
     def _factors(self, name: str, _: Progress) -> SequenceFactors:
         channels, mask = self.volumes.anatomy[name], self.prepared.mask

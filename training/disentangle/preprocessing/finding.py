@@ -83,9 +83,9 @@ class MaskSearch:
         image, steps = self.study[sequence], []
         needs_brain = mask is None and self.config.mask == "auto"
         found = self._brain(image) if needs_brain else None
-        progress("mask", 0.0, "the pose of the head")
         turn = None
         if needs_brain or self.config.pose == "atlas":
+            progress("mask", 0.0, "the pose of the head")
             pose = self._pose(image, found if mask is None else _on_grid_of(mask, image), progress)
             if self.config.pose == "atlas":
                 turn, step = _turned(pose, mask is not None, started)

@@ -145,7 +145,7 @@ def resample_part(image: Image, grid: Grid, matrix: np.ndarray, mask: np.ndarray
     """
     box = crop_to(image.grid, grid, matrix)
     if box is not None and mask is not None:
-        box = _around(mask, box)
+        box = around(mask, box)
     if box is None:
         return np.zeros(grid.shape, np.float32)
     part = image.cropped(box)
@@ -154,7 +154,7 @@ def resample_part(image: Image, grid: Grid, matrix: np.ndarray, mask: np.ndarray
     return resample(part.to_sitk(), grid, matrix)
 
 
-def _around(mask: np.ndarray, box: tuple[slice, ...], margin: int = _MARGIN) -> tuple[slice, ...] | None:
+def around(mask: np.ndarray, box: tuple[slice, ...], margin: int = _MARGIN) -> tuple[slice, ...] | None:
     """What a mask reaches of a box, and a margin around it inside the box; None where it does not reach it."""
     found = []
     for axis, whole in enumerate(box):
