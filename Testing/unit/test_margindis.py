@@ -409,3 +409,55 @@ def test_anatomies_fused_in_other_ways_are_segmented_and_learnt_from(fusion):
     factors = system.encode(batch.images, batch.mask)
     labels = system.segment(system.fuse(factors)).argmax(1)
     assert (labels[batch.mask[:, 0] == 0] == 0).all()
+
+
+# -- growing -----------------------------------------------------------------------------------------------------------
+
+
+def made_by(system: MarginDis) -> list[torch.Tensor]:
+    """Labels, images and modality factors of a batch with one sequence missing."""
+    batch = make_batch()
+    images = {s: x for s, x in batch.images.items() if s != "FLAIR"}
+    factors = system.eval().encode(images, batch.mask)
+    fused = system.segment(system.fuse(factors))
+    return [
+        fused,
+        *system.decode_styles(system.synthesis_anatomy(factors), list(SEQUENCES)),
+        *factors.modality.values(),
+    ]
+
+
+LARGER = [
+    {"anatomy_channels": 8},
+    {"anatomy_channels": 12},
+    {"conditioning": "separate"},
+    {"conditioning": "separate", "anatomy_channels": 8},
+    {"fusion": "attention", "anatomy_channels": 8},
+]
+
+
+@pytest.mark.parametrize("larger", LARGER, ids=lambda c: " ".join(map(str, c.values())))
+def test_a_larger_system_begins_by_making_what_the_smaller_one_makes(larger):
+    small = tiny(**{k: v for k, v in larger.items() if k == "fusion"})
+    small.default_styles.normal_()
+    large = tiny(**larger)
+    large.adopt(small)
+    for ours, theirs in zip(made_by(large), made_by(small), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_channels_that_one_became_are_taught_apart():
+    large = tiny(anatomy_channels=8)
+    large.adopt(tiny())
+    sum(loss_of(large, make_batch()).values()).backward()
+    gradient = large.anatomy_encoder.out.weight.grad
+    first, second = gradient[:, ::2], gradient[:, 1::2]
+    assert (first - second).norm() > 0.1 * (first + second).norm()
+
+
+@pytest.mark.parametrize("other", [{"anatomy_channels": 6}, {"width": 0.5}, {"hard": True, "anatomy_channels": 8}])
+def test_other_differences_are_another_architecture(other):
+    with pytest.raises(RuntimeError):
+        tiny(**other).adopt(tiny())
+    with pytest.raises(RuntimeError):  # nor does anything shrink
+        tiny().adopt(tiny(anatomy_channels=8))

@@ -30,6 +30,7 @@ from ..networks.sequence_classifier import SequenceClassifier
 from ..networks.style import StyleEncoder, sample_style
 from .base import Batch, Capabilities, Factors, Program, System, TrainingStep
 from .draws import random_subset
+from .margindis_growth import grow
 from .margindis_programs import programs_of
 from .settings import arguments, check_choice, check_sequences, loss_weights
 
@@ -233,6 +234,13 @@ class MarginDis(System):
             TrainingStep("generator", others, self.training_loss, optimizer, clip_norm=1.0),
             TrainingStep("discriminator", own, self.classifier_loss, {"lr": self.config["learning_rate"]}, None),
         ]
+
+    def adopt(self, other: System) -> None:
+        """See :meth:`System.adopt`; this one may be larger in the ways of :func:`.margindis_growth.grow`."""
+        if isinstance(other, MarginDis):
+            grow(other, self)
+        else:
+            super().adopt(other)
 
     def fold(self) -> MarginDis:
         """Eval mode with every sequence's kernels mixed once and for all (inference)."""
