@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from disentangle.errors import InputError
@@ -75,6 +77,27 @@ def test_ssim_equals_a_direct_computation_over_all_windows(volume):
     expected = (2 * mean(x) * mean(y) + c1) * (2 * covariance + c2)
     expected /= (mean(x) ** 2 + mean(y) ** 2 + c1) * (variances + c2)
     assert ssim(noisy, target, None, 4.0) == pytest.approx(float(expected.mean()), abs=1e-9)
+
+
+@given(first=st.tuples(*[st.integers(0, 20)] * 3), size=st.tuples(*[st.integers(1, 21)] * 3))
+@settings(max_examples=60, deadline=None)
+def test_ssim_of_a_mask_is_the_mean_over_the_windows_centred_in_it_wherever_it_lies(first, size):
+    generator = np.random.default_rng(4)
+    x, y = generator.normal(size=(2, 21, 21, 21))
+    mask = np.zeros(x.shape, bool)
+    mask[tuple(slice(f, f + s) for f, s in zip(first, size, strict=True))] = True
+    x, y = np.where(mask, x, y[mask].min()), np.where(mask, y, y[mask].min())
+    centred = mask[:, 3:-3, 3:-3]
+    if not centred.any():
+        with pytest.raises(InputError, match="touches no complete"):
+            ssim(x, y, mask, 4.0)
+        return
+    a, b = (np.lib.stride_tricks.sliding_window_view(v, (7, 7), (1, 2))[centred].reshape(-1, 49) for v in (x, y))
+    mean_a, mean_b, c1, c2 = a.mean(1), b.mean(1), (0.01 * 4) ** 2, (0.03 * 4) ** 2
+    covariance = ((a - mean_a[:, None]) * (b - mean_b[:, None])).sum(1) / 48
+    expected = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    expected /= (mean_a**2 + mean_b**2 + c1) * (a.var(1, ddof=1) + b.var(1, ddof=1) + c2)
+    assert ssim(x, y, mask, 4.0) == pytest.approx(expected.mean(), abs=1e-9)
 
 
 def test_quality_falls_with_noise(volume):

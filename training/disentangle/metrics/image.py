@@ -104,13 +104,16 @@ def ssim(
     """
     _check_shapes(prediction, target, mask)
     range_ = data_range(target, mask) if range_ is None else range_
-    x, y = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
-    if mask is not None:
-        background = _inside(target, mask).min()
-        x, y = np.where(mask, x, background), np.where(mask, y, background)
+    x, y = np.asarray(prediction), np.asarray(target)
     if across:
         x, y, mask = (None if a is None else np.moveaxis(a, across, 0) for a in (x, y, mask))
-    return _mean_ssim(x, y, mask, range_)
+    _check_window(x.shape)
+    if mask is not None:
+        background = _inside(y, mask).min()
+        box = _windows_box(np.asarray(mask, bool))
+        x, y, mask = x[box], y[box], mask[box]
+        x, y = np.where(mask, x, background), np.where(mask, y, background)
+    return _mean_ssim(x.astype(np.float64), y.astype(np.float64), mask, range_)
 
 
 def slice_axis(spacing: Sequence[float]) -> int:
@@ -157,7 +160,7 @@ def paper_mode(
             continue
         x, y = np.where(inside, x, background).astype(np.float64), np.where(inside, y, background).astype(np.float64)
         range_ = float(y.max() - y.min())
-        scores.append((psnr(x, y, None, range_), _mean_ssim(x, y, None, range_)))
+        scores.append((psnr(x, y, None, range_), ssim(x, y, None, range_)))
     if not scores:
         raise InputError("The mask is empty, so the image quality cannot be scored.")
     return tuple(float(v) for v in np.mean(scores, axis=0))
@@ -165,12 +168,6 @@ def paper_mode(
 
 def _mean_ssim(x: np.ndarray, y: np.ndarray, mask: np.ndarray | None, range_: float) -> float:
     """Mean of the SSIM map over the windows centred in the mask (windows must fit into the slice)."""
-    if min(x.shape[-2:]) < WINDOW:
-        height, width = x.shape[-2:]
-        raise InputError(
-            f"SSIM needs slices of at least {WINDOW} x {WINDOW} pixels, and these have {height} x {width}; score a "
-            "larger image."
-        )
     half = WINDOW // 2
     inner = (..., slice(half, -half), slice(half, -half))
     sample = WINDOW**2 / (WINDOW**2 - 1)
@@ -187,6 +184,25 @@ def _mean_ssim(x: np.ndarray, y: np.ndarray, mask: np.ndarray | None, range_: fl
     if values.size == 0:
         raise InputError("The mask touches no complete SSIM window, so the image quality cannot be scored.")
     return float(values.mean())
+
+
+def _check_window(shape: Sequence[int]) -> None:
+    if min(shape[-2:]) < WINDOW:
+        raise InputError(
+            f"SSIM needs slices of at least {WINDOW} x {WINDOW} pixels, and these have {shape[-2]} x {shape[-1]}; "
+            "score a larger image."
+        )
+
+
+def _windows_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """The part of an image that holds every window centred in a mask: a brain's is a third of a head's."""
+    box = []
+    for axis, length in enumerate(mask.shape):
+        touched = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        margin, least = (WINDOW // 2, WINDOW) if axis >= mask.ndim - 2 else (0, 1)
+        first, end = int(touched[0]) - margin, int(touched[-1]) + 1 + margin
+        box.append(slice(max(min(first, length - least), 0), min(max(end, least), length)))
+    return tuple(box)
 
 
 def _window_mean(array: np.ndarray) -> np.ndarray:
