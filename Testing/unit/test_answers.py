@@ -71,6 +71,23 @@ def test_only_what_is_new_is_computed(predictor, study):
     assert not np.array_equal(styled.synthesized["T1"].array, more.synthesized["T1"].array)
 
 
+def test_a_target_made_without_its_own_image_is_known_too_and_is_not_the_one_made_with_it(predictor, study):
+    wanted = {"segment": False, "synthesize": ["T1Gd", "T2"]}
+    first, slabs = predictor.run(study, leave_out_target=True, **wanted), {}
+    predictor.calls.clear()
+    again = predictor.run(
+        study, leave_out_target=True, preview_images=lambda kind, images: slabs.update(images), **wanted
+    )
+    assert not predictor.calls and set(slabs) == {"T1Gd", "T2"}
+    for target, image in first.synthesized.items():
+        np.testing.assert_array_equal(again.synthesized[target].array, image.array)
+    assert again.report["quality"] == first.report["quality"]
+    read = predictor.run(study, **wanted)
+    assert predictor.calls
+    np.testing.assert_array_equal(read.synthesized["T1Gd"].array, first.synthesized["T1Gd"].array)
+    assert not np.array_equal(read.synthesized["T2"].array, first.synthesized["T2"].array)
+
+
 def test_factors_come_from_the_cross_reconstructions_that_hold_them_but_not_the_other_way_round(predictor, study):
     predictor.run(study, segment=False, factors=True)
     predictor.calls.clear()

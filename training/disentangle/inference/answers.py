@@ -45,15 +45,19 @@ class Answers:
         """Whether these are the answers of a network."""
         return self._network is network
 
-    def known(self, wanted: Wanted) -> tuple[Volumes, Wanted]:
-        """What is known of what is wanted, and the rest of it."""
+    def known(self, wanted: Wanted, without: str | None = None) -> tuple[Volumes, Wanted]:
+        """What is known of what is wanted, and the rest of it.
+
+        Args:
+            without: the sequence of the study that was not read; None where all were.
+        """
         found = Volumes()
         rest = wanted
         if wanted.segment and _SEGMENT in self._parts:
             found.probabilities = self._parts[_SEGMENT][_SEGMENT]
             rest = replace(rest, segment=False)
         for target in wanted.targets:
-            part = self._parts.get(_target_key(target, wanted.styles))
+            part = self._parts.get(_target_key(target, wanted.styles, without))
             if part is not None:
                 join(found, part)
                 rest = replace(rest, targets=tuple(t for t in rest.targets if t != target))
@@ -63,15 +67,15 @@ class Answers:
             rest = replace(rest, factors=False, cross=False)
         return found, rest
 
-    def keep(self, wanted: Wanted, volumes: Volumes) -> None:
-        """Keep what was computed."""
+    def keep(self, wanted: Wanted, volumes: Volumes, without: str | None = None) -> None:
+        """Keep what was computed; ``without`` as in :meth:`known`, where it is targets only."""
         parts: dict[Any, Volumes | Inside] = {}
         if wanted.segment:
             parts[_SEGMENT] = Inside(self._mask, np.eye(len(volumes.probabilities))[0])
             parts[_SEGMENT][_SEGMENT] = volumes.probabilities
         for target in wanted.targets:
             alone = volumes.synthesized.only(lambda name, target=target: name == target)
-            parts[_target_key(target, wanted.styles)] = Volumes(synthesized=alone)
+            parts[_target_key(target, wanted.styles, without)] = Volumes(synthesized=alone)
         if wanted.factors or wanted.cross:
             parts["cross" if wanted.cross else "factors"] = replace(volumes, probabilities=None, synthesized={})
         for key, part in parts.items():
@@ -91,8 +95,8 @@ def join(volumes: Volumes, more: Volumes) -> None:
             setattr(volumes, name, known.joined(new) if known else new)
 
 
-def _target_key(target: str, styles: Mapping[str, np.ndarray]) -> tuple[str, bytes]:
-    return target, styles[target].tobytes() if target in styles else b""
+def _target_key(target: str, styles: Mapping[str, np.ndarray], without: str | None) -> tuple[str, bytes, str | None]:
+    return target, styles[target].tobytes() if target in styles else b"", without
 
 
 def _bytes(kept: Volumes | Inside) -> int:

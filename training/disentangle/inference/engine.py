@@ -38,6 +38,11 @@ class Wanted:
     factors: bool = False
     cross: bool = False
 
+    @property
+    def anything(self) -> bool:
+        """Whether there is something to compute."""
+        return bool(self.segment or self.targets or self.factors or self.cross)
+
 
 @dataclass
 class Volumes:

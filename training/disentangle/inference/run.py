@@ -178,7 +178,7 @@ class Run:
         """Send the prepared study through the system; see :meth:`Predictor.run`."""
         from .answers import join
         from .devices import memory_of_volumes
-        from .engine import Wanted
+        from .engine import Volumes, Wanted
         from .slices import nearest_slice
 
         names = self.prepared.sequences
@@ -197,32 +197,29 @@ class Run:
             if preview is not None or preview_images is not None:
                 on_first = partial(self._preview, preview, preview_images)
             answers = self.predictor.answers(self.network, self.prepared.mask)
-            volumes, rest = answers.known(together)
-            if on_first is not None and rest is not together:
-                slices = engine.first_batch(names, self.prepared.mask, middle)
-                on_first(slices, volumes.at(slices))
-            some = bool(rest.targets or rest.segment or rest.factors or rest.cross)
-            parts = len(apart) + some
-            if some:
-                warnings = len(self.report.warnings)
-                found = engine.run(
-                    self.prepared.images,
-                    self.prepared.mask,
-                    rest,
-                    progress.part(0.0, 1.0 / parts),
-                    middle,
-                    on_first,
-                )
-                answers.keep(rest, found)
-                answers.notes += self.report.warnings[warnings:]
-                join(volumes, found)
+
+            def ask(what: Wanted, progress: Progress, without: str | None = None) -> Volumes:
+                """What is known of it, and what the networks say about the rest."""
+                images = {name: image for name, image in self.prepared.images.items() if name != without}
+                found, rest = answers.known(what, without)
+                if on_first is not None and rest is not what:
+                    slices = engine.first_batch(list(images), self.prepared.mask, middle)
+                    on_first(slices, found.at(slices))
+                if rest.anything:
+                    warnings = len(self.report.warnings)
+                    new = engine.run(images, self.prepared.mask, rest, progress, middle, on_first)
+                    answers.keep(rest, new, without)
+                    answers.notes += self.report.warnings[warnings:]
+                    join(found, new)
+                return found
+
+            asked = [(together, None)] if together.anything else []
+            asked += [(Wanted(segment=False, targets=(t,), styles=wanted.styles), t) for t in apart]
+            volumes = Volumes()
+            for n, (what, without) in enumerate(asked):
+                join(volumes, ask(what, progress.part(n / len(asked), (n + 1) / len(asked)), without))
             for note in answers.notes:
                 self.report.warn(note)
-            for n, target in enumerate(apart, start=int(some)):
-                others = {name: image for name, image in self.prepared.images.items() if name != target}
-                alone = Wanted(segment=False, targets=(target,), styles=wanted.styles)
-                share = progress.part(n / parts, (n + 1) / parts)
-                join(volumes, engine.run(others, self.prepared.mask, alone, share, middle, on_first))
         self.recognise()
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
