@@ -433,6 +433,10 @@ def test_a_checkpoint_becomes_a_bundle_that_segments(study, tmp_path, capsys):
     assert card["description"] == "A tiny one."
     # How to repeat it: every run that led to these weights, here this one and the one that starts from the bundle.
     assert [(r["run"], r["steps"], r["seed"]) for r in card["training_runs"]] == [("run", 2, 0)]
+    log = card["training_runs"][0]["log"]
+    assert log["step"] == [2] and log["generator/total"][0] == pytest.approx(
+        sum(values[0] for term, values in log.items() if "/" in term and term != "generator/total"), rel=0.01
+    )
     settings = ["training.steps=1", "sampling.batch=2", "sampling.sizes=[[32, 32]]", "name=next", "-q"]
     assert main(["train", str(config), f"training.init_from={bundle.as_posix()}", *settings]) == 0
     assert [r["run"] for r in lineage(tmp_path / "next" / "final.ckpt")] == ["run", "next"]

@@ -102,7 +102,7 @@ def _target_lines(targets: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _shown(card: dict[str, Any]) -> dict[str, Any]:
-    """A card for people: without vectors and targets (:func:`_target_lines`), and with a word where a run did not
+    """A card for people: without vectors, targets (:func:`_target_lines`) and logs, and with a word where a run did not
     validate instead of nothing."""
     shown = {key: value for key, value in card.items() if key != "default_styles"}
     if "quality" in shown:
@@ -110,7 +110,9 @@ def _shown(card: dict[str, Any]) -> dict[str, Any]:
     runs = card.get("training_runs")
     if isinstance(runs, list):  # no part of what is checked when a card is read
         shown["training_runs"] = [
-            {**run, "validation": run.get("validation") or "not logged"} if isinstance(run, dict) else run
+            {k: v for k, v in run.items() if k != "log"} | {"validation": run.get("validation") or "not logged"}
+            if isinstance(run, dict)
+            else run
             for run in runs
         ]
     return shown

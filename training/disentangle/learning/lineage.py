@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..bundles import Bundle, find_bundle
 from .checkpoints import load_checkpoint
 
+MOMENTS = 8
+"""Rows of a log that a model card keeps."""
 _KEPT = ("command", "seed", "commit", "python", "torch", "device")
 
 
@@ -18,8 +21,9 @@ def lineage(checkpoint: str | Path) -> list[dict[str, Any]]:
     """The runs that led to a checkpoint, first one first.
 
     Each entry has the run's name and, as far as its folder still tells, ``command``, ``seed``, ``commit``, versions
-    and device, with ``checkpoint`` (which one was taken), ``steps``, ``minutes`` and ``validation`` (the last scores
-    logged). The chain follows ``training.init_from`` through checkpoints, and goes on with what a bundle's card tells.
+    and device, with ``checkpoint`` (which one was taken), ``steps``, ``minutes``, ``validation`` (the last scores
+    logged) and ``log`` (see :func:`log_summary`). The chain follows ``training.init_from`` through checkpoints, and
+    goes on with what a bundle's card tells.
     """
     checkpoint = Path(checkpoint)
     content = load_checkpoint(checkpoint)
@@ -30,6 +34,7 @@ def lineage(checkpoint: str | Path) -> list[dict[str, Any]]:
         "steps": content["iteration"],
         "minutes": round(content["seconds"] / 60, 1),
         "validation": _last_validation(checkpoint.parent),
+        "log": log_summary(checkpoint.parent),
     }
     return [*_before(content["config"]["training"]["init_from"]), entry]
 
@@ -55,16 +60,47 @@ def _before(start: str | None) -> list[dict[str, Any]]:
     return list(Bundle.load(start).card.get("training_runs", []))
 
 
+def log_summary(folder: Path) -> dict[str, list[float | None]]:
+    """How a training went: some rows of its log, the first and the last among them.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        column -> values of at most :data:`MOMENTS` rows: "step", "minutes" (trained until then), the weighted loss
+        terms "update/term" and their "update/total", means since the row before in the log; None where a term was
+        not computed. Empty without a log.
+    """
+    rows = [row for row in _logged(folder) if row.get("minutes")]
+    last, count = len(rows) - 1, min(len(rows), MOMENTS)
+    chosen = [rows[round(n * last / max(count - 1, 1))] for n in range(count)]
+    if not rows:
+        return {}
+    terms = [k for k in rows[0] if "/" in k and not k.startswith("validation/") and not k.endswith("/gradient_norm")]
+    figures = {column: [_number(row.get(column)) for row in chosen] for column in ("minutes", *terms)}
+    return {"step": [int(float(row["step"])) for row in chosen], **figures}
+
+
 def _last_validation(folder: Path) -> dict[str, float]:
     """The last row of validation scores in the run's CSV log; a class that did not occur has none."""
-    logs = sorted(folder.glob("logs/csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime)
     scores: dict[str, float] = {}
-    for path in logs:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                found = {k.removeprefix("validation/"): v for k, v in row.items() if k.startswith("validation/") and v}
-                scores = {k: round(float(v), 4) for k, v in found.items() if math.isfinite(float(v))} or scores
+    for row in _logged(folder):
+        found = {k.removeprefix("validation/"): _number(v) for k, v in row.items() if k.startswith("validation/")}
+        scores = {k: v for k, v in found.items() if v is not None} or scores
     return scores
+
+
+def _logged(folder: Path) -> Iterator[dict[str, str]]:
+    """The rows of a run's CSV logs, one for each start, as they came about."""
+    for path in sorted(folder.glob("logs/csv/*/metrics.csv"), key=lambda path: path.stat().st_mtime):
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+
+
+def _number(text: str | None) -> float | None:
+    """A figure with four digits; None for none, and for one that is not finite, which JSON has no word for."""
+    value = float(text) if text else math.nan
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _json(path: Path) -> dict[str, Any]:
