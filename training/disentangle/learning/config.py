@@ -84,7 +84,8 @@ DEFAULTS: dict[str, Any] = {
         "images_every": 500,
         "checkpoint_minutes": 2.0,
         "loader_workers": 0,
-        # Start from the weights of another run's checkpoint or of a bundle; null = from scratch.
+        # Start from the weights of another run's checkpoint or of a bundle; null = from scratch. A margindis may have
+        # a multiple of its anatomy channels, and encoders per sequence instead of conditional ones.
         "init_from": None,
         # Go on with the last checkpoint of the run folder.
         "resume": False,
