@@ -72,10 +72,10 @@ def log_summary(folder: Path) -> dict[str, list[float | None]]:
         not computed. Empty without a log.
     """
     rows = [row for row in _logged(folder) if row.get("minutes")]
-    last, count = len(rows) - 1, min(len(rows), MOMENTS)
-    chosen = [rows[round(n * last / max(count - 1, 1))] for n in range(count)]
     if not rows:
         return {}
+    last, count = len(rows) - 1, min(len(rows), MOMENTS)
+    chosen = [rows[round(n * last / max(count - 1, 1))] for n in range(count)]
     terms = [k for k in rows[0] if "/" in k and not k.startswith("validation/") and not k.endswith("/gradient_norm")]
     figures = {column: [_number(row.get(column)) for row in chosen] for column in ("minutes", *terms)}
     return {"step": [int(float(row["step"])) for row in chosen], **figures}

@@ -36,16 +36,20 @@ def grow(small: MarginDis, large: MarginDis) -> None:
     if factor > 1 and large.config["hard"]:
         raise RuntimeError("one-hot anatomies cannot be shared out among more channels")
     weights = _unmixed(small, large)
-    own = large.state_dict()
-    for name, value in weights.items() if factor > 1 else ():
-        if name in own and own[name].shape != value.shape:
-            if name.startswith("anatomy_encoder.") and ".out." in name:
-                # A softmax of k equal logits, each lower by log k, shares what the one had among them.
-                axis, shift = (0, math.log(factor)) if name.endswith("bias") else (1, 0.0)
-                weights[name] = value.repeat_interleave(factor, axis) - shift
-            elif value.dim() > 1:
-                weights[name] = _read_apart(value, factor)
+    if factor > 1:
+        own = large.state_dict()
+        resized = [name for name, value in weights.items() if name in own and own[name].shape != value.shape]
+        weights |= {name: _shared_out(name, weights[name], factor) for name in resized}
     large.load_state_dict(weights)
+
+
+def _shared_out(name: str, weight: Tensor, factor: int) -> Tensor:
+    """A weight that makes or reads anatomy channels, for ``factor`` times as many; others as they are."""
+    if name.startswith("anatomy_encoder.") and ".out." in name:
+        # A softmax of k equal logits, each lower by log k, shares what the one had among them.
+        axis, shift = (0, math.log(factor)) if name.endswith("bias") else (1, 0.0)
+        return weight.repeat_interleave(factor, axis) - shift
+    return _read_apart(weight, factor) if weight.dim() > 1 else weight
 
 
 def _read_apart(weight: Tensor, factor: int) -> Tensor:
