@@ -1,4 +1,4 @@
-"""``train``, ``pack``, ``evaluate`` and ``export``: need the extra ``train``."""
+"""``train``, ``carry``, ``pack``, ``evaluate`` and ``export``: need the extra ``train``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def add_commands(commands: Any) -> None:
     train.add_argument("settings", nargs="*", metavar="key=value", help="for example training.steps=1000")
     add_loudness(train)
     train.set_defaults(run=run_train)
+
+    carry = commands.add_parser("carry", help="copy a run in half its size, to go on with it on another machine")
+    carry.add_argument("source", type=Path, metavar="RUN", help="the folder of a training, for example runs/brain-mr")
+    carry.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    add_loudness(carry)
+    carry.set_defaults(run=run_carry)
 
     pack = commands.add_parser("pack", help="prepare the studies of a configuration for training on another machine")
     pack.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see training/configs")
@@ -83,6 +89,15 @@ def run_train(options: argparse.Namespace, console: Console) -> None:
     train = learning("train", "train")
     checkpoint = train(options.config, options.settings, quiet=options.quiet)
     console.say(f"Checkpoint: {checkpoint}")
+
+
+def run_carry(options: argparse.Namespace, console: Console) -> None:
+    """``disentangle carry``."""
+    folder = learning("carrying", "carry")(options.source, options.output)
+    console.say(
+        f"Run: {folder}\nTo go on with it on another machine, copy it to runs/NAME there and train with the same "
+        "configuration and name=NAME training.resume=true."
+    )
 
 
 def run_pack(options: argparse.Namespace, console: Console) -> None:

@@ -14,21 +14,22 @@ from .checkpoints import load_checkpoint
 
 MOMENTS = 8
 """Rows of a log that a model card keeps."""
-_KEPT = ("command", "seed", "commit", "python", "torch", "device")
+START = ("command", "seed", "commit", "python", "torch", "device")
+"""What ``run.json`` tells of a start of a run, and of every earlier one of a run that went on."""
 
 
 def lineage(checkpoint: str | Path) -> list[dict[str, Any]]:
     """The runs that led to a checkpoint, first one first.
 
     Each entry has the run's name and, as far as its folder still tells, ``command``, ``seed``, ``commit``, versions
-    and device, with ``checkpoint`` (which one was taken), ``steps``, ``minutes``, ``validation`` (the last scores
-    logged) and ``log`` (see :func:`log_summary`). The chain follows ``training.init_from`` through checkpoints, and
-    goes on with what a bundle's card tells.
+    and device (of a run that went on, those of the "earlier starts" too), with ``checkpoint`` (which one was taken),
+    ``steps``, ``minutes``, ``validation`` (the last scores logged) and ``log`` (see :func:`log_summary`). The chain
+    follows ``training.init_from`` through checkpoints and bundles' cards, as they were when the run began.
     """
     checkpoint = Path(checkpoint)
     content = load_checkpoint(checkpoint)
     record = _json(checkpoint.parent / "run.json")
-    entry = {"run": content["config"]["name"], **{k: record[k] for k in _KEPT if k in record}}
+    entry = {"run": content["config"]["name"], **{k: record[k] for k in (*START, "earlier starts") if k in record}}
     entry |= {
         "checkpoint": checkpoint.name,
         "steps": content["iteration"],
@@ -36,7 +37,8 @@ def lineage(checkpoint: str | Path) -> list[dict[str, Any]]:
         "validation": _last_validation(checkpoint.parent),
         "log": log_summary(checkpoint.parent),
     }
-    return [*_before(content["config"]["training"]["init_from"]), entry]
+    before = record.get("runs before")
+    return [*(runs_before(content["config"]["training"]["init_from"]) if before is None else before), entry]
 
 
 def trained_on_before(start: str | None) -> list[dict[str, Any]]:
@@ -52,7 +54,12 @@ def trained_on_before(start: str | None) -> list[dict[str, Any]]:
     return list(find_bundle(start).card.get("training", {}).get("data", []))
 
 
-def _before(start: str | None) -> list[dict[str, Any]]:
+def runs_before(start: str | None) -> list[dict[str, Any]]:
+    """The runs that led to the weights that a run starts from.
+
+    Args:
+        start: ``training.init_from``.
+    """
     if not start or not Path(start).exists():
         return []
     if Path(start).suffix == ".ckpt":

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..progress import Progress
-from .callbacks import FINAL, LAST
+from .callbacks import FINAL
+from .carrying import newest_state
 from .config import load_config
 from .data import check_unseen
 from .train import train
@@ -57,7 +58,7 @@ def train_once(
         if final.exists():
             _check_split(folder, config)
             return final
-        if (folder / LAST).exists():
+        if newest_state(folder):
             say(f"{what}: resuming {folder}")
             resumed = {**config, "training": {**config["training"], "resume": True}}
             return train(resumed, progress=progress, quiet=quiet)

@@ -19,13 +19,14 @@ import torch
 
 from ..errors import InputError
 from ..registry import create
-from ..study import make_folder
+from ..study import make_folder, write_atomically
 from ..study.files import explain_write_error
 from ..systems.base import System
 from .callbacks import FINAL, LAST
-from .checkpoints import load_checkpoint
+from .carrying import load_state, newest_state
 from .config import save_config
 from .data import Data
+from .lineage import START, runs_before
 
 
 def resumed(config: Mapping[str, Any], chosen: bool) -> tuple[Path, dict[str, Any]]:
@@ -48,7 +49,7 @@ def resumed(config: Mapping[str, Any], chosen: bool) -> tuple[Path, dict[str, An
         raise InputError(
             f"{folder} holds no run to go on with (no {LAST}); correct name and output, or leave out training.resume."
         )
-    state, settings = load_checkpoint(folder / LAST), config["training"]
+    state, settings = load_state(newest_state(folder)), config["training"]
     done, minutes, limit = state["iteration"], state["seconds"] / 60, settings["max_minutes"]
     # Without its final checkpoint, a run was interrupted at the very end: that is left to do.
     if (folder / FINAL).exists() and (done >= settings["steps"] or (limit and minutes >= limit)):
@@ -65,7 +66,7 @@ def _runs_named(folder: Path) -> list[Path]:
     numbered: dict[int, Path] = {}
     for path in folder.parent.glob("*"):
         found = re.fullmatch(re.escape(folder.name) + r"(?:-([1-9][0-9]*))?", path.name)
-        if found and (path / LAST).exists():
+        if found and newest_state(path):
             numbered[int(found[1] or 0)] = path
     return [numbered[n] for n in sorted(numbered)]
 
@@ -105,10 +106,11 @@ def say_folder(config: Mapping[str, Any], folder: Path, iteration: int) -> None:
 
 def how_to_go_on(config: Mapping[str, Any], folder: Path) -> str:
     """What somebody who stopped a training should know."""
-    if not (folder / LAST).exists():
+    state = newest_state(folder)
+    if state is None:
         return f"training was stopped before its first checkpoint; there is nothing to go on with in {folder}."
     return (
-        f"training was stopped; {folder / LAST} keeps what was learnt (to go on: {_option(config, folder)} "
+        f"training was stopped; {state} keeps what was learnt (to go on: {_option(config, folder)} "
         "training.resume=true)."
     )
 
@@ -118,11 +120,12 @@ def how_to_recover(config: Mapping[str, Any], folder: Path, step: int, system: S
     what = f"The training diverged: its loss or its weights are not finite at step {step}"
     rate = system.config.get("learning_rate")
     lower = "a lower rate" if rate is None else f"a system.learning_rate below {rate:g}"
-    if not (folder / LAST).exists():
+    state = newest_state(folder)
+    if state is None:
         return f"{what}, and there is no checkpoint from before that; start again with {lower}."
-    done = load_checkpoint(folder / LAST)["iteration"]
+    done = load_state(state)["iteration"]
     return (
-        f"{what}; {folder / LAST} keeps the state after step {done}, so go on from there with {lower} "
+        f"{what}; {state} keeps the state after step {done}, so go on from there with {lower} "
         f"({_option(config, folder)} training.resume=true)."
     )
 
@@ -173,6 +176,11 @@ def record(
         own: what the run was trained on over all its starts, as of :meth:`.data.Data.about`.
     """
     gpu = devices[0] if isinstance(devices, list) else 0
+    path = folder / "run.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    starts = [*before.get("earlier starts", []), {k: v for k, v in before.items() if k in START}] if before else []
+    # A bundle that a run starts from may be replaced by what comes of it, and then tells of this run too.
+    earlier = before["runs before"] if "runs before" in before else runs_before(config["training"]["init_from"])
     save_config(config, folder / "config.yaml")
     content = {
         "command": command(),
@@ -186,8 +194,11 @@ def record(
         "data": own,
         "data sets": [asdict(source) for source in data.sources],
         "validation": [s.name for s in data.validation],
+        **({"earlier starts": starts} if starts else {}),
+        "runs before": earlier,
     }
-    (folder / "run.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def command() -> str:

@@ -43,8 +43,9 @@ def train(
 
     The run folder ``<output>/<name>`` (``<name>-2``, ... where the name is taken) then holds ``config.yaml``,
     ``run.json`` (command, seed, versions, data), ``logs`` (CSV and TensorBoard), ``images`` and the checkpoints
-    ``last.ckpt`` (to resume), ``best.ckpt`` (best monitored validation score) and ``final.ckpt`` (averaged weights,
-    default styles set). It is made when the system, the data and the sampling are known to be good.
+    ``last.ckpt`` (to resume; elsewhere by :mod:`.carrying`), ``best.ckpt`` (best monitored validation score) and
+    ``final.ckpt`` (averaged weights, default styles set). It is made when the system, the data and the sampling are
+    known to be good.
 
     Args:
         config: a YAML file or its content, see :mod:`.config`.
