@@ -428,7 +428,7 @@ def test_models_without_one_person_are_scored_on_the_device_of_the_settings(run,
 
 
 def test_what_is_trained_on_is_what_a_run_folder_tells(two_gpus, tmp_path):
-    run_folders.record(tmp_path, {"seed": 1}, [], Data([], []), [], "cpu", 1)
+    run_folders.record(tmp_path, {"seed": 1, "training": {"init_from": None}}, [], Data([], []), [], "cpu", 1)
     assert "GPU" not in json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["device"]
 
 

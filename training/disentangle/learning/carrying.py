@@ -98,12 +98,12 @@ def _unpacked(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
-            if about.get("format") != FORMAT:
-                raise InputError(f"{path} holds weights but no training to go on with; name the folder of a run.")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        content = _put_back(json.loads(about["content"]), tensors)
+        content = _put_back(json.loads(about["content"]), tensors) if about.get("format") == FORMAT else None
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged; carry the run again.") from error
+    if content is None:
+        raise InputError(f"{path} holds weights but no training to go on with; name the folder of a run.")
     content = _mapped(content, lambda value: value.float() if _is_small(value) else value)
     if content["average"] is not None:
         content["weights"] = {
