@@ -76,3 +76,12 @@ def test_leaving_one_person_out_goes_on_where_it_was_interrupted(config, monkeyp
     again = evaluation.leave_one_study_out(config)
     assert again["mean"]["imputation"] == first["mean"]["imputation"]
     assert folders(config) == names
+
+
+def test_only_the_persons_of_the_studies_that_are_named_are_left_out(config, monkeypatch):
+    monkeypatch.setattr(evaluation, "studies_of", lambda config, progress: [ball(n, "study") for n in (8, 9)])
+    found = evaluation.leave_one_study_out(config, left_out=["s9", "nobody"])
+    assert [subject["name"] for subject in found["subjects"]] == ["s9"]
+    assert folders(config) == ["tiny-without-s9"]
+    with pytest.raises(InputError, match="No study is called s7; there are s8, s9"):
+        evaluation.leave_one_study_out(config, left_out=["s7"])

@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     add("--unseen", nargs="*", default=["brats13-*"], help="studies that the bundle never saw")
     add("--phantoms", type=int, default=4, help="unseen phantoms to score the bundle on")
     add("--subsets", choices=("leave-one-out", "all"), default="leave-one-out")
+    add("--left-out", nargs="+", default=["*"], metavar="STUDY", help="leave only the persons of these studies out")
     add("--no-folds", action="store_true", help="leave the leave-one-person-out part out")
     add("--output", type=Path, help="default: results/quality.json, with --from the same file")
     add("--card", type=Path, help="also write the means as an entry of a model card (export --card)")
@@ -140,7 +141,9 @@ def measure_folds(options: argparse.Namespace) -> dict[str, Any]:
     """Leave one person out over the real studies."""
     print("Leave one person out (real studies)", flush=True)
     rules = Rules.of_card(find_bundle(options.bundle).card) if options.bundle else None
-    found = leave_one_study_out(options.config, options.overrides, options.subsets, rules=rules)
+    found = leave_one_study_out(
+        options.config, options.overrides, options.subsets, rules=rules, left_out=options.left_out
+    )
     print(table(found["mean"]), flush=True)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -100,21 +101,36 @@ def leave_one_study_out(
     subsets: str = "leave-one-out",
     progress: Progress | None = None,
     rules: Rules | None = None,
+    left_out: Iterable[str] = ("*",),
 ) -> dict[str, Any]:
     """Train without each person in turn and score that person's studies, by the rules of a bundle where given.
 
     The runs are named ``<name>-without-<study>``; one that is finished is not trained again, one that was interrupted
     goes on. With ``training.init_from`` a checkpoint that saw phantoms only, each run is a short fine-tuning.
+
+    Args:
+        config, overrides, subsets, progress: as of :func:`evaluate`.
+        rules: of the bundle.
+        left_out: patterns of the names of studies; the persons of these are left out, all others are trained on only.
+
+    Raises:
+        InputError: see :func:`evaluate`, or no study has such a name.
     """
+    patterns = tuple(left_out)
     config = load_config(config, overrides)
     studies = config["data"]["studies"]
     place, _ = choose_device(config["training"]["device"])
     persons: dict[str, list[Subject]] = {}
     for subject in studies_of(config, progress):
         persons.setdefault(subject.group, []).append(subject)
+    names = {p: [s.name for s in subjects] for p, subjects in persons.items()}
+    chosen = {p for p, own in names.items() if any(fnmatchcase(name, wanted) for name in own for wanted in patterns)}
+    if not chosen:
+        found = ", ".join(name for own in names.values() for name in own)
+        raise InputError(f"No study is called {' or '.join(patterns)}; there are {found}.")
     results: list[dict[str, Any]] = []
     sequences: list[str] = []
-    for person, subjects in persons.items():
+    for person, subjects in ((p, own) for p, own in persons.items() if p in chosen):
         name = f"{config['name']}-without-{person}"
         excluded = [*studies["exclude"], *(s.name for s in subjects)]
         changed = {**config["data"], "studies": {**studies, "exclude": excluded}}
