@@ -61,7 +61,7 @@ def targets(
 
 def parts_of(report: Mapping[str, Any]) -> list[Part]:
     """Those of real studies, the strictest first."""
-    name = report.get("bundle", "the bundle")
+    name = " ".join(report[key] for key in ("bundle", "version") if key in report) or "the bundle"
     by = {
         "leave_one_person_out": f"models of the recipe of {name} that never saw the person",
         "unseen_studies": f"{name}, which never saw them",
