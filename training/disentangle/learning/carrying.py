@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import InputError
@@ -91,7 +91,8 @@ def _pack(content: Mapping[str, Any], path: Path) -> None:
     told = _taken({**content, "optimizers": moments}, tensors)
     # A file holds tensors that share no memory.
     tensors = {name: value.clone().contiguous() for name, value in tensors.items()}
-    save_file(tensors, path, {"format": FORMAT, "content": json.dumps(told)})
+    # Not save_file: its files can be read by their owner alone.
+    path.write_bytes(save(tensors, {"format": FORMAT, "content": json.dumps(told)}))
 
 
 def _unpacked(path: Path) -> dict[str, Any]:
