@@ -245,7 +245,7 @@ def card(bundle, tmp_path, monkeypatch):
 def test_what_openvino_cannot_take_runs_as_it_is(bundle, tmp_path, monkeypatch):
     from disentangle.inference.backends import convert
 
-    def refuse(reference, compiled):
+    def refuse(reference, compiled, seed):
         raise RuntimeError("No conversion rule found for operations: aten::odd\nand more")
 
     monkeypatch.setattr(convert, "_difference", refuse)

@@ -111,7 +111,9 @@ def test_a_synthetic_image_with_detail_is_nearer_to_the_real_one_and_lies_where_
     one, other = plain.synthesized["T1"], detailed.synthesized["T1"]
     assert other.grid.same_as(one.grid) and other.array.dtype == np.float32
     assert other.sequence == "T1" and other.source == one.source
-    assert np.array_equal(other.array == 0, one.array == 0)
+    # Where both are dark, detail may go down to the intensity 0.
+    assert not other.array[one.array == 0].any()
+    assert np.count_nonzero(other.array) > 0.999 * np.count_nonzero(one.array)
     before, after = (result.report["quality"]["synthesis"]["T1"] for result in (plain, detailed))
     assert after["ssim"] > before["ssim"] + 0.03 and after["psnr"] > before["psnr"]
     assert "detail" not in plain.report and detailed.report["detail"] == {"T1": ["T1Gd", "T2", "FLAIR"]}
