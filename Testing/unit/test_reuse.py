@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from balls import SMALLEST, ball, load_balls
 from disentangle.errors import InputError
 from disentangle.learning import evaluation, reuse
 from disentangle.learning import train as training
-from disentangle.learning.checkpoints import load_checkpoint
+from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.config import load_config
+from disentangle.learning.data import Data
 from disentangle.learning.reuse import train_once
 
 CONFIG = {
@@ -85,3 +87,54 @@ def test_only_the_persons_of_the_studies_that_are_named_are_left_out(config, mon
     assert folders(config) == ["tiny-without-s9"]
     with pytest.raises(InputError, match="No study is called s7; there are s8, s9"):
         evaluation.leave_one_study_out(config, left_out=["s7"])
+
+
+@pytest.fixture
+def fold(config, monkeypatch):
+    """Trains without some of the studies s8, s9, s10 (t10 shows whom s10 shows); gives the path of final.ckpt."""
+    groups = [["s10", "t10"]]
+    people = [ball(8, "study"), ball(9, "study"), ball(10, "study")]
+    people.append(replace(people[-1], name="t10"))
+    named = {person.name: person for person in people}
+
+    def load(config, progress):
+        excluded = config["data"]["studies"]["exclude"]
+        return Data([*(s for s in people if s.name not in excluded), ball(0)], [ball(1)])
+
+    monkeypatch.setattr(training, "load_data", load)
+    monkeypatch.setattr(
+        evaluation, "studies_of", lambda config, progress: [named[n] for n in config["data"]["studies"]["include"]]
+    )
+
+    def trained(name: str, *excluded: str, **changes) -> Path:
+        studies = {**config["data"]["studies"], "exclude": list(excluded), "same_subject": groups}
+        settings = {**config["training"], **changes}
+        return train_once(
+            {**config, "name": name, "data": {**config["data"], "studies": studies}, "training": settings}, quiet=True
+        )
+
+    return trained
+
+
+def test_each_fold_is_scored_on_the_studies_that_it_left_out(fold):
+    first, second = fold("first", "s9"), fold("second", "s8", "s10", "t10")
+    found = evaluation.score_folds([first, second])
+    assert [subject["name"] for subject in found["subjects"]] == ["s10", "s8", "s9", "t10"]
+    assert [subject["person"] for subject in found["subjects"]] == ["s10", "s8", "s9", "s10"]
+    own = {subject["name"]: subject["imputation"]["T1"]["psnr"] for subject in found["subjects"]}
+    by_second = evaluation.evaluate_subjects(system_from_checkpoint(load_checkpoint(second)), [ball(8), ball(9)])
+    expected = [subject["imputation"]["T1"]["psnr"] for subject in by_second["subjects"]]
+    assert own["s8"] == pytest.approx(expected[0]) and own["s9"] != pytest.approx(expected[1])
+
+
+def test_a_fold_that_saw_whom_it_should_have_left_out_is_not_scored(fold):
+    first = fold("first", "s9")
+    with pytest.raises(InputError, match=r"first.final\.ckpt left s9 out, and so did another checkpoint"):
+        evaluation.score_folds([first, first])
+    with pytest.raises(InputError, match=r"all.final\.ckpt left no study out"):
+        evaluation.score_folds([fold("all")])
+    with pytest.raises(InputError, match=r"half.final\.ckpt was trained on t10, whose persons it should have left out"):
+        evaluation.score_folds([fold("half", "s10")])
+    later = fold("later", "s8", init_from=str(first))
+    with pytest.raises(InputError, match=r"later.final\.ckpt was trained on s8"):
+        evaluation.score_folds([later])

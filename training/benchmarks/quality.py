@@ -5,7 +5,7 @@ same run (the nearest real input after histogram matching):
 
 - leave one person out over the real studies of the configuration: a model that never saw the person is scored on the
   person's studies, by the rules of the bundle (fine-tuned from ``training.init_from`` where that is given; runs that
-  exist are not repeated);
+  exist are not repeated). With ``--folds`` the checkpoints of runs that left several persons out each take their place;
 - the bundle on studies that its training never saw (brats13-*, whose licence keeps them out of training);
 - the bundle on phantoms that its training never saw;
 - how well the bundle's factors are separated, on both (probes, silhouettes, distance correlation).
@@ -29,6 +29,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,12 @@ import torch
 from quality_targets import lines, targets
 
 from disentangle.bundles import find_bundle
+from disentangle.datasets.studies import person_of
 from disentangle.errors import InputError
 from disentangle.inference.rules import Rules
 from disentangle.learning.config import load_config
 from disentangle.learning.data import load_data
-from disentangle.learning.evaluation import evaluate, leave_one_study_out
+from disentangle.learning.evaluation import evaluate, leave_one_study_out, score_folds
 from disentangle.learning.protocols.analyses import factor_samples, separation
 from disentangle.learning.protocols.figures import box_plot
 from disentangle.learning.summaries import complete_of, summary, table
@@ -94,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
     add("--phantoms", type=int, default=4, help="unseen phantoms to score the bundle on")
     add("--subsets", choices=("leave-one-out", "all"), default="leave-one-out")
     add("--left-out", nargs="+", default=["*"], metavar="STUDY", help="leave only the persons of these studies out")
+    add(
+        "--folds", nargs="+", type=Path, metavar="CKPT",
+        help="train none, but score these, each on the studies that its training excluded",
+    )  # fmt: skip
     add("--no-folds", action="store_true", help="leave the leave-one-person-out part out")
     add("--output", type=Path, help="default: results/quality.json, with --from the same file")
     add("--card", type=Path, help="also write the means as an entry of a model card (export --card)")
@@ -141,9 +147,12 @@ def measure_folds(options: argparse.Namespace) -> dict[str, Any]:
     """Leave one person out over the real studies."""
     print("Leave one person out (real studies)", flush=True)
     rules = Rules.of_card(find_bundle(options.bundle).card) if options.bundle else None
-    found = leave_one_study_out(
-        options.config, options.overrides, options.subsets, rules=rules, left_out=options.left_out
-    )
+    if options.folds:
+        found = score_folds(options.folds, where(options), options.subsets, rules=rules)
+    else:
+        found = leave_one_study_out(
+            options.config, options.overrides, options.subsets, rules=rules, left_out=options.left_out
+        )
     print(table(found["mean"]), flush=True)
     return found
 
@@ -273,7 +282,7 @@ def _with_numbers(values: Any) -> Any:
 def persons(config: Path) -> Callable[[str], str]:
     """Name of a study -> its person, as a configuration tells it."""
     groups = load_config(config)["data"]["studies"]["same_subject"]
-    return lambda name: next((g[0] for g in groups if any(fnmatchcase(name, pattern) for pattern in g)), name)
+    return partial(person_of, same_subject=groups)
 
 
 def peers(path: Path) -> dict[str, Any] | None:

@@ -67,13 +67,23 @@ def load_studies(
     for index, folder in enumerate(folders):
         part = progress.part(index / len(folders), (index + 1) / len(folders))
         part("studies", 0.0, folder.name)
-        group = next((g[0] for g in same_subject if any(fnmatchcase(folder.name, p) for p in g)), folder.name)
+        group = person_of(folder.name, same_subject)
         key = {"study": _content_hash(folder), "preprocessing": config.to_dict(), "name": folder.name, "group": group}
         key["classes"] = list(classes)
         key["code"] = code_version(("preprocessing.prepare",), ("datasets.studies", *MAKERS))
         subjects.append(cached(cache, key, lambda f=folder, g=group, p=part: _prepare(f, config, classes, g, p)))
     progress("studies", 1.0)
     return subjects
+
+
+def person_of(name: str, same_subject: Iterable[Sequence[str]]) -> str:
+    """Whom a study shows: the first name of the list that names it, itself where none does.
+
+    Args:
+        name: of the study.
+        same_subject: lists of study names (or patterns) that show one person.
+    """
+    return next((group[0] for group in same_subject if any(fnmatchcase(name, pattern) for pattern in group)), name)
 
 
 def _prepare(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles import find_bundle
+from ..datasets.studies import person_of
 from ..datasets.volumes import Subject
 from ..errors import InputError
 from ..inference.devices import choose_device
@@ -138,6 +139,52 @@ def leave_one_study_out(
         system = system_from_checkpoint(load_checkpoint(path)).to(place)
         sequences = list(system.capabilities.sequences)
         results += evaluate_subjects(system, subjects, subsets, progress, rules)["subjects"]
+    return {"sequences": sequences, "subjects": results, "mean": summary(results, sequences)}
+
+
+def score_folds(
+    checkpoints: Iterable[str | Path],
+    overrides: Iterable[str] = (),
+    subsets: str = "leave-one-out",
+    progress: Progress | None = None,
+    rules: Rules | None = None,
+) -> dict[str, Any]:
+    """Score every study by the model that never saw its person: folds, each trained without some persons.
+
+    Args:
+        checkpoints: one per fold, each scored on the studies that its training excluded.
+        overrides: "key=value" changes of the folds' configurations (where the studies lie, say).
+        subsets, progress, rules: as of :func:`leave_one_study_out`.
+
+    Returns:
+        As :func:`leave_one_study_out`.
+
+    Raises:
+        InputError: a fold excluded no study or saw a person that it excluded (in a training that it went on from,
+            say), or two folds excluded the same one.
+    """
+    results: list[dict[str, Any]] = []
+    sequences: list[str] = []
+    for path in map(Path, checkpoints):
+        content = load_checkpoint(path)
+        config = load_config(content["config"], overrides)
+        studies = config["data"]["studies"]
+        if not (studies and studies["exclude"]):
+            raise InputError(f"{path} left no study out; name checkpoints of runs with data.studies.exclude.")
+        held = {**studies, "include": studies["exclude"], "exclude": []}
+        subjects = studies_of(config | {"data": {**config["data"], "studies": held}}, progress)
+        persons = {subject.group for subject in subjects}
+        seen = [d["name"] for d in content["data"] if person_of(d["name"], studies["same_subject"]) in persons]
+        if seen:
+            raise InputError(f"{path} was trained on {', '.join(seen)}, whose persons it should have left out.")
+        twice = persons & {result["person"] for result in results}
+        if twice:
+            raise InputError(f"{path} left {', '.join(sorted(twice))} out, and so did another checkpoint; name one.")
+        place, _ = choose_device(config["training"]["device"])
+        system = system_from_checkpoint(content).to(place)
+        sequences = list(system.capabilities.sequences)
+        results += evaluate_subjects(system, subjects, subsets, progress, rules)["subjects"]
+    results.sort(key=lambda result: result["name"])
     return {"sequences": sequences, "subjects": results, "mean": summary(results, sequences)}
 
 
