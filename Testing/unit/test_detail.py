@@ -79,6 +79,65 @@ def test_outside_the_mask_nothing_changes_and_nothing_is_seen(mask: np.ndarray):
     assert np.array_equal(DETAIL.refined(loud[1], {"T1": loud[0]}, mask, SPACING)[mask], refined[mask])
 
 
+# -- tissues -----------------------------------------------------------------------------------------------------------
+
+WITHIN = replace(DETAIL, tissue_share=1.0)
+
+
+@pytest.fixture
+def halves() -> np.ndarray:
+    """Two tissues (2, K, J, I), one on either side."""
+    left = np.indices(SHAPE)[2] < 18
+    return np.stack([left, ~left]).astype(np.float32)
+
+
+def test_what_the_drawing_says_of_a_tissue_counts_in_all_of_it(mask: np.ndarray, halves: np.ndarray):
+    guides = {"T1": texture(0), "T2": texture(1)}
+    truth = np.where(halves[0] > 0, guides["T1"] + 1.0, 2.0 * guides["T2"] - guides["T1"])
+    drawn = truth + 2.0 * texture(2, 2.0)  # wrong over several millimetres, right in the mean
+    around = distance(DETAIL.refined(drawn, guides, mask, SPACING), truth, mask)
+    within = distance(WITHIN.refined(drawn, guides, mask, SPACING, halves), truth, mask)
+    both = distance(replace(WITHIN, tissue_share=0.5).refined(drawn, guides, mask, SPACING, halves), truth, mask)
+    assert within < both < around and within < 0.5 * around
+
+
+def test_voxels_of_two_tissues_have_a_function_in_between(mask: np.ndarray, halves: np.ndarray):
+    guide = texture(0)
+    mixed = np.broadcast_to(np.linspace(0, 1, SHAPE[2], dtype=np.float32), SHAPE)
+    tissues = np.stack([mixed, 1 - mixed])
+    image = mixed * guide + (1 - mixed) * (3 - guide)
+    model = replace(WITHIN, epsilon=1e-6).model(image, {"T1": guide}, mask, SPACING, tissues)
+    assert np.allclose(model.slopes["T1"][mask], (2 * mixed - 1)[mask], atol=1e-3)
+    assert np.allclose(model.offset[mask], 3 * (1 - mixed)[mask], atol=1e-3)
+
+
+def test_lesions_follow_the_drawing_of_their_neighbourhood(mask: np.ndarray, halves: np.ndarray):
+    drawn, guides = texture(0, 2.0), {"T1": texture(1)}
+    lesion = np.zeros(SHAPE, bool)
+    lesion[5:8, 15:25, 10:20] = True
+    model = WITHIN.model(drawn, guides, mask, SPACING, np.where(lesion, 0, halves))
+    around = DETAIL.model(drawn, guides, mask, SPACING)
+    where = lesion | ~mask
+    assert np.array_equal(model.offset[where], around.offset[where])
+    assert np.array_equal(model.slopes["T1"][where], around.slopes["T1"][where])
+    assert not np.allclose(model.offset[~where], around.offset[~where])
+
+
+def test_a_tissue_that_is_nowhere_changes_nothing(mask: np.ndarray, halves: np.ndarray):
+    drawn, guides = texture(0), {"T1": texture(1)}
+    three = np.concatenate([halves, np.zeros((1, *SHAPE), np.float32)])
+    two = WITHIN.refined(drawn, guides, mask, SPACING, halves)
+    assert np.allclose(WITHIN.refined(drawn, guides, mask, SPACING, three), two, atol=1e-5)
+    assert np.isfinite(WITHIN.refined(drawn, guides, mask, SPACING, np.zeros_like(halves))).all()
+
+
+def test_without_a_segmentation_neighbourhoods_count_alone(mask: np.ndarray, halves: np.ndarray):
+    drawn, guides = texture(0), {"T1": texture(1)}
+    expected = DETAIL.refined(drawn, guides, mask, SPACING)
+    assert np.array_equal(WITHIN.refined(drawn, guides, mask, SPACING), expected)
+    assert np.array_equal(DETAIL.refined(drawn, guides, mask, SPACING, halves), expected)
+
+
 # -- in a run ----------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +176,21 @@ def test_a_synthetic_image_with_detail_is_nearer_to_the_real_one_and_lies_where_
     before, after = (result.report["quality"]["synthesis"]["T1"] for result in (plain, detailed))
     assert after["ssim"] > before["ssim"] + 0.03 and after["psnr"] > before["psnr"]
     assert "detail" not in plain.report and detailed.report["detail"] == {"T1": ["T1Gd", "T2", "FLAIR"]}
+
+
+def test_tissues_bring_it_nearer_still_and_are_those_of_the_other_sequences(predictor: Predictor, study: Study):
+    asked = {"synthesize": ["T1"], "leave_out_target": True}
+    _, detailed = runs(predictor, study, **asked)
+    predictor.bundle.card["detail"] = RULE | {"tissue_share": 0.75}
+    tissues = predictor.run(study, segment=True, **asked)
+    before, after = (result.report["quality"]["synthesis"]["T1"] for result in (detailed, tissues))
+    assert after["psnr"] > before["psnr"] + 0.4 and after["ssim"] > before["ssim"] - 0.01
+    others = study.subset(["T1Gd", "T2", "FLAIR"])
+    alone = predictor.run(others, segment=False, synthesize=["T1"])
+    assert alone.segmentation is None
+    inside = study.masks[""].array > 0
+    there, here = tissues.synthesized["T1"].array[inside], alone.synthesized["T1"].array[inside]
+    assert np.corrcoef(there, here)[0, 1] > 0.999  # in intensities of T1, and of T1Gd
 
 
 def test_the_real_image_of_a_target_is_no_guide_of_it(predictor: Predictor, study: Study):

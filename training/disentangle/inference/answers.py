@@ -58,7 +58,7 @@ class Answers:
             rest = replace(rest, segment=False)
         for target in wanted.targets:
             part = self._parts.get(_target_key(target, wanted.styles, without))
-            if part is not None:
+            if part is not None and (target in part.tissues or not wanted.tissues):
                 join(found, part)
                 rest = replace(rest, targets=tuple(t for t in rest.targets if t != target))
         factors = self._parts.get("cross", self._parts.get("factors"))
@@ -75,9 +75,11 @@ class Answers:
             parts[_SEGMENT][_SEGMENT] = volumes.probabilities
         for target in wanted.targets:
             alone = volumes.synthesized.only(lambda name, target=target: name == target)
-            parts[_target_key(target, wanted.styles, without)] = Volumes(synthesized=alone)
+            tissues = volumes.tissues.only(lambda name, target=target: name == target)
+            parts[_target_key(target, wanted.styles, without)] = Volumes(synthesized=alone, tissues=tissues)
         if wanted.factors or wanted.cross:
-            parts["cross" if wanted.cross else "factors"] = replace(volumes, probabilities=None, synthesized={})
+            rest = replace(volumes, probabilities=None, synthesized={}, tissues={})
+            parts["cross" if wanted.cross else "factors"] = rest
         for key, part in parts.items():
             if self.nbytes + _bytes(part) <= _MOST_MIB << 20:
                 self._parts[key] = part
@@ -89,7 +91,7 @@ def join(volumes: Volumes, more: Volumes) -> None:
         volumes.probabilities = more.probabilities
     volumes.features = more.features or volumes.features
     volumes.modality.update(more.modality)
-    for name in ("anatomy", "rebuilt", "agnostic", "synthesized"):
+    for name in ("anatomy", "rebuilt", "agnostic", "synthesized", "tissues"):
         known, new = getattr(volumes, name), getattr(more, name)
         if new:
             setattr(volumes, name, known.joined(new) if known else new)

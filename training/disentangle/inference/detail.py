@@ -4,6 +4,9 @@ A network that draws on a coarse working grid gives the contrast of a sequence, 
 millimetres that contrast is nearly a linear function of the intensities that are there, and the function, unlike the
 drawing, is smooth: fitted on the working grid, it is applied to the inputs in their own resolution (He, Sun and Tang,
 Guided Image Filtering, PAMI 2013, with several guides; the coarse fit is their Fast Guided Filter, arXiv 1505.00996).
+
+In healthy tissue the function is nearly the same everywhere, and what the drawing says of it in all of the brain is
+worth more than what it says within a few millimetres: there one function per tissue is fitted to all of it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from ..progress import Progress
 
 _LEAST_WEIGHT = 1e-3
 """Farther outside the mask, where less of it is seen, there is no model."""
+_AT_ONCE = 1 << 17
+"""Voxels whose products are held at the same time."""
 _STAGE, _MESSAGE = "results", "detail of the synthesised images"
 _LEAST_FIELD = 1e-3
 """Where a bias field is not known it is taken for this; nothing is drawn there."""
@@ -34,16 +39,21 @@ class Detail:
     Attributes:
         sigma_mm: of the Gaussian within which a linear model is fitted.
         epsilon: variance of normalised intensities that counts as noise: what varies less is not followed.
+        tissue_share: from 0 to 1, how far the linear model of a voxel of healthy tissue is that of its tissue in all
+            of the brain, and no longer that of its neighbourhood.
     """
 
     sigma_mm: float
     epsilon: float
+    tissue_share: float = 0.0
 
     @classmethod
     def of_card(cls, card: Mapping[str, Any]) -> Detail | None:
         """What a bundle states, or None."""
         rule = card.get("detail")
-        return None if rule is None else cls(float(rule["sigma_mm"]), float(rule["epsilon"]))
+        if rule is None:
+            return None
+        return cls(float(rule["sigma_mm"]), float(rule["epsilon"]), float(rule.get("tissue_share", 0.0)))
 
     def model(
         self,
@@ -51,22 +61,42 @@ class Detail:
         guides: Mapping[str, np.ndarray],
         mask: np.ndarray,
         spacing: tuple[float, float, float],
+        tissues: np.ndarray | None = None,
         progress: Progress | None = None,
     ) -> LinearModel:
-        """The linear function of the guides that comes nearest to an image around each voxel: the guided filter for a
-        guide of several channels, with a Gaussian window.
+        """The linear function of the guides that comes nearest to an image around each voxel and, as far as
+        ``tissue_share`` says, in all of its tissue.
 
         Args:
             image: (K, J, I) float32, normalised.
             guides: name -> (K, J, I) float32, normalised, at least one.
             mask: bool (K, J, I), the voxels that count.
             spacing: (i, j, k) in mm.
+            tissues: probabilities of the healthy tissues (T, K, J, I); what is missing to 1 is lesion, which has only
+                the function of its neighbourhood. None where there is no segmentation: neighbourhoods alone.
             progress: reports stage "results" and cancels.
 
         Raises:
             Cancelled: the user asked to stop.
         """
         progress = progress or Progress()
+        if tissues is None or not self.tissue_share:
+            return self._around(image, guides, mask, spacing, progress)
+        around = self._around(image, guides, mask, spacing, progress.part(0.0, 0.9))
+        progress(_STAGE, 0.9, _MESSAGE)
+        healthy = np.clip(tissues[:, mask].sum(axis=0), 0, 1)
+        within = self._within(image[mask], {n: g[mask] for n, g in guides.items()}, tissues[:, mask], healthy)
+        return around.towards(within, self.tissue_share * healthy, mask)
+
+    def _around(
+        self,
+        image: np.ndarray,
+        guides: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+        spacing: tuple[float, float, float],
+        progress: Progress,
+    ) -> LinearModel:
+        """That of each neighbourhood: the guided filter for a guide of several channels, with a Gaussian window."""
         variance = [(self.sigma_mm / mm) ** 2 for mm in spacing[::-1]]
         everything = tuple(slice(0, n) for n in mask.shape)
         box = around(mask, everything, 3 * round(float(np.sqrt(max(variance))) + 0.5)) or everything
@@ -86,11 +116,43 @@ class Detail:
         *slopes, offset = (_placed(values, box, mask.shape) for values in means)
         return LinearModel(dict(zip(guides, slopes, strict=True)), offset)
 
+    def _within(
+        self, image: np.ndarray, guides: Mapping[str, np.ndarray], tissues: np.ndarray, healthy: np.ndarray
+    ) -> LinearModel:
+        """That of each tissue in all of the brain, mixed as the tissues are: weighted least squares.
+
+        Args:
+            image, guides: values in the mask (N,).
+            tissues: (T, N). healthy: their sum, (N,).
+        """
+        shares = (tissues / np.maximum(healthy, _LEAST_WEIGHT)).T  # (N, T)
+        terms = np.stack([np.ones_like(image), *guides.values()], axis=1)  # (N, 1 + guides)
+        columns = shares.shape[1] * terms.shape[1]
+        matrix, right = np.zeros((columns, columns)), np.zeros(columns)
+        for start in range(0, len(image), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            rows = (shares[part, :, None] * terms[part, None]).reshape(-1, columns)
+            weighted = rows * healthy[part, None]
+            matrix += weighted.T @ rows
+            right += weighted.T @ image[part]
+        # A slope has the noise of its guide against it; a tissue that is nowhere has the function 0.
+        noise = np.tile([0.0, *[self.epsilon] * len(guides)], (shares.shape[1], 1))
+        seen = (healthy @ shares)[:, None]
+        matrix[np.diag_indices(columns)] += (noise * seen + 1e-6 * max(len(image), 1)).ravel()
+        found = np.linalg.solve(matrix, right).reshape(shares.shape[1], -1).astype(np.float32)
+        offset, *slopes = (shares @ found).T
+        return LinearModel(dict(zip(guides, slopes, strict=True)), offset)
+
     def refined(
-        self, image: np.ndarray, guides: Mapping[str, np.ndarray], mask: np.ndarray, spacing: tuple[float, float, float]
+        self,
+        image: np.ndarray,
+        guides: Mapping[str, np.ndarray],
+        mask: np.ndarray,
+        spacing: tuple[float, float, float],
+        tissues: np.ndarray | None = None,
     ) -> np.ndarray:
         """An image (K, J, I) that follows its guides, on their common grid; outside the mask as it was."""
-        return np.where(mask, self.model(image, guides, mask, spacing).at(guides), image)
+        return np.where(mask, self.model(image, guides, mask, spacing, tissues).at(guides), image)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +170,17 @@ class LinearModel:
     def at(self, guides: Mapping[str, np.ndarray]) -> np.ndarray:
         """Its value where the guides have these."""
         return self.offset + sum(slope * guides[name] for name, slope in self.slopes.items())
+
+    def towards(self, other: LinearModel, share: np.ndarray, mask: np.ndarray) -> LinearModel:
+        """This function, of which a share (N,) of each voxel of a mask is another one, whose values are (N,)."""
+
+        def mixed(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+            values = own.copy()
+            values[mask] += share * (others - own[mask])
+            return values
+
+        slopes = {name: mixed(slope, other.slopes[name]) for name, slope in self.slopes.items()}
+        return LinearModel(slopes, mixed(self.offset, other.offset))
 
     def through(self, move: Callable[[np.ndarray], np.ndarray]) -> LinearModel:
         """The same function on another grid."""

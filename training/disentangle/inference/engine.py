@@ -30,6 +30,7 @@ class Wanted:
         factors: anatomy, modality factor and, where the system has them, self-reconstruction and domain-agnostic image
             of each sequence.
         cross: every anatomy in every appearance.
+        tissues: with each target, where healthy tissues are in what it is made of.
     """
 
     segment: bool = True
@@ -37,6 +38,7 @@ class Wanted:
     styles: Mapping[str, np.ndarray] = field(default_factory=dict)
     factors: bool = False
     cross: bool = False
+    tissues: bool = False
 
     @property
     def anything(self) -> bool:
@@ -63,6 +65,8 @@ class Volumes:
             system can draw.
         agnostic: sequence -> domain-agnostic image, where the system has such.
         synthesized: target -> normalised image.
+        tissues: target -> (T, K, J, I), probabilities of the classes that are no lesions, the background first, as the
+            network gives them; outside the mask 0.
     """
 
     probabilities: np.ndarray | None = None
@@ -72,6 +76,7 @@ class Volumes:
     rebuilt: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
     agnostic: Mapping[str, np.ndarray] = field(default_factory=dict)
     synthesized: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tissues: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def at(self, slices: np.ndarray) -> Volumes:
         """Some slices of everything, as copies: (..., n, J, I)."""
@@ -270,6 +275,9 @@ class Engine:
             styles = [wanted.styles.get(target, target) for target in wanted.targets]
             decoded = network.decode(network.synthesis_anatomy(there), styles)
             results.synthesized = dict(zip(wanted.targets, decoded, strict=True))
+            if wanted.tissues:
+                known = results.probabilities
+                results.tissues = network.probabilities(there) if known is None else known
             tell("synthesized")
         if wanted.factors or wanted.cross:
             for n, source in enumerate(names):
@@ -308,6 +316,7 @@ class _BatchResults:
     slices: np.ndarray
     probabilities: Any = None
     synthesized: dict[str, Any] = field(default_factory=dict)
+    tissues: Any = None  # probabilities of all classes
     rebuilt: dict[tuple[str, str], Any] = field(default_factory=dict)
     agnostic: dict[str, Any] = field(default_factory=dict)
     factors: Factors | None = None  # the anatomies as they are shown
@@ -342,12 +351,15 @@ class _Store:
         self.counts: dict[tuple[str, Any], np.ndarray] = {}  # kind of image and its key -> (K,) what was added
         self.areas = dict.fromkeys(names, 0.0)
         drawn = {kind: Inside(mask, background) for kind in ("synthesized", "rebuilt", "agnostic")}
-        self.volumes = Volumes(anatomy=Inside(mask), **drawn)
+        self.volumes = Volumes(anatomy=Inside(mask), tissues=Inside(mask), **drawn)
+        self.tissues = list(abilities.tissues)
         if wanted.segment:
             self.volumes.probabilities = np.zeros((len(abilities.classes), *mask.shape), np.float32)
             self.volumes.probabilities[0] = 1.0
         for target in wanted.targets:
             drawn["synthesized"].begin(target)
+            if wanted.tissues:
+                self.volumes.tissues.begin(target, len(self.tissues))
         if wanted.factors or wanted.cross:
             for name in names:
                 self.volumes.anatomy.begin(name, abilities.anatomy_channels)
@@ -368,6 +380,10 @@ class _Store:
             background[0] = 1.0
             values = np.where(known[:, None], values, background[None, :, None, None])
             volumes.probabilities[:, slices] = values.transpose(1, 0, 2, 3)
+        if results.tissues is not None:
+            for k, values in zip(slices, self._numpy(results.tissues, 0.0)[:, self.tissues], strict=True):
+                for target in volumes.tissues:
+                    volumes.tissues.add(target, k, values)
         for kind in ("synthesized", "rebuilt", "agnostic"):
             for key, tensor in getattr(results, kind).items():
                 counts = self.counts.setdefault((kind, key), np.zeros(len(self.mask), np.float32))

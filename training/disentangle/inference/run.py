@@ -178,7 +178,7 @@ class Run:
         """Send the prepared study through the system; see :meth:`Predictor.run`."""
         from .answers import join
         from .devices import memory_of_volumes
-        from .engine import Volumes, Wanted
+        from .engine import Volumes
         from .slices import nearest_slice
 
         names = self.prepared.sequences
@@ -190,6 +190,9 @@ class Run:
         ) / (1 << 20)
         with self.timed("network") as progress:
             engine = self.engine(len(names), len(abilities.classes))
+            detail = Rules.of_card(self.bundle.card).detail
+            tissues = bool(detail and detail.tissue_share and abilities.segments and wanted.targets)
+            wanted = replace(wanted, tissues=tissues)
             apart = list(self.own_references(wanted.targets)) if leave_out_target else []
             together = replace(wanted, targets=tuple(t for t in wanted.targets if t not in apart))
             middle = None if point is None else nearest_slice(self.prepared, point, self.study.available[0])
@@ -214,7 +217,7 @@ class Run:
                 return found
 
             asked = [(together, None)] if together.anything else []
-            asked += [(Wanted(segment=False, targets=(t,), styles=wanted.styles), t) for t in apart]
+            asked += [(replace(wanted, segment=False, targets=(t,), factors=False, cross=False), t) for t in apart]
             volumes = Volumes()
             for n, (what, without) in enumerate(asked):
                 join(volumes, ask(what, progress.part(n / len(asked), (n + 1) / len(asked)), without))

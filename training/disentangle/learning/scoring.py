@@ -156,7 +156,9 @@ def _detailed(volumes: _Volumes, images: dict[str, np.ndarray], sources: tuple[s
     if volumes.rules is None or volumes.rules.detail is None:
         return made
     guides = {name: images[name] for name in sources}
-    return volumes.rules.detail.refined(made, guides, subject.mask, tuple(subject.spacing))
+    found = volumes.labels.get((sources, None))
+    tissues = None if found is None else found[list(volumes.system.capabilities.tissues)].astype(np.float32)
+    return volumes.rules.detail.refined(made, guides, subject.mask, tuple(subject.spacing), tissues)
 
 
 def _copied(volumes: _Volumes, images: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:

@@ -54,6 +54,11 @@ class Capabilities:
         return tuple(v for v in range(1, len(self.classes)) if v not in self.healthy)
 
     @property
+    def tissues(self) -> tuple[int, ...]:
+        """Class indices that are no lesions: the background and the healthy tissues."""
+        return tuple(v for v in range(len(self.classes)) if v not in self.lesions)
+
+    @property
     def segments(self) -> bool:
         return bool(self.classes)
 
