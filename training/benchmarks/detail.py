@@ -1,15 +1,18 @@
 """What the detail of synthesised images is worth: ``python training/benchmarks/detail.py``; a quarter of an hour.
 
 Every sequence of some real studies is made from the others, and compared with the real one on the grid of the first
-input: as the network draws it, and with detail (a bundle's rule ``detail``) fitted over several neighbourhoods. Beside
-them stands the best input, its histogram matched to that of the real image. Prints a table and writes JSON.
+input: as the network draws it, with detail (a bundle's rule ``detail``) fitted around each voxel, and fitted to all of
+its tissue. Beside them stands the best input, its histogram matched to that of the real image. Prints a table and
+writes JSON.
 
-A model that was trained on a study draws it better than others; what detail adds is the difference of two columns.
+A model that was trained on a study draws it better than others; what detail adds is the difference of two columns. Of
+folds each has studies of its own that it never saw: run once per fold, with ``--bundle``, ``--studies`` and ``--keep``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from dataclasses import replace
@@ -43,15 +46,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of studies")
     parser.add_argument("--studies", nargs="+", default=list(STUDIES))
     parser.add_argument("--bundle", default="brain-mr", help="name or folder")
+    parser.add_argument("--keep", action="store_true", help="keep the other studies of the report that is there")
     parser.add_argument("--output", type=Path, default=RESULTS / "detail.json")
     options = parser.parse_args(arguments)
     bundle = find_bundle(options.bundle)
     seen = {entry["name"] for entry in bundle.card["training"]["data"]}
     with measured("detail.py", arguments, bundle=f"{bundle.name} {bundle.version}") as block:
         studies = {name: of_study(bundle, options.data / name) for name in options.studies}
-    report: dict[str, Any] = {"measured": block, "studies": studies}
+    old = json.loads(options.output.read_text(encoding="utf-8")) if options.keep else {"measured": {}, "studies": {}}
+    made = {name: block | {"seen": name in seen} for name in studies}
+    report: dict[str, Any] = {"measured": old["measured"] | made, "studies": old["studies"] | studies}
     report["mean"] = {
-        title: means([rows for name, rows in studies.items() if (name in seen) is known])
+        title: means([rows for name, rows in report["studies"].items() if report["measured"][name]["seen"] is known])
         for title, known in (("seen in training", True), ("not seen", False))
     }
     show(report["mean"])

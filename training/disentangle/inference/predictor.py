@@ -22,6 +22,7 @@ from .images import Output
 from .networks import Networks
 from .plan import check_backend, in_half
 from .result import Result
+from .rules import Rules
 from .run import Run
 
 if TYPE_CHECKING:
@@ -138,12 +139,14 @@ class Predictor:
         references = _by_target("A reference", reference_images, targets)
         examples = _by_target("An example", style_images, targets)
         run.select()
-        run.begin(segment)
+        detail = Rules.of_card(self.bundle.card).detail
+        tissues = bool(targets and self.bundle.classes and detail is not None and detail.tissue_share)
+        run.begin(segment or tissues)
         prepared = run.prepare()
         run.load()
         from .engine import Wanted
 
-        wanted = Wanted(segment, targets, run.styles(examples), factors, cross_reconstructions)
+        wanted = Wanted(segment, targets, run.styles(examples), factors, cross_reconstructions, tissues)
         if leave_out_target:
             references = {**run.own_references(targets), **references}
         volumes = run.infer(wanted, leave_out_target, point, preview, preview_images)

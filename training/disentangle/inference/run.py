@@ -182,17 +182,16 @@ class Run:
         from .slices import nearest_slice
 
         names = self.prepared.sequences
-        images = len(wanted.targets) + (len(names) ** 2 if wanted.cross else len(names) if wanted.factors else 0)
         abilities = self.network.capabilities
+        # The four or so tissues of a target, held inside the mask alone, take the memory of an image.
+        images = len(wanted.targets) * (1 + wanted.tissues)
+        images += len(names) ** 2 if wanted.cross else len(names) if wanted.factors else 0
         channels = abilities.anatomy_channels if wanted.factors or wanted.cross else 0
         self.report.memory_mb = memory_of_volumes(
             self.prepared.grid.shape, len(names), channels, len(abilities.classes) if wanted.segment else 0, images
         ) / (1 << 20)
         with self.timed("network") as progress:
             engine = self.engine(len(names), len(abilities.classes))
-            detail = Rules.of_card(self.bundle.card).detail
-            tissues = bool(detail and detail.tissue_share and abilities.segments and wanted.targets)
-            wanted = replace(wanted, tissues=tissues)
             apart = list(self.own_references(wanted.targets)) if leave_out_target else []
             together = replace(wanted, targets=tuple(t for t in wanted.targets if t not in apart))
             middle = None if point is None else nearest_slice(self.prepared, point, self.study.available[0])
