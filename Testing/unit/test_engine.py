@@ -149,6 +149,19 @@ def test_of_every_output_only_what_lies_inside_the_mask_is_held(brain):
     assert (len(found.synthesized), found.synthesized.nbytes) == (2, 2 * volume)
 
 
+@pytest.mark.parametrize("segment", [True, False])
+def test_each_target_comes_with_the_tissues_of_what_it_was_made_of(brain, segment):
+    painter, wanted = Painter(), Wanted(segment, ("T1", "T2"), tissues=True)
+    found = Engine(painter, 9, pytest.fail).run(*brain, wanted, Progress())
+    assert painter.asked.count("classes") == 1
+    assert (found.probabilities is not None) is segment
+    classes = Engine(Painter(), 9, pytest.fail).run(*brain, Wanted(), Progress()).probabilities
+    assert found.tissues.keys() == {"T1", "T2"}
+    for tissues in found.tissues.values():
+        np.testing.assert_array_equal(tissues, np.where(brain[1], classes[:1], 0))
+    assert not Engine(Painter(), 9, pytest.fail).run(*brain, EVERYTHING, Progress()).tissues
+
+
 def test_what_is_held_inside_a_mask_comes_back_complete_and_as_the_takers_own():
     mask = np.random.default_rng(1).random((3, 4, 5)) < 0.4
     volume = np.where(mask, np.arange(60, dtype=np.float32).reshape(3, 4, 5), -2.0)

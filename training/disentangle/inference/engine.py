@@ -275,10 +275,10 @@ class Engine:
             styles = [wanted.styles.get(target, target) for target in wanted.targets]
             decoded = network.decode(network.synthesis_anatomy(there), styles)
             results.synthesized = dict(zip(wanted.targets, decoded, strict=True))
+            tell("synthesized")
             if wanted.tissues:
                 known = results.probabilities
                 results.tissues = network.probabilities(there) if known is None else known
-            tell("synthesized")
         if wanted.factors or wanted.cross:
             for n, source in enumerate(names):
                 progress(STAGE, (len(names) + 2 + n) / steps, f"rebuilding from {source}, {at}")
