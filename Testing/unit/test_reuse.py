@@ -103,7 +103,7 @@ def fold(config, monkeypatch):
 
     monkeypatch.setattr(training, "load_data", load)
     monkeypatch.setattr(
-        evaluation, "studies_of", lambda config, progress: [named[n] for n in config["data"]["studies"]["include"]]
+        evaluation, "studies_of", lambda config: [named[n] for n in config["data"]["studies"]["include"]]
     )
 
     def trained(name: str, *excluded: str, **changes) -> Path:

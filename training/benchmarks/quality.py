@@ -100,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "--folds", nargs="+", type=Path, metavar="CKPT",
         help="train none, but score these, each on the studies that its training excluded",
     )  # fmt: skip
+    add("--workers", type=int, default=1, help="processes that score folds")
     add("--no-folds", action="store_true", help="leave the leave-one-person-out part out")
     add("--output", type=Path, help="default: results/quality.json, with --from the same file")
     add("--card", type=Path, help="also write the means as an entry of a model card (export --card)")
@@ -148,7 +149,7 @@ def measure_folds(options: argparse.Namespace) -> dict[str, Any]:
     print("Leave one person out (real studies)", flush=True)
     rules = Rules.of_card(find_bundle(options.bundle).card) if options.bundle else None
     if options.folds:
-        found = score_folds(options.folds, where(options), options.subsets, rules=rules)
+        found = score_folds(options.folds, where(options), options.subsets, rules, options.workers)
     else:
         found = leave_one_study_out(
             options.config, options.overrides, options.subsets, rules=rules, left_out=options.left_out

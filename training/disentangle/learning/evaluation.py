@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -146,15 +148,16 @@ def score_folds(
     checkpoints: Iterable[str | Path],
     overrides: Iterable[str] = (),
     subsets: str = "leave-one-out",
-    progress: Progress | None = None,
     rules: Rules | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Score every study by the model that never saw its person: folds, each trained without some persons.
 
     Args:
         checkpoints: one per fold, each scored on the studies that its training excluded.
         overrides: "key=value" changes of the folds' configurations (where the studies lie, say).
-        subsets, progress, rules: as of :func:`leave_one_study_out`.
+        subsets, rules: as of :func:`leave_one_study_out`.
+        workers: processes; each scores some folds.
 
     Returns:
         As :func:`leave_one_study_out`.
@@ -163,29 +166,46 @@ def score_folds(
         InputError: a fold excluded no study or saw a person that it excluded (in a training that it went on from,
             say), or two folds excluded the same one.
     """
-    results: list[dict[str, Any]] = []
-    sequences: list[str] = []
-    for path in map(Path, checkpoints):
-        content = load_checkpoint(path)
-        config = load_config(content["config"], overrides)
-        studies = config["data"]["studies"]
-        if not (studies and studies["exclude"]):
-            raise InputError(f"{path} left no study out; name checkpoints of runs with data.studies.exclude.")
-        held = {**studies, "include": studies["exclude"], "exclude": []}
-        subjects = studies_of(config | {"data": {**config["data"], "studies": held}}, progress)
-        persons = {subject.group for subject in subjects}
-        seen = [d["name"] for d in content["data"] if person_of(d["name"], studies["same_subject"]) in persons]
-        if seen:
-            raise InputError(f"{path} was trained on {', '.join(seen)}, whose persons it should have left out.")
-        twice = persons & {result["person"] for result in results}
+    held: set[str] = set()
+    folds = [(path, *_fold(path, list(overrides))) for path in map(Path, checkpoints)]
+    for path, _, persons in folds:
+        twice = persons & held
         if twice:
             raise InputError(f"{path} left {', '.join(sorted(twice))} out, and so did another checkpoint; name one.")
-        place, _ = choose_device(config["training"]["device"])
-        system = system_from_checkpoint(content).to(place)
-        sequences = list(system.capabilities.sequences)
-        results += evaluate_subjects(system, subjects, subsets, progress, rules)["subjects"]
-    results.sort(key=lambda result: result["name"])
+        held |= persons
+    asked = [(path, config, subsets, rules) for path, config, _ in folds]
+    if workers > 1:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            scored = list(pool.map(_score_fold, *zip(*asked, strict=True)))
+    else:
+        scored = [_score_fold(*fold) for fold in asked]
+    results = sorted((result for found in scored for result in found["subjects"]), key=lambda result: result["name"])
+    sequences = list(scored[0]["sequences"])
     return {"sequences": sequences, "subjects": results, "mean": summary(results, sequences)}
+
+
+def _fold(path: Path, overrides: list[str]) -> tuple[dict[str, Any], set[str]]:
+    """The configuration of a checkpoint with what its training excluded as its only studies, and whom they show."""
+    content = load_checkpoint(path)
+    config = load_config(content["config"], overrides)
+    studies = config["data"]["studies"]
+    if not (studies and studies["exclude"]):
+        raise InputError(f"{path} left no study out; name checkpoints of runs with data.studies.exclude.")
+    same, excluded = studies["same_subject"], studies["exclude"]
+    persons = {person_of(name, same) for name in excluded}
+    trained = [entry["name"] for entry in content["data"]]
+    seen = [n for n in trained if person_of(n, same) in persons or any(fnmatchcase(n, p) for p in excluded)]
+    if seen:
+        raise InputError(f"{path} was trained on {', '.join(seen)}, whose persons it should have left out.")
+    held = {**studies, "include": excluded, "exclude": []}
+    return config | {"data": {**config["data"], "studies": held}}, persons
+
+
+def _score_fold(path: Path, config: dict[str, Any], subsets: str, rules: Rules | None) -> dict[str, Any]:
+    """The scores of a checkpoint on the studies of a configuration."""
+    place, _ = choose_device(config["training"]["device"])
+    system = system_from_checkpoint(load_checkpoint(path)).to(place)
+    return evaluate_subjects(system, studies_of(config), subsets, None, rules)
 
 
 def _trained(source: Path) -> tuple[System, dict[str, Any], dict[str, Any]]:
