@@ -178,7 +178,7 @@ def test_a_configuration_of_absurd_size_does_not_exhaust_memory(bundle: Bundle):
         ({"detail": True}, "'detail' in .* must be an object"),
         ({"detail": {"sigma_mm": 20, "epsilon": 0.01}}, "'detail.sigma_mm'"),
         ({"detail": {"sigma_mm": 2, "epsilon": 0}}, "'detail.epsilon'"),
-        ({"detail": {"sigma_mm": 2, "epsilon": 0.01, "tissue_share": 2}}, "'detail.tissue_share'"),
+        ({"detail": {"sigma_mm": 2, "epsilon": 0.01, "tissue_share": {"T1": 2}}}, "'detail.tissue_share'"),
     ],
 )
 def test_each_defect_of_a_card_has_its_sentence(bundle: Bundle, change: dict, sentence: str):

@@ -81,7 +81,7 @@ def test_outside_the_mask_nothing_changes_and_nothing_is_seen(mask: np.ndarray):
 
 # -- tissues -----------------------------------------------------------------------------------------------------------
 
-WITHIN = replace(DETAIL, tissue_share=1.0)
+WITHIN = replace(DETAIL, tissue_share={"T1": 1.0})
 
 
 @pytest.fixture
@@ -96,8 +96,10 @@ def test_what_the_drawing_says_of_a_tissue_counts_in_all_of_it(mask: np.ndarray,
     truth = np.where(halves[0] > 0, guides["T1"] + 1.0, 2.0 * guides["T2"] - guides["T1"])
     drawn = truth + 2.0 * texture(2, 2.0)  # wrong over several millimetres, right in the mean
     around = distance(DETAIL.refined(drawn, guides, mask, SPACING), truth, mask)
-    within = distance(WITHIN.refined(drawn, guides, mask, SPACING, halves), truth, mask)
-    both = distance(replace(WITHIN, tissue_share=0.5).refined(drawn, guides, mask, SPACING, halves), truth, mask)
+    within = distance(WITHIN.refined(drawn, guides, mask, SPACING, "T1", halves), truth, mask)
+    both = distance(
+        replace(WITHIN, tissue_share={"T1": 0.5}).refined(drawn, guides, mask, SPACING, "T1", halves), truth, mask
+    )
     assert within < both < around and within < 0.5 * around
 
 
@@ -106,7 +108,7 @@ def test_voxels_of_two_tissues_have_a_function_in_between(mask: np.ndarray, halv
     mixed = np.broadcast_to(np.linspace(0, 1, SHAPE[2], dtype=np.float32), SHAPE)
     tissues = np.stack([mixed, 1 - mixed])
     image = mixed * guide + (1 - mixed) * (3 - guide)
-    model = replace(WITHIN, epsilon=1e-6).model(image, {"T1": guide}, mask, SPACING, tissues)
+    model = replace(WITHIN, epsilon=1e-6).model(image, {"T1": guide}, mask, SPACING, "T1", tissues)
     assert np.allclose(model.slopes["T1"][mask], (2 * mixed - 1)[mask], atol=1e-3)
     assert np.allclose(model.offset[mask], 3 * (1 - mixed)[mask], atol=1e-3)
 
@@ -115,7 +117,7 @@ def test_lesions_follow_the_drawing_of_their_neighbourhood(mask: np.ndarray, hal
     drawn, guides = texture(0, 2.0), {"T1": texture(1)}
     lesion = np.zeros(SHAPE, bool)
     lesion[5:8, 15:25, 10:20] = True
-    model = WITHIN.model(drawn, guides, mask, SPACING, np.where(lesion, 0, halves))
+    model = WITHIN.model(drawn, guides, mask, SPACING, "T1", np.where(lesion, 0, halves))
     around = DETAIL.model(drawn, guides, mask, SPACING)
     where = lesion | ~mask
     assert np.array_equal(model.offset[where], around.offset[where])
@@ -126,16 +128,17 @@ def test_lesions_follow_the_drawing_of_their_neighbourhood(mask: np.ndarray, hal
 def test_a_tissue_that_is_nowhere_changes_nothing(mask: np.ndarray, halves: np.ndarray):
     drawn, guides = texture(0), {"T1": texture(1)}
     three = np.concatenate([halves, np.zeros((1, *SHAPE), np.float32)])
-    two = WITHIN.refined(drawn, guides, mask, SPACING, halves)
-    assert np.allclose(WITHIN.refined(drawn, guides, mask, SPACING, three), two, atol=1e-5)
-    assert np.isfinite(WITHIN.refined(drawn, guides, mask, SPACING, np.zeros_like(halves))).all()
+    two = WITHIN.refined(drawn, guides, mask, SPACING, "T1", halves)
+    assert np.allclose(WITHIN.refined(drawn, guides, mask, SPACING, "T1", three), two, atol=1e-5)
+    assert np.isfinite(WITHIN.refined(drawn, guides, mask, SPACING, "T1", np.zeros_like(halves))).all()
 
 
-def test_without_a_segmentation_neighbourhoods_count_alone(mask: np.ndarray, halves: np.ndarray):
+def test_without_a_segmentation_or_for_another_target_neighbourhoods_count_alone(mask: np.ndarray, halves: np.ndarray):
     drawn, guides = texture(0), {"T1": texture(1)}
     expected = DETAIL.refined(drawn, guides, mask, SPACING)
-    assert np.array_equal(WITHIN.refined(drawn, guides, mask, SPACING), expected)
-    assert np.array_equal(DETAIL.refined(drawn, guides, mask, SPACING, halves), expected)
+    assert np.array_equal(WITHIN.refined(drawn, guides, mask, SPACING, "T1"), expected)
+    assert np.array_equal(WITHIN.refined(drawn, guides, mask, SPACING, "FLAIR", halves), expected)
+    assert np.array_equal(DETAIL.refined(drawn, guides, mask, SPACING, "T1", halves), expected)
 
 
 # -- in a run ----------------------------------------------------------------------------------------------------------
@@ -181,7 +184,7 @@ def test_a_synthetic_image_with_detail_is_nearer_to_the_real_one_and_lies_where_
 def test_tissues_bring_it_nearer_still_and_are_those_of_the_other_sequences(predictor: Predictor, study: Study):
     asked = {"synthesize": ["T1"], "leave_out_target": True}
     _, detailed = runs(predictor, study, **asked)
-    predictor.bundle.card["detail"] = RULE | {"tissue_share": 0.75}
+    predictor.bundle.card["detail"] = RULE | {"tissue_share": {"T1": 0.75}}
     tissues = predictor.run(study, segment=True, **asked)
     before, after = (result.report["quality"]["synthesis"]["T1"] for result in (detailed, tissues))
     assert after["psnr"] > before["psnr"] + 0.4 and after["ssim"] > before["ssim"] - 0.01
@@ -190,7 +193,7 @@ def test_tissues_bring_it_nearer_still_and_are_those_of_the_other_sequences(pred
     assert alone.segmentation is None
     inside = study.masks[""].array > 0
     there, here = tissues.synthesized["T1"].array[inside], alone.synthesized["T1"].array[inside]
-    assert np.corrcoef(there, here)[0, 1] > 0.999  # in intensities of T1, and of T1Gd
+    assert np.corrcoef(there, here)[0, 1] > 0.98  # resampled from and to the grids of T1 and of T1Gd
 
 
 def test_the_real_image_of_a_target_is_no_guide_of_it(predictor: Predictor, study: Study):

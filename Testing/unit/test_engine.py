@@ -150,15 +150,14 @@ def test_of_every_output_only_what_lies_inside_the_mask_is_held(brain):
 
 
 @pytest.mark.parametrize("segment", [True, False])
-def test_each_target_comes_with_the_tissues_of_what_it_was_made_of(brain, segment):
-    painter, wanted = Painter(), Wanted(segment, ("T1", "T2"), tissues=True)
+def test_targets_come_with_the_tissues_of_what_they_were_made_of(brain, segment):
+    painter, wanted = Painter(), Wanted(segment, ("T1", "T2"), tissues=("T2",))
     found = Engine(painter, 9, pytest.fail).run(*brain, wanted, Progress())
     assert painter.asked.count("classes") == 1
     assert (found.probabilities is not None) is segment
     classes = Engine(Painter(), 9, pytest.fail).run(*brain, Wanted(), Progress()).probabilities
-    assert found.tissues.keys() == {"T1", "T2"}
-    for tissues in found.tissues.values():
-        np.testing.assert_array_equal(tissues, np.where(brain[1], classes[:1], 0))
+    assert found.tissues.keys() == {"T2"}
+    np.testing.assert_array_equal(found.tissues["T2"], np.where(brain[1], classes[:1], 0))
     assert not Engine(Painter(), 9, pytest.fail).run(*brain, EVERYTHING, Progress()).tissues
 
 

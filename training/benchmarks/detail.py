@@ -29,11 +29,12 @@ from disentangle.study import Study
 
 STUDIES = ("ms-07", "ms-19", "tcga-du-7294", "tcga-fg-6692", "brats13-01", "brats13-05")
 """Registered ones: the real image needs no interpolation."""
-AROUND = {"sigma_mm": 1.5, "epsilon": 0.01}
-RULES: dict[str, dict[str, float] | None] = {
+SEQUENCES = ("T1", "T1Gd", "T2", "FLAIR")
+AROUND: dict[str, Any] = {"sigma_mm": 1.5, "epsilon": 0.01}
+RULES: dict[str, dict[str, Any] | None] = {
     "as drawn": None,
     "around": AROUND,
-    **{f"tissues {share:g}": AROUND | {"tissue_share": share} for share in (0.5, 0.75, 1.0)},
+    **{f"tissues {share:g}": AROUND | {"tissue_share": dict.fromkeys(SEQUENCES, share)} for share in (0.5, 0.75, 1.0)},
 }
 COPY = "matched copy"
 FIGURES = ("psnr", "ssim", "lesions", "seconds")

@@ -352,9 +352,9 @@ def _check_detail(rule: object) -> list[str]:
         defects.append(f"'detail.sigma_mm' in {CARD_FILE} must be a number of millimetres above 0, up to 10")
     if not _is_number(rule.get("epsilon")) or not 0 < rule["epsilon"] <= 1:
         defects.append(f"'detail.epsilon' in {CARD_FILE} must be a number above 0, up to 1")
-    share = rule.get("tissue_share", 0)
-    if not _is_number(share) or not 0 <= share <= 1:
-        defects.append(f"'detail.tissue_share' in {CARD_FILE} must be a number from 0 to 1")
+    shares = rule.get("tissue_share", {})
+    if not isinstance(shares, dict) or not all(_is_number(share) and 0 <= share <= 1 for share in shares.values()):
+        defects.append(f"'detail.tissue_share' in {CARD_FILE} must give sequences a number from 0 to 1")
     return defects
 
 

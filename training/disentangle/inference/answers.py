@@ -58,7 +58,7 @@ class Answers:
             rest = replace(rest, segment=False)
         for target in wanted.targets:
             part = self._parts.get(_target_key(target, wanted.styles, without))
-            if part is not None and (target in part.tissues or not wanted.tissues):
+            if part is not None and (target in part.tissues or target not in wanted.tissues):
                 join(found, part)
                 rest = replace(rest, targets=tuple(t for t in rest.targets if t != target))
         factors = self._parts.get("cross", self._parts.get("factors"))

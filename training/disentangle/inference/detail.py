@@ -5,14 +5,15 @@ millimetres that contrast is nearly a linear function of the intensities that ar
 drawing, is smooth: fitted on the working grid, it is applied to the inputs in their own resolution (He, Sun and Tang,
 Guided Image Filtering, PAMI 2013, with several guides; the coarse fit is their Fast Guided Filter, arXiv 1505.00996).
 
-In healthy tissue the function is nearly the same everywhere, and what the drawing says of it in all of the brain is
-worth more than what it says within a few millimetres: there one function per tissue is fitted to all of it.
+Between sequences that show alike (T1 and T1Gd) the function is nearly the same in all of a healthy tissue, and what the
+drawing says of it in all of the brain is worth more than what it says within a few millimetres: one function per tissue
+is fitted to all of it. Of T2 from T1, say, that is not so: on persons that a model never saw it costs .4 to 2.3 dB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,13 @@ class Detail:
     Attributes:
         sigma_mm: of the Gaussian within which a linear model is fitted.
         epsilon: variance of normalised intensities that counts as noise: what varies less is not followed.
-        tissue_share: from 0 to 1, how far the linear model of a voxel of healthy tissue is that of its tissue in all
-            of the brain, and no longer that of its neighbourhood.
+        tissue_share: target -> from 0 (as where it is not named) to 1, how far the linear model of a voxel of healthy
+            tissue is that of its tissue in all of the brain, and no longer that of its neighbourhood.
     """
 
     sigma_mm: float
     epsilon: float
-    tissue_share: float = 0.0
+    tissue_share: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of_card(cls, card: Mapping[str, Any]) -> Detail | None:
@@ -53,7 +54,12 @@ class Detail:
         rule = card.get("detail")
         if rule is None:
             return None
-        return cls(float(rule["sigma_mm"]), float(rule["epsilon"]), float(rule.get("tissue_share", 0.0)))
+        shares = {target: float(share) for target, share in rule.get("tissue_share", {}).items()}
+        return cls(float(rule["sigma_mm"]), float(rule["epsilon"]), shares)
+
+    def by_tissue(self, targets: Iterable[str]) -> tuple[str, ...]:
+        """The targets for which it matters where the tissues are."""
+        return tuple(target for target in targets if self.tissue_share.get(target))
 
     def model(
         self,
@@ -61,6 +67,7 @@ class Detail:
         guides: Mapping[str, np.ndarray],
         mask: np.ndarray,
         spacing: tuple[float, float, float],
+        target: str = "",
         tissues: np.ndarray | None = None,
         progress: Progress | None = None,
     ) -> LinearModel:
@@ -72,6 +79,7 @@ class Detail:
             guides: name -> (K, J, I) float32, normalised, at least one.
             mask: bool (K, J, I), the voxels that count.
             spacing: (i, j, k) in mm.
+            target: the sequence that the image shows.
             tissues: probabilities of the healthy tissues (T, K, J, I); what is missing to 1 is lesion, which has only
                 the function of its neighbourhood. None where there is no segmentation: neighbourhoods alone.
             progress: reports stage "results" and cancels.
@@ -80,13 +88,13 @@ class Detail:
             Cancelled: the user asked to stop.
         """
         progress = progress or Progress()
-        if tissues is None or not self.tissue_share:
+        if tissues is None or not self.by_tissue([target]):
             return self._around(image, guides, mask, spacing, progress)
         around = self._around(image, guides, mask, spacing, progress.part(0.0, 0.9))
         progress(_STAGE, 0.9, _MESSAGE)
         healthy = np.clip(tissues[:, mask].sum(axis=0), 0, 1)
         within = self._within(image[mask], {n: g[mask] for n, g in guides.items()}, tissues[:, mask], healthy)
-        return around.towards(within, self.tissue_share * healthy, mask)
+        return around.towards(within, self.tissue_share[target] * healthy, mask)
 
     def _around(
         self,
@@ -149,10 +157,11 @@ class Detail:
         guides: Mapping[str, np.ndarray],
         mask: np.ndarray,
         spacing: tuple[float, float, float],
+        target: str = "",
         tissues: np.ndarray | None = None,
     ) -> np.ndarray:
         """An image (K, J, I) that follows its guides, on their common grid; outside the mask as it was."""
-        return np.where(mask, self.model(image, guides, mask, spacing, tissues).at(guides), image)
+        return np.where(mask, self.model(image, guides, mask, spacing, target, tissues).at(guides), image)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ class Wanted:
         factors: anatomy, modality factor and, where the system has them, self-reconstruction and domain-agnostic image
             of each sequence.
         cross: every anatomy in every appearance.
-        tissues: with each target, where healthy tissues are in what it is made of.
+        tissues: targets with which comes where healthy tissues are in what they are made of.
     """
 
     segment: bool = True
@@ -38,7 +38,7 @@ class Wanted:
     styles: Mapping[str, np.ndarray] = field(default_factory=dict)
     factors: bool = False
     cross: bool = False
-    tissues: bool = False
+    tissues: tuple[str, ...] = ()
 
     @property
     def anything(self) -> bool:
@@ -276,7 +276,7 @@ class Engine:
             decoded = network.decode(network.synthesis_anatomy(there), styles)
             results.synthesized = dict(zip(wanted.targets, decoded, strict=True))
             tell("synthesized")
-            if wanted.tissues:
+            if set(wanted.tissues) & set(wanted.targets):
                 known = results.probabilities
                 results.tissues = network.probabilities(there) if known is None else known
         if wanted.factors or wanted.cross:
@@ -358,7 +358,7 @@ class _Store:
             self.volumes.probabilities[0] = 1.0
         for target in wanted.targets:
             drawn["synthesized"].begin(target)
-            if wanted.tissues:
+            if target in wanted.tissues:
                 self.volumes.tissues.begin(target, len(self.tissues))
         if wanted.factors or wanted.cross:
             for name in names:

@@ -136,7 +136,7 @@ class Output:
         spacing = tuple(self.prepared.grid.spacing)
         drawn, mask = self.volumes.synthesized[target], self.prepared.mask
         tissues = self.volumes.tissues.get(target)
-        model = detail.model(drawn, guides, mask, spacing, tissues, progress.part(0.0, 0.5))
+        model = detail.model(drawn, guides, mask, spacing, target, tissues, progress.part(0.0, 0.5))
         _, outside = self.prepared.least(target)
         array = np.full(self.prepared.study[self.first].array.shape, outside, np.float32)
         array[box] = on_first_input(self.prepared, model, target, box, progress.part(0.5, 1.0))

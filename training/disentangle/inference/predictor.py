@@ -140,8 +140,8 @@ class Predictor:
         examples = _by_target("An example", style_images, targets)
         run.select()
         detail = Rules.of_card(self.bundle.card).detail
-        tissues = bool(targets and self.bundle.classes and detail is not None and detail.tissue_share)
-        run.begin(segment or tissues)
+        tissues = detail.by_tissue(targets) if detail is not None and self.bundle.classes else ()
+        run.begin(segment or bool(tissues))
         prepared = run.prepare()
         run.load()
         from .engine import Wanted

@@ -184,7 +184,7 @@ class Run:
         names = self.prepared.sequences
         abilities = self.network.capabilities
         # The four or so tissues of a target, held inside the mask alone, take the memory of an image.
-        images = len(wanted.targets) * (1 + wanted.tissues)
+        images = len(wanted.targets) + len(wanted.tissues)
         images += len(names) ** 2 if wanted.cross else len(names) if wanted.factors else 0
         channels = abilities.anatomy_channels if wanted.factors or wanted.cross else 0
         self.report.memory_mb = memory_of_volumes(

@@ -158,7 +158,7 @@ def _detailed(volumes: _Volumes, images: dict[str, np.ndarray], sources: tuple[s
     guides = {name: images[name] for name in sources}
     found = volumes.labels.get((sources, None))
     tissues = None if found is None else found[list(volumes.system.capabilities.tissues)].astype(np.float32)
-    return volumes.rules.detail.refined(made, guides, subject.mask, tuple(subject.spacing), tissues)
+    return volumes.rules.detail.refined(made, guides, subject.mask, tuple(subject.spacing), target, tissues)
 
 
 def _copied(volumes: _Volumes, images: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
