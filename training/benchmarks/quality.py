@@ -43,6 +43,7 @@ from disentangle.inference.rules import Rules
 from disentangle.learning.config import load_config
 from disentangle.learning.data import load_data
 from disentangle.learning.evaluation import evaluate, leave_one_study_out, score_folds
+from disentangle.learning.lineage import lineage
 from disentangle.learning.protocols.analyses import factor_samples, separation
 from disentangle.learning.protocols.figures import box_plot
 from disentangle.learning.summaries import complete_of, summary, table
@@ -150,6 +151,7 @@ def measure_folds(options: argparse.Namespace) -> dict[str, Any]:
     rules = Rules.of_card(find_bundle(options.bundle).card) if options.bundle else None
     if options.folds:
         found = score_folds(options.folds, where(options), options.subsets, rules, options.workers)
+        found["models"] = {path.parent.name: lineage(path) for path in options.folds}
     else:
         found = leave_one_study_out(
             options.config, options.overrides, options.subsets, rules=rules, left_out=options.left_out
