@@ -62,8 +62,10 @@ def targets(
 def parts_of(report: Mapping[str, Any]) -> list[Part]:
     """Those of real studies, the strictest first."""
     name = " ".join(report[key] for key in ("bundle", "version") if key in report) or "the bundle"
+    # Folds that were trained elsewhere tell under "models" how: it need not be the recipe of the bundle.
+    like = "architecture" if "models" in report.get("leave_one_person_out", {}) else "recipe"
     by = {
-        "leave_one_person_out": f"models of the recipe of {name} that never saw the person",
+        "leave_one_person_out": f"models of the {like} of {name} that never saw the person",
         "unseen_studies": f"{name}, which never saw them",
     }
     return [Part(who, report[p]["sequences"], report[p]["subjects"]) for p, who in by.items() if p in report]
