@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from balls import SMALLEST, ball, load_balls
 
+from disentangle.datasets.packs import write_pack
 from disentangle.errors import InputError
 from disentangle.learning import evaluation, reuse
 from disentangle.learning import train as training
@@ -15,6 +17,8 @@ from disentangle.learning.checkpoints import load_checkpoint, system_from_checkp
 from disentangle.learning.config import load_config
 from disentangle.learning.data import Data
 from disentangle.learning.reuse import train_once
+from disentangle.phantoms.brain import BRAIN_CLASSES
+from disentangle.preprocessing import PreprocessingConfig
 
 CONFIG = {
     "name": "tiny",
@@ -125,6 +129,22 @@ def test_each_fold_is_scored_on_the_studies_that_it_left_out(fold):
     by_second = evaluation.evaluate_subjects(system_from_checkpoint(load_checkpoint(second)), [ball(8), ball(9)])
     expected = [subject["imputation"]["T1"]["psnr"] for subject in by_second["subjects"]]
     assert own["s8"] == pytest.approx(expected[0]) and own["s9"] != pytest.approx(expected[1])
+
+
+def test_folds_scored_by_two_processes_have_the_figures_of_one(tmp_path):
+    people = [ball(n, "study") for n in (8, 9, 10, 11)]
+    write_pack(tmp_path / "pack", people, PreprocessingConfig(), BRAIN_CLASSES)
+    data = {"phantoms": None, "studies": {"folder": str(tmp_path / "pack")}}
+    config = load_config({**CONFIG, "output": str(tmp_path / "runs"), "data": data})
+
+    def without(*excluded: str) -> Path:
+        studies = {**config["data"]["studies"], "exclude": list(excluded)}
+        return train_once({**config, "name": excluded[0], "data": {**config["data"], "studies": studies}}, quiet=True)
+
+    folds = [without("s8", "s11"), without("s9"), without("s10")]
+    one, two = evaluation.score_folds(folds), evaluation.score_folds(folds, workers=2)
+    assert [subject["name"] for subject in two["subjects"]] == ["s10", "s11", "s8", "s9"]
+    assert json.dumps(two) == json.dumps(one)
 
 
 def test_a_fold_that_saw_whom_it_should_have_left_out_is_not_scored(fold):
