@@ -20,6 +20,7 @@ from disentangle.panel.factor_page import FactorPage  # noqa: E402
 from disentangle.panel.logic import DisentangleLogic  # noqa: E402
 from disentangle.panel.parameters import make_parameters  # noqa: E402
 from disentangle.panel.segment_tools import SegmentTools  # noqa: E402
+from disentangle.panel.sensitivity_box import SensitivityBox  # noqa: E402
 from disentangle.panel.startup import on_startup  # noqa: E402
 from disentangle.panel.statistics_box import StatisticsBox  # noqa: E402
 from disentangle.panel.tasks import Wanted  # noqa: E402
@@ -105,6 +106,7 @@ class DisentangleSegWidget(DisentangleWidget):
         self.editor.setMaximumNumberOfUndoStates(10)
         self._useSharedEditorNode()
         self.editor.setMRMLScene(slicer.mrmlScene)
+        self.sensitivityBox = SensitivityBox(inner, self.logic, self.statisticsBox.count)
         self.editTools = EditTools(inner, self.logic, self.editor)
         inner.addWidget(self.editor)
         # Effects that other extensions register later are offered here, too.
@@ -154,6 +156,7 @@ class DisentangleSegWidget(DisentangleWidget):
         yield
         self.statisticsBox.refresh()
         yield
+        self.sensitivityBox.set_outputs(outputs, outputs is not None and self.isLastRun(outputs))
         self.editTools.set_outputs(outputs)
         self.factorPage.forget()
         self.factorPage.update(outputs is not None and bool(outputs.aligned) and self.isLastRun(outputs))

@@ -28,7 +28,7 @@ SEG = {
 SYNTH = {"applyButton": "synthesize", "compareViewButton": "showGrid", "uncertaintyViewButton": "uncertainty"}
 WITHOUT_BUTTON = {
     "factors", "crossReconstruct", "editInside", "editEverywhere", "editedSegments", "models", "revokeLicence",
-    "usePython", "liveVolume", "recognize",
+    "usePython", "liveVolume", "recognize", "setSensitivity",
 }  # fmt: skip
 SLICERS_OWN = {"show3DButton"}
 
@@ -113,7 +113,7 @@ def test_examples_of_the_segmentation_logic(
     array = slicer.util.arrayFromSegmentBinaryLabelmap(names["segmentation"], "Disentangle_4", study["T1"])
     array[12:16, 20:28, 14:22] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(array, names["segmentation"], "Disentangle_4", study["T1"])
-    for name in ("editedSegments", "learn", "saveModel", "undoLearning", "drawSlice", "batch"):
+    for name in ("editedSegments", "setSensitivity", "learn", "saveModel", "undoLearning", "drawSlice", "batch"):
         run(found.pop(name), names)
     assert found == {}
     assert dialogs.shown == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +274,51 @@ def test_edits_are_learnt_undone_and_kept_by_the_next_run(
     assert "Kept as you edited it" in ran.ui.resultsLabel.text
     click(ran.ui.keepEditedCheckBox)
     assert ran.extras() == {"change": None}, "unticked, the next run answers anew"
+
+
+def test_a_slider_draws_more_lesions_or_fewer_and_leaves_what_was_drawn(
+    ran: Any, study: Any, click: Any, wait_until: Any, slicer_bench: Any, screenshot: Any
+) -> None:
+    from disentangle.mrml.segments import labels_of
+
+    segmentation, volume, slider = ran.outputs.segmentation, study["T1"], ran.sensitivityBox.slider
+    ran.editSection.collapsed = False
+
+    def labels() -> np.ndarray:
+        return labels_of(segmentation, volume)[0]
+
+    def lesions() -> int:
+        return int((labels() >= 4).sum())
+
+    usual, listed = lesions(), rows(ran.statisticsBox.table)
+    slider.value = 4.0
+    wait_idle(ran, wait_until)
+    assert lesions() > usual
+    assert rows(ran.statisticsBox.table) != listed
+    assert segmentation.GetAttribute("Disentangle.Sensitivity") == "16"
+    assert ran.logic.editedSegments(segmentation) == [], "what the model says is no edit"
+    screenshot("seg-sensitivity", ran.editSection)
+    box = (slice(12, 16), slice(20, 28), slice(14, 22))
+    drawn = np.zeros(labels().shape, bool)
+    drawn[box] = labels()[box] != 4
+    assert drawn.any()
+    paint(segmentation, volume, "white-matter lesion", box)
+    slider.value = -6.0
+    slider.value = -5.0  # moved on while it computes
+    wait_idle(ran, wait_until)
+    assert segmentation.GetAttribute("Disentangle.Sensitivity") == "0.03125"
+    assert (labels()[drawn] == 4).all()
+    assert lesions() < usual + drawn.sum()
+    assert "white-matter lesion" in ran.logic.editedSegments(segmentation)
+
+    click(ran.ui.applyButton)  # a new answer is the model's own
+    wait_idle(ran, wait_until)
+    assert slider.value == 0.0 and slider.enabled
+    os.kill(ran.logic.runner.link.client.pid, signal.SIGKILL)
+    slider.value = 1.0
+    wait_idle(ran, wait_until)
+    assert "press Apply" in dialogs.shown.pop().text
+    assert slider.value == 0.0, "the segmentation is as it was"
 
 
 def test_a_folder_of_studies_with_a_broken_one_then_resumed(

@@ -77,6 +77,17 @@ def test_segment_writes_labels_probabilities_report_and_picture(study: Path, mod
     assert said.err == ""
 
 
+def test_segment_draws_more_lesions_where_more_are_wanted(study: Path, model: str, tmp_path: Path):
+    found = []
+    for odds in ("0.01", "1", "100"):
+        output, report = tmp_path / f"{odds}.nii.gz", tmp_path / "report.json"
+        arguments = ["segment", "--study", study, "--model", model, "--sensitivity", odds, "-o", output, "-q"]
+        assert main([str(a) for a in (*arguments, "--json", report)]) == 0
+        assert json.loads(report.read_text())["sensitivity"] == float(odds)
+        found.append(int((Image.read(output).array >= 4).sum()))
+    assert found[0] < found[1] < found[2]
+
+
 def test_segment_takes_files_by_sequence_and_the_first_one_gives_the_geometry(study: Path, model: str, tmp_path: Path):
     t2 = sitk.ReadImage(str(study / "T2.nii.gz"))
     sitk.WriteImage(t2[:, :, 3:-3], str(tmp_path / "second.nrrd"))
@@ -300,6 +311,7 @@ def test_a_manifest_with_a_mistake_is_one_sentence(tmp_path: Path, capsys, conte
         (["segment", "-o", "x.nii.gz", "--device", "gpu"], "no device 'gpu'"),
         (["segment", "-o", "x.nii.gz", "--threads", "0"], "'0' is not a whole number from 1"),
         (["segment", "-o", "x.nii.gz", "--precision", "int8"], "choose from 'fp32', 'bf16'"),
+        (["segment", "-o", "x.nii.gz", "--sensitivity", "0"], "give a number from 1/1024 to 1024"),
         (["segment", "-o", "x.nii.gz", "--nonsense"], "--nonsense"),
         (["segment", "-o", "x.nii.gz", "-q", "-v"], "not allowed with"),
         (["phantom", "spine", "-o", "x"], "no phantoms of kind 'spine'"),

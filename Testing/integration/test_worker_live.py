@@ -101,6 +101,24 @@ def test_subsets_and_scores(worker, ran):
     assert scores.sequences == ["T1", "FLAIR"]
 
 
+def test_more_lesions_are_a_moment_away_and_what_was_drawn_stays(worker, ran):
+    answer = ran[2].segmentation
+    assert ran[0]["findings"]
+    drawn = answer.array.copy()
+    drawn[len(drawn) // 2] = 0
+    folder = worker.folder() / "shown"
+    write({"shown": Image(drawn, answer.affine)}, folder)
+    event = ask(worker, ran, "sensitivity", sensitivity=64, study=folder)
+    more = read(event["output"]).array
+    assert (more >= 4).sum() > (drawn >= 4).sum()
+    assert not more[len(drawn) // 2][answer.array[len(drawn) // 2] > 0].any()
+    refused = ask(worker, ran, "sensitivity", sensitivity=-1, study=folder)
+    assert refused["kind"] == "input" and "give a number from 1/1024 to 1024" in refused["message"]
+    write({"shown": read(event["output"])}, folder)
+    back = ask(worker, ran, "sensitivity", sensitivity=1, study=folder)
+    assert np.array_equal(read(back["output"]).array, drawn)
+
+
 def test_an_adapted_model_is_saved_among_the_users_own(worker, ran):
     answer = ran[2].segmentation
     array = answer.array.copy()

@@ -333,6 +333,78 @@ def test_a_session_of_an_earlier_study_teaches_the_installed_model(bundle, same_
     assert np.array_equal(after["segmentation"].array, alone["segmentation"].array)
 
 
+def test_another_sensitivity_answers_without_the_networks_as_a_run_with_it_would(bundle, monkeypatch):
+    study = brain_phantom(5, spacing=5.0, lesions="ms").study
+    asked = Predictor(bundle, device="cpu").run(study, segment=True, sensitivity=16.0)
+    assert asked.report["sensitivity"] == 16.0
+    predictor = Predictor(bundle, device="cpu")
+    usual = predictor.run(study, segment=True).segmentation
+    session = predictor.session
+    monkeypatch.setattr("disentangle.inference.engine.Engine.run", None)
+    more = session.segment_again(16.0, usual, QUIET)
+    assert np.array_equal(more.array, asked.segmentation.array)
+    assert (more.array >= 4).sum() > (usual.array >= 4).sum()
+    fewer = session.segment_again(1 / 16, more, QUIET)
+    assert (fewer.array >= 4).sum() < (usual.array >= 4).sum()
+    assert np.array_equal(session.segment_again(1.0, fewer, QUIET).array, usual.array)
+
+
+def test_what_was_drawn_stays_whichever_way_the_sensitivity_goes(bundle):
+    predictor = Predictor(bundle, device="cpu")
+    usual = predictor.run(brain_phantom(5, spacing=5.0, lesions="ms").study, segment=True).segmentation
+    session, k = predictor.session, len(usual.array) // 2
+    drawn = usual.array.copy()
+    drawn[k] = np.where(drawn[k] > 0, 4, 0)  # some of it the model will say, too
+    mine = drawn != usual.array
+    assert mine.any()
+    shown = usual.with_array(drawn)
+    for odds in (1024.0, 1 / 1024, 1.0):
+        shown = session.segment_again(odds, shown, QUIET)
+        assert (shown.array[mine] == 4).all()
+    assert np.array_equal(shown.array, drawn)
+    erased = shown.array.copy()
+    erased[k] = 0
+    after = session.segment_again(1024.0, shown.with_array(erased), QUIET)
+    assert not after.array[k][shown.array[k] > 0].any()
+
+
+def test_what_learning_changed_and_its_undoing_gave_back_was_not_drawn(taught, same_steps):
+    session, lesson = taught
+    answer = session.learner.segmentation
+    learnt = session.learner.adapt(lesson, QUIET)["segmentation"]
+    mine = lesson.array != answer.array
+    assert (learnt.array != lesson.array).any(), "learning changes more than what was drawn"
+    session.learner.undo()
+    assert np.array_equal(session.segment_again(1.0, lesson, QUIET).array, lesson.array)
+    fewer = session.segment_again(1 / 1024, lesson, QUIET)
+    assert not (fewer.array[~mine] >= 4).any()
+    assert np.array_equal(fewer.array[mine], lesson.array[mine])
+
+
+def test_a_sensitivity_that_cannot_be_meant_or_is_cancelled_changes_nothing(bundle, monkeypatch):
+    predictor = Predictor(bundle, device="cpu")
+    usual = predictor.run(brain_phantom(5, spacing=5.0, lesions="ms").study, segment=True).segmentation
+    session = predictor.session
+    with pytest.raises(InputError, match="sensitivity cannot be 0"):
+        session.segment_again(0, usual, QUIET)
+    with pytest.raises(InputError, match="grid of the first input"):
+        session.segment_again(4.0, Image(usual.array[1:], usual.affine), QUIET)
+    session.run.predictor._answers = None  # as where the volumes were too large to be kept
+    with pytest.raises(Cancelled):
+        session.segment_again(4.0, usual, Progress(cancelled=lambda: True))
+    assert session.run.sensitivity == 1.0
+    assert np.array_equal(session.segment(list(session.prepared.images), QUIET).array, usual.array)
+
+
+def test_a_model_without_findings_says_that_the_sensitivity_has_no_effect(tmp_path):
+    small = {"size": (48, 48), "spacing": (2.5, 2.5, 9.0)}
+    study = create_phantom("heart", 1, **small).study
+    predictor = Predictor(tiny_heart_bundle(tmp_path / "heart", **small), device="cpu")
+    usual, asked = predictor.run(study, segment=True), predictor.run(study, segment=True, sensitivity=8.0)
+    assert np.array_equal(usual.segmentation.array, asked.segmentation.array)
+    assert any("tells no lesions from healthy tissue" in warning for warning in asked.report["warnings"])
+
+
 def test_nothing_corrected_is_nothing_to_learn(ran, session):
     with pytest.raises(InputError, match="Nothing was corrected"):
         session.learner.adapt(ran[1].segmentation, QUIET)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .options import add_loudness, add_model, choose_bundle, count, name_time_point
+from .options import add_loudness, add_model, add_sensitivity, choose_bundle, count, name_time_point
 from .outputs import check_outputs
 from .running import Console
 
@@ -40,6 +40,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--target", action="append", nargs="+", default=[], metavar="SEQ", help="also make a sequence")
     parser.add_argument("--factors", action="store_true", help="also the factors and cross-reconstructions")
     parser.add_argument("--no-segment", action="store_true", help="no segmentation")
+    add_sensitivity(parser)
     parser.add_argument("--resume", action="store_true", help="skip studies whose results are there")
     parser.add_argument("--time-point", type=count, metavar="N", help="which volume of 4-D files, from 0")
     add_model(parser)
@@ -294,7 +295,7 @@ def _request(row: Row, bundle: Bundle, options: argparse.Namespace) -> dict[str,
     request = {"request": "batch", **row.to_dict(), "time_point": options.time_point, "output": str(folder.resolve())}
     request.update(bundle=str(bundle.path), device=options.device, backend=options.backend, fast=options.fast)
     request.update(threads=options.threads, precision=options.precision)
-    request.update(segment=bool(bundle.classes) and not options.no_segment)
+    request.update(segment=bool(bundle.classes) and not options.no_segment, sensitivity=options.sensitivity)
     request.update(synthesize=[name for group in options.target for name in group])
     request.update(factors=options.factors, cross_reconstructions=options.factors)
     return request

@@ -39,6 +39,24 @@ def device(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error).rstrip(".")) from error
 
 
+def sensitivity(text: str) -> float:
+    """A sensitivity to lesions, for ``type=``."""
+    from ..inference.sensitivity import checked
+
+    try:
+        return checked(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from error
+
+
+def add_sensitivity(group: argparse._ActionsContainer) -> None:
+    """--sensitivity."""
+    group.add_argument(
+        "--sensitivity", type=sensitivity, default=1.0, metavar="FACTOR",
+        help="the odds of a lesion, times what the model says: 4 draws more and larger lesions, .25 fewer (default: 1)",
+    )  # fmt: skip
+
+
 def add_loudness(parser: argparse.ArgumentParser) -> None:
     """--quiet and --verbose."""
     group = parser.add_mutually_exclusive_group()

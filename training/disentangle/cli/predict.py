@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..sequences import canonical
-from .options import add_loudness, add_model, add_study, give_mask, make_predictor, read_images, read_study
+from .options import (
+    add_loudness,
+    add_model,
+    add_sensitivity,
+    add_study,
+    give_mask,
+    make_predictor,
+    read_images,
+    read_study,
+)
 from .outputs import check_outputs, files_of
 from .running import Console
 
@@ -26,6 +35,7 @@ def add_commands(commands: Any) -> None:
     add_model(segment)
     group = segment.add_argument_group("output")
     group.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="seg.nii.gz, .nrrd, ...")
+    add_sensitivity(group)
     group.add_argument("--probabilities", type=Path, metavar="DIR", help="also the probability of each class")
     group.add_argument(
         "--uncertainty", type=Path, metavar="DIR", help="also maps of where the model is unsure: of lesions, of classes"
@@ -90,6 +100,7 @@ def run_segment(options: argparse.Namespace, console: Console) -> None:
         segment=True,
         probabilities=options.probabilities is not None,
         uncertainty=options.uncertainty is not None,
+        sensitivity=options.sensitivity,
         progress=console.progress,
     )
     with staged_outputs(options.output) as staging:

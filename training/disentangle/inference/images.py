@@ -97,9 +97,8 @@ class Output:
     def _lesion_uncertainty(self) -> Image | None:
         """Entropy of whether a voxel is of a lesion, whatever its class. None where the model tells no lesions from
         healthy tissue (organs alone, say)."""
-        abilities = self.run.network.capabilities
-        lesions = list(abilities.lesions)
-        if not lesions or len(lesions) == len(abilities.classes) - 1:
+        lesions = list(self.run.network.capabilities.findings)
+        if not lesions:
             return None
         # Sums of rounded probabilities may leave [0, 1].
         p = np.clip(self.volumes.probabilities[lesions].sum(axis=0), 0.0, 1.0)

@@ -39,6 +39,8 @@ class Learner:
 
     def __init__(self, session: Session, segmentation: Image | None) -> None:
         self.session, self.segmentation = session, segmentation
+        self._shown, self._drawn = segmentation, False
+        self._earlier: list[tuple[Image, Any]] = []
 
     @property
     def possible(self) -> bool:
@@ -61,6 +63,27 @@ class Learner:
             self.session.forget_factors()
         self.session.run.use_torch()
         return self.session.network.head
+
+    def drawn(self, shown: Image) -> np.ndarray:
+        """Where the user has drawn: voxels that are not what was answered last, and those that were not before.
+
+        Args:
+            shown: class values on the grid of the first input; UNTAUGHT is not drawn.
+
+        Raises:
+            InputError: nothing was segmented, or that is another grid.
+        """
+        if self._shown is None:
+            raise InputError("This run made no segmentation; press Apply first.")
+        if shown.array.shape != self._shown.array.shape:
+            raise InputError("This segmentation does not lie on the grid of the first input; run again.")
+        return self._drawn | ((shown.array != self._shown.array) & (shown.array != UNTAUGHT))
+
+    def answered(self, answer: Image, shown: Image, drawn: np.ndarray) -> Image:
+        """Another answer than before, in which what the user has drawn stays as it is shown."""
+        self.segmentation, self._drawn = answer, drawn
+        self._shown = answer.with_array(np.where(drawn, shown.array, answer.array).astype(np.uint8))
+        return self._shown
 
     def adapt(self, corrected: Image, progress: Progress, original: Image | None = None) -> dict[str, Any]:
         """Teach the segmentation head the slices that the user corrected; all else of the model stays.
@@ -86,6 +109,7 @@ class Learner:
             raise InputError("The corrections do not lie on the grid of the first input; run again and correct that.")
         corrected = corrected.with_array(np.where(corrected.array == UNTAUGHT, before.array, corrected.array))
         changed = corrected.array != before.array
+        drawn = changed if original is not None else changed | self.drawn(corrected)
         if not changed.any():
             raise InputError("Nothing was corrected yet; correct some slices first.")
         began = time.monotonic()
@@ -98,14 +122,14 @@ class Learner:
         slices = slices[np.linspace(0, len(slices) - 1, min(len(slices), 12)).round().astype(int)]
         head = self._head()
         self._networks.remember(self.session.run.whole, self.segmentation)
+        self._earlier.append((self._shown, self._drawn))
         try:
             figures = self._train(head, slices, labels, spots, progress.part(0.0, 0.5))
             image = self.session.segment(list(self.session.prepared.images), progress.part(0.5, 1.0))
         except BaseException:
             self.undo()
             raise
-        array = np.where(changed, corrected.array, image.array).astype(np.uint8)
-        self.segmentation = Image(array, image.affine, source="segmentation, adapted")
+        self.segmentation = self.answered(image, corrected, drawn)
         return {
             "segmentation": self.segmentation,
             "slices": (slices + 1).tolist(),
@@ -156,6 +180,8 @@ class Learner:
         if not self.learnt:
             raise InputError("There is nothing to undo; the model is as it was installed.")
         self.segmentation = self._networks.undo()
+        if self._earlier:  # a session after the one that learnt has seen nothing of that
+            self._shown, self._drawn = self._earlier.pop()
         self.session.run.network = self._networks.network
 
     def save(self, folder: Any, name: str) -> Bundle:

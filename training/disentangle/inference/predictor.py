@@ -24,6 +24,7 @@ from .plan import check_backend, in_half
 from .result import Result
 from .rules import Rules
 from .run import Run
+from .sensitivity import checked
 
 if TYPE_CHECKING:
     from .answers import Answers
@@ -97,6 +98,7 @@ class Predictor:
         preview: Callable[[Image], None] | None = None,
         confirmed: Sequence[str] = (),
         preview_images: Callable[[str, PreviewImages], None] | None = None,
+        sensitivity: float = 1.0,
     ) -> Result:
         """Run on one study. Afterwards :attr:`session` answers further questions about it.
 
@@ -123,6 +125,8 @@ class Predictor:
             preview_images: receives what else was asked for of the same slices, likewise, before anything is rebuilt:
                 "factors" and the anatomy channels of every sequence that is read there, "synthesized" and the image
                 of every target.
+            sensitivity: the odds of a lesion are taken for so many times what the model says; above 1 for more and
+                larger lesions, below 1 for fewer.
 
         Raises:
             InputError: nothing in the study can be used, the model cannot do what was asked, or the input is bad.
@@ -132,6 +136,7 @@ class Predictor:
             progress = Progress(progress, cancelled)
         self.last = None  # frees the study before
         run = Run(self, study, progress, frozenset(canonical(name) for name in confirmed))
+        run.sensitivity = checked(sensitivity)
         targets = self._targets(synthesize)
         segment = bool(self.bundle.classes) if segment is None else segment
         if segment and not self.bundle.classes:

@@ -31,6 +31,7 @@ class RunReport:
         features: channels of an anatomy factor; there may be fewer maps of it, which stand for groups of channels.
         recognised: what the sequences look like.
         islands_ml: what the bundle's rule on small pieces took away.
+        sensitivity: of the segmentation to lesions, 1 as the model has it.
         detail: synthesised sequence -> inputs whose finest structures it follows.
         confidence: see :func:`.confidence.confidence`.
     """
@@ -49,6 +50,7 @@ class RunReport:
         self.features = 0
         self.recognised: dict[str, Recognition] = {}
         self.islands_ml = 0.0
+        self.sensitivity = 1.0
         self.detail: dict[str, list[str]] = {}
         self.confidence: dict[str, Any] = {}
 
@@ -64,6 +66,7 @@ class RunReport:
             report["labels"] = {str(c.value): c.name for c in result.classes}
             report["volumes_ml"] = volumes_ml(result)
             report["islands_ml"] = round(self.islands_ml, 3)
+            report["sensitivity"] = self.sensitivity
         if result.synthesized:
             report["synthesized"] = list(result.synthesized)
             if self.detail:

@@ -1,4 +1,4 @@
-"""The rules that a bundle states for its findings and its images, followed after the network."""
+"""The rules that a bundle states for its findings and its images, and the user's own, followed after the network."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import numpy as np
 from .coherence import Coherence
 from .detail import Detail
 from .islands import Islands
+from .sensitivity import Sensitivity
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Of findings: coherence between slices first, then small pieces. Of synthesised images: their detail. Each may be
-    None."""
+    """Of findings: the sensitivity that the user wants first, then coherence between slices, then small pieces. Of
+    synthesised images: their detail. Each may be None."""
 
     coherence: Coherence | None = None
     islands: Islands | None = None
     detail: Detail | None = None
+    sensitivity: Sensitivity | None = None
 
     @classmethod
     def of_card(cls, card: dict[str, Any]) -> Rules:
@@ -39,6 +41,8 @@ class Rules:
             mask: bool (K, J, I). spacing: (i, j, k) in mm.
             slab: these are some adjacent slices of a volume.
         """
+        if self.sensitivity is not None:
+            self.sensitivity.apply(probabilities)
         if self.coherence is not None:
             self.coherence.apply(probabilities, mask, spacing)
         if self.islands is None:

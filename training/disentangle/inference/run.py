@@ -21,6 +21,7 @@ from .images import bounded
 from .labels import most_probable
 from .report import RunReport
 from .rules import Rules
+from .sensitivity import Sensitivity
 from .slices import intensities_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Run:
         self.report = RunReport(self.bundle, study)
         self.prepared: PreparedStudy | None = None
         self.network: Network | None = None
+        self.sensitivity = 1.0
+        """Of the segmentation to lesions, see :class:`.sensitivity.Sensitivity`."""
         self.looks: dict[str, np.ndarray] = {}
         """Target -> modality factor (Z,) of the example whose appearance it took."""
 
@@ -226,6 +229,12 @@ class Run:
         if (wanted.factors or wanted.cross) and not volumes.rebuilt:
             self.report.warn(f"The model {self.bundle.name} does not draw what it reads: there are no reconstructions.")
         if volumes.probabilities is not None:
+            if self.sensitivity != 1 and not abilities.findings:
+                name = self.bundle.name
+                self.report.warn(
+                    f"The model {name} tells no lesions from healthy tissue; the sensitivity has no effect."
+                )
+            self.report.sensitivity = self.sensitivity
             adapted = self.predictor.networks.adapted
             self.report.islands_ml = self.follow_rules(volumes.probabilities, adapted=adapted)
         self.report.features = volumes.features
@@ -237,14 +246,15 @@ class Run:
         return volumes
 
     def follow_rules(self, probabilities: np.ndarray, slices: np.ndarray | None = None, adapted: bool = False) -> float:
-        """Follow the bundle's rules on its findings; ml of small pieces that were taken away.
+        """Follow the bundle's rules and the user's sensitivity; ml of small pieces that were taken away.
 
         Args:
             probabilities: (L, K, J, I), changed in place.
             slices: adjacent ones that the probabilities are of; None for all.
             adapted: the user has taught the model: what was marked is no invention, however small.
         """
-        rules = Rules.of_card(self.bundle.card)
+        sensitivity = Sensitivity.of(self.network.capabilities, self.sensitivity)
+        rules = replace(Rules.of_card(self.bundle.card), sensitivity=sensitivity)
         if adapted:
             rules = replace(rules, islands=None)
         mask = self.prepared.mask if slices is None else self.prepared.mask[slices]

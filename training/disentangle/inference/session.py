@@ -17,11 +17,12 @@ from ..progress import Progress
 from ..study import Image
 from ..systems.factors import Factors
 from .devices import MAX_BATCH
-from .engine import STAGE, Presence, Wanted, neighbours
+from .engine import STAGE, Presence, Volumes, Wanted, neighbours
 from .framing import Frame
 from .images import Output
 from .learner import Learner
 from .scores import FactorScores, score_factors
+from .sensitivity import checked
 from .slices import intensities_of, nearest_slice
 
 if TYPE_CHECKING:
@@ -181,10 +182,41 @@ class Session:
         lacking = [name for name in sequences if name not in self.prepared.images]
         if lacking or not sequences:
             raise InputError(f"This run has {', '.join(self.prepared.images)}, not {', '.join(lacking) or 'nothing'}.")
-        wanted = Wanted(segment=True)
-        engine = self.run.engine(len(sequences), len(self.bundle.classes))
-        images = {name: self.prepared.images[name] for name in sequences}
-        volumes = engine.run(images, self.prepared.mask, wanted, progress)
+        return self._labels(sequences, progress)
+
+    def segment_again(self, sensitivity: float, shown: Image, progress: Progress) -> Image:
+        """The segmentation from all sequences with more lesions or with fewer, in a moment: the networks have answered.
+
+        It stays in force for whatever this session segments.
+
+        Args:
+            sensitivity: as of :meth:`.predictor.Predictor.run`.
+            shown: class values on the grid of the first input as the user sees them, of which what was drawn stays;
+                :data:`.learner.UNTAUGHT` where segments are shown that are no class of the model.
+
+        Raises:
+            InputError: the run did not segment, or there is no such sensitivity. Cancelled: asked to stop; everything
+            is as it was.
+        """
+        before, odds = self.run.sensitivity, checked(sensitivity)
+        drawn = self.learner.drawn(shown)
+        self.run.sensitivity = odds
+        try:
+            image = self._labels(list(self.prepared.images), progress)
+        except BaseException:
+            self.run.sensitivity = before
+            raise
+        return self.learner.answered(image, shown, drawn)
+
+    def _labels(self, sequences: Sequence[str], progress: Progress) -> Image:
+        """What the networks say about some sequences, as class values on the grid of the first input."""
+        wanted, everything = Wanted(segment=True), list(sequences) == list(self.prepared.images)
+        answers = self.run.predictor.answers(self.network, self.prepared.mask)
+        volumes, rest = answers.known(wanted) if everything else (Volumes(), wanted)
+        if rest.segment:
+            engine = self.run.engine(len(sequences), len(self.bundle.classes))
+            images = {name: self.prepared.images[name] for name in sequences}
+            volumes = engine.run(images, self.prepared.mask, wanted, progress)
         self.run.follow_rules(volumes.probabilities, adapted=self.learner.learnt > 0)
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
 

@@ -23,6 +23,8 @@ RUN = "Disentangle.Run"
 """Attribute: what the nodes of one run have in common."""
 INPUTS = "Disentangle.Inputs"
 """Attribute: the sequences of the run's inputs, first input first."""
+SENSITIVITY = "Disentangle.Sensitivity"
+"""Attribute of a segmentation: by what the odds of its lesions were multiplied, where that was asked for."""
 INPUT_REFERENCE = "DisentangleInput"
 """Start of the node reference roles that lead from a result to its inputs; the sequence follows."""
 

@@ -253,6 +253,7 @@ class Runner:
             run.report = result.report
             run.session, run.styles = event.get("session", ""), event.get("styles", {})
             run.learns, run.learnt = bool(event.get("learns")), int(event.get("learnt", 0))
+            run.findings = bool(event.get("findings"))
             self._builder = ResultBuilder(self.scene, run.inputs, result)
             self._building = Turns(self._builder.steps(_title(run.wanted)), STEP_SECONDS)
 

@@ -14,7 +14,7 @@ from ..bundles import Bundle, ClassInfo, find_bundle
 from ..errors import InputError
 from ..inference.learner import UNTAUGHT
 from ..mrml.factor_mask import release, restrict, shared_editor_node
-from ..mrml.outputs import BUNDLE, INPUT_REFERENCE, INPUTS, RUN, Outputs, run_of
+from ..mrml.outputs import BUNDLE, INPUT_REFERENCE, INPUTS, RUN, SENSITIVITY, Outputs, run_of
 from ..mrml.results import fill_segmentation
 from ..mrml.segments import (
     EDITED,
@@ -51,7 +51,7 @@ class SegmentTools:
     """Part of a logic; the rest of it offers ``work``, ``session``, ``sessionOf``, ``runner``.
 
     Attributes:
-        beforeReplacing: called with a segmentation before learning, or its undoing, gives it other voxels.
+        beforeReplacing: called with a segmentation before another answer of the model gives it other voxels.
     """
 
     def __init__(self) -> None:
@@ -249,9 +249,58 @@ class SegmentTools:
         Raises:
             InputError: nothing was corrected, or the factors are no longer in memory.
         """
-        volume = grid_of(segmentation)
         name = segmentation.GetAttribute(RUN)
-        session = self.sessionOf(name)
+
+        def remember(before: tuple) -> None:
+            # The worker has forgotten the adaptations of other runs.
+            earlier = [entry for entry in self._before_learning if entry[0].GetAttribute(RUN) == name]
+            self._before_learning = [*earlier, before]
+
+        title = _("Learning from edits")
+        job = self._answer_anew(segmentation, {"request": "adapt"}, "corrected", title, onDone, remember)
+        return self._result(job)["figures"] if wait else job
+
+    def setSensitivity(self, segmentation, odds, wait=True, onDone=None):
+        """More and larger lesions in the run's segmentation, or fewer: in a moment, and what you drew stays.
+
+        Example::
+
+            logic.setSensitivity(segmentation, 4)
+
+        Args:
+            odds: those of a lesion are taken for so many times what the model says; 1 is the model's own answer, below
+                1 makes lesions fewer and smaller.
+
+        Returns:
+            the segmentation (with ``wait=False`` the job).
+
+        Raises:
+            InputError: the factors are no longer in memory, or there is no such sensitivity.
+        """
+
+        def done(job: Job) -> None:
+            if job.error is None and slicer.mrmlScene.IsNodePresent(segmentation):
+                segmentation.SetAttribute(SENSITIVITY, f"{float(odds):g}")
+            if onDone is not None:
+                onDone(job)
+
+        request = {"request": "sensitivity", "sensitivity": odds}
+        job = self._answer_anew(segmentation, request, "shown", _("Segmenting with another sensitivity"), done)
+        self._result(job) if wait else None
+        return segmentation if wait else job
+
+    def _answer_anew(self, segmentation, request, what, title, onDone, onAnswer=None) -> Job:
+        """Have the model answer once more what it answered in a run; what the user drew stays.
+
+        Args:
+            request: of the worker, which reads the segmentation as it is now as ``what``.
+            onAnswer: is told, when there is an answer, what the segmentation was: node, labels and tags.
+
+        Raises:
+            InputError: see :func:`grid_of` and ``sessionOf``.
+        """
+        volume = grid_of(segmentation)
+        session = self.sessionOf(segmentation.GetAttribute(RUN))
         labels, values = labels_of(segmentation, volume)
         # A segment of no class says what a voxel is not to the model: neither background nor anything else it knows.
         untaught = (labels == 0) & own_mask(segmentation, volume)
@@ -262,23 +311,18 @@ class SegmentTools:
 
         def done(job: Job) -> None:
             if job.error is None:
-                # The worker has forgotten the adaptations of other runs.
-                earlier = [entry for entry in self._before_learning if entry[0].GetAttribute(RUN) == name]
-                self._before_learning = [*earlier, before]
+                if onAnswer is not None:
+                    onAnswer(before)
                 if _grid(segmentation) is not None:
                     self.beforeReplacing(segmentation)
-                    learnt = job.answer["content"].array
-                    _take_learnt(segmentation, np.where(untaught, 0, learnt), labels, mine, classes, volume)
+                    answer = job.answer["content"].array
+                    _take_answer(segmentation, np.where(untaught, 0, answer), labels, mine, classes, volume)
             if onDone is not None:
                 onDone(job)
 
-        lessons = np.where(untaught, UNTAUGHT, labels).astype(np.uint8)
-        corrected = Image(lessons, run.inputs.study[next(iter(run.inputs.nodes))].affine)
-        request = {"request": "adapt", "session": session}
-        job = self.work(
-            Job(request=request, sends={"corrected": corrected}, title=_("Learning from edits")), False, done
-        )
-        return self._result(job)["figures"] if wait else job
+        shown = np.where(untaught, UNTAUGHT, labels).astype(np.uint8)
+        image = Image(shown, run.inputs.study[next(iter(run.inputs.nodes))].affine)
+        return self.work(Job(request={**request, "session": session}, sends={what: image}, title=title), False, done)
 
     def undoLearning(self, wait=True, onDone=None, segmentation=None):
         """Forget the last :meth:`learn`; the segmentation becomes what it was just before, your corrections included.
@@ -384,9 +428,9 @@ def _world_affine(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray | None:
     return None if to_world is None else RAS_LPS @ to_world @ ijk_to_ras(volume)
 
 
-def _take_learnt(
+def _take_answer(
     segmentation: slicer.vtkMRMLSegmentationNode,
-    learnt: np.ndarray,
+    answer: np.ndarray,
     sent: np.ndarray,
     mine: Sequence[int],
     classes: Sequence[ClassInfo],
@@ -395,12 +439,12 @@ def _take_learnt(
     """Give a segmentation what the model answers now; what was drawn since it was sent stays, too.
 
     Args:
-        learnt: class values of the new answer; sent: those that it learnt from.
+        answer: class values of the new answer; sent: those that it was told.
         mine: classes that had been edited by then. They still count as edited.
     """
     now, values = labels_of(segmentation, volume)
     since = now != sent
-    labels = np.where(since, now, learnt).astype(np.uint8)
+    labels = np.where(since, now, answer).astype(np.uint8)
     replace_labels(segmentation, labels, classes, volume)
     touched = {*mine, *np.unique(now[since]).tolist(), *np.unique(sent[since]).tolist()}
     tag_checksums(segmentation, {**checksums(labels, values), **dict.fromkeys(touched.intersection(values), EDITED)})

@@ -69,6 +69,7 @@ class Run(Task):
         session: by what the worker knows this run; "" once it has ended without result.
         styles: target -> default modality factor.
         learns: whether the model can learn from corrections.
+        findings: whether it has told lesions from healthy tissue.
         learnt: how many times it has, of this study; its answers are then no longer the installed model's.
     """
 
@@ -81,6 +82,7 @@ class Run(Task):
     session: str = ""
     styles: dict[str, list[float]] = field(default_factory=dict)
     learns: bool = False
+    findings: bool = False
     learnt: int = 0
 
     def result(self) -> Outputs:

@@ -54,6 +54,11 @@ class Capabilities:
         return tuple(v for v in range(1, len(self.classes)) if v not in self.healthy)
 
     @property
+    def findings(self) -> tuple[int, ...]:
+        """The lesions of a model that tells them from healthy tissue; () of one of organs alone, say."""
+        return self.lesions if len(self.lesions) < len(self.classes) - 1 else ()
+
+    @property
     def tissues(self) -> tuple[int, ...]:
         """Class indices that are no lesions: the background and the healthy tissues."""
         return tuple(v for v in range(len(self.classes)) if v not in self.lesions)

@@ -13,9 +13,9 @@ Requests (``id`` is any string that the client chooses):
                                                ``output`` (folders of ``codec.py``), and where wanted ``segment``,
                                                ``synthesize``, ``factors``, ``cross_reconstructions``,
                                                ``probabilities``, ``uncertainty``, ``leave_out_target``,
-                                               ``confirmed``, ``device``, ``backend`` ("auto", "torch", "openvino",
-                                               "compile"), ``fast``, ``threads`` (of the CPU; all cores where it is
-                                               left out), ``precision`` ("fp32", "bf16");
+                                               ``confirmed``, ``sensitivity``, ``device``, ``backend`` ("auto",
+                                               "torch", "openvino", "compile"), ``fast``, ``threads`` (of the CPU;
+                                               all cores where it is left out), ``precision`` ("fp32", "bf16");
                                                ``examples`` (a folder of ``codec.py``: images whose appearance the
                                                targets take); ``point`` (LPS mm: these slices come first) and
                                                ``preview`` (folder for them)
@@ -25,6 +25,9 @@ Requests (``id`` is any string that the client chooses):
 ``{"request": "redraw", "id", ...}``           the same of every slice; ``output`` is a folder
 ``{"request": "subset", "id", ...}``           segmentations from some sequences: ``session``, ``subsets`` (lists of
                                                sequences), ``output``
+``{"request": "sensitivity", "id", ...}``      the segmentation with another ``sensitivity`` to lesions, in which what
+                                               was drawn into ``study`` (an image ``shown``, see "adapt" for 255)
+                                               stays: ``session``, ``output``
 ``{"request": "disagreement", "id", ...}``     how far the sequences disagree about ``targets``, or about a drawing in
                                                ``style`` (numbers): ``session``, ``output``
 ``{"request": "scores", "id", ...}``           figures of disentanglement: ``session``, ``output``

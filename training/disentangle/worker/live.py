@@ -10,11 +10,12 @@ from ..errors import InputError
 from ..progress import Progress
 
 Answer = dict[str, Any]
+_REQUESTS = ("draw", "redraw", "subset", "sensitivity", "disagreement", "scores", "adapt", "undo", "save")
 
 
 class Live:
-    """Answers ``draw``, ``redraw``, ``subset``, ``disagreement``, ``scores``, ``adapt``, ``undo`` and ``save`` (see the
-    package).
+    """Answers ``draw``, ``redraw``, ``subset``, ``sensitivity``, ``disagreement``, ``scores``, ``adapt``, ``undo`` and
+    ``save`` (see the package).
 
     Its session is of one prediction; a later prediction takes its place.
     """
@@ -23,8 +24,7 @@ class Live:
         self._session: Any = None
         self._token = ""
         self.handlers: Mapping[str, Callable[[Mapping[str, Any], Progress], Answer]] = {
-            name: getattr(self, f"_{name}")
-            for name in ("draw", "redraw", "subset", "disagreement", "scores", "adapt", "undo", "save")
+            name: getattr(self, f"_{name}") for name in _REQUESTS
         }
 
     def keep(self, token: str, session: Any) -> None:
@@ -70,6 +70,12 @@ class Live:
             part = progress.part(n / len(groups), (n + 1) / len(groups))
             images["+".join(names)] = self._session.segment(names, part)
         return self._written(images, request)
+
+    def _sensitivity(self, request: Mapping[str, Any], progress: Progress) -> Answer:
+        from .codec import read
+
+        shown = read(request["study"])["shown"]
+        return self._written(self._session.segment_again(request["sensitivity"], shown, progress), request)
 
     def _disagreement(self, request: Mapping[str, Any], progress: Progress) -> Answer:
         image = self._session.disagreement(request["targets"], progress, request.get("style"))

@@ -38,6 +38,7 @@ def asked_for(request: Mapping[str, Any], bundle: Bundle, looks: str = "") -> di
         leave_out_target=bool(request.get("leave_out_target")),
         fast=bool(request.get("fast")),
         precision=request.get("precision") or "fp32",
+        sensitivity=request.get("sensitivity", 1.0),
     )
     return asked
 

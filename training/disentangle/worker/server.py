@@ -39,6 +39,7 @@ _WANTED = (
     "leave_out_target",
     "point",
     "confirmed",
+    "sensitivity",
 )
 """Fields of a request that are arguments of :meth:`disentangle.inference.Predictor.run`."""
 
@@ -190,6 +191,7 @@ class Server:
             "session": request["id"],
             "styles": styles,
             "learns": session.learner.possible and result.segmentation is not None,
+            "findings": bool(session.network.capabilities.findings) and result.segmentation is not None,
             "learnt": session.learner.learnt,
         }
 
