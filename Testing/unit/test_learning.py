@@ -19,6 +19,7 @@ from disentangle.errors import Cancelled, InputError
 from disentangle.inference.detail import Detail
 from disentangle.inference.islands import Islands
 from disentangle.inference.rules import Rules
+from disentangle.inference.sensitivity import Sensitivity
 from disentangle.learning import train as training
 from disentangle.learning.checkpoints import load_checkpoint, system_from_checkpoint
 from disentangle.learning.config import load_config
@@ -282,6 +283,20 @@ def test_evaluation_scores_every_target_and_every_subset_but_never_shows_the_tar
     assert summary([result, every])["from"]["T1"]["T2"] == every["from"]["T1"]["T2"]
     assert "white matter" in text
     assert "-T1" in text
+
+
+def test_lesions_are_scored_at_other_odds_as_they_would_be_drawn():
+    torch.manual_seed(3)
+    classes = ["background", "fluid", "edema", "enhancing tumour"]
+    system = create("margindis", **{**SMALLEST, "classes": classes, "healthy": [1]}).eval()
+    result = evaluate_subject(system, ball(5), rules=Rules())
+    assert list(result["sensitivity"])[:2] == ["1/16", "1/8"] and list(result["sensitivity"])[-1] == "64"
+    for odds, found in ((1, result["sensitivity"]["1"]), (64, result["sensitivity"]["64"])):
+        rules = Rules(sensitivity=Sensitivity.of(system.capabilities, odds))
+        drawn = evaluate_subject(system, ball(5), rules=rules)["dice"]["T1+T2"]
+        assert found == {name: drawn[name] for name in ("edema", "enhancing tumour", "whole tumour")}
+    assert result["sensitivity"]["1"] != result["sensitivity"]["64"]
+    assert evaluate_subject(system, ball(5))["sensitivity"] == {}
 
 
 def test_evaluation_knows_who_is_one_person_and_who_has_all_sequences(trained):

@@ -45,6 +45,17 @@ def test_what_was_always_missed_has_a_line_and_what_never_was_no_count():
     assert "missed" not in table(mean)
 
 
+def test_what_other_odds_of_lesions_would_give_is_told_with_what_is_best_for_each():
+    small = {"sensitivity": {"1/2": {"tumour": 0.8}, "1": {"tumour": 0.6}, "2": {"tumour": 0.1}}}
+    large = {"sensitivity": {"1/2": {"tumour": 0.2}, "1": {"tumour": 0.4}, "2": {"tumour": 0.7}}}
+    mean = summary([{**result(0.6, 2.0), **small}, {**result(0.4, 2.0), **large}, result(0.9, 2.0)])
+    assert {odds: round(v["tumour"], 3) for odds, v in mean["sensitivity"].items()} == {
+        "1/2": 0.5, "1": 0.5, "2": 0.4, "best": 0.75,
+    }  # fmt: skip
+    assert line_of(table(mean), "Dice, odds") == ["tumour", "0.500", "0.500", "0.400", "0.750"]
+    assert "sensitivity" not in summary([result(0.9, 2.0)])
+
+
 ALL = ("T1", "T1Gd", "T2", "FLAIR")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -14,12 +15,16 @@ import torch
 from ..datasets.labels import HEALTHY, UNLABELLED
 from ..datasets.volumes import Subject
 from ..inference.rules import Rules
+from ..inference.sensitivity import Sensitivity
 from ..metrics.image import image_quality, match_histogram
 from ..metrics.overlap import dice, hd95
 from ..systems.base import Capabilities, System
 from ..systems.factors import Factors
 from .factors import chunks, unpadded
 from .summaries import Quality, mean_quality
+
+ODDS = [Fraction(2) ** power for power in range(-4, 7)]
+"""Of lesions, times what a system says: which would have been best for a subject tells how well its threshold fits."""
 
 
 def evaluate_subject(
@@ -45,6 +50,8 @@ def evaluate_subject(
         ``from``: with "all", target -> subset ("T1+FLAIR") -> the same figures. ``dice``: subset -> class -> Dice over
         the voxels whose label is known, of the classes that the labels show. ``hd95``: the same in mm; NaN where the
         class was missed completely.
+        ``sensitivity``: with rules, odds ("1/4") -> class or union -> Dice of the lesions from all sequences, their
+        odds taken for so many times what the system says (:mod:`..inference.sensitivity`).
         Where the sequences of a subject are not registered, every image is decoded on the slices that it is compared
         with, and a subset is segmented on the slices of each of its annotated sequences ("cine+LGE on LGE").
     """
@@ -175,22 +182,39 @@ def _copied(volumes: _Volumes, images: dict[str, np.ndarray]) -> dict[str, dict[
 
 def _segmented(volumes: _Volumes) -> dict[str, dict[str, dict[str, float]]]:
     """Dice and Hausdorff distance by subset and class; each segmentation is forgotten when it has been scored."""
-    overlap, distance = {}, {}
+    overlap, distance, by_odds = {}, {}, {}
     subject, abilities = volumes.subject, volumes.system.capabilities
     for subset, reference in list(volumes.labels):
         found = volumes.labels.pop((subset, reference))
-        if volumes.rules is None:
-            labels = found[0]
-        else:
-            found = found.astype(np.float32)
-            volumes.rules.follow(found, subject.mask, subject.spacing)
-            labels = found.argmax(axis=0).astype(np.uint8)
+        labels = found[0] if volumes.rules is None else _decided(found, volumes.rules, subject)
         truth = subject.labels if reference is None else subject.sequence_labels[reference]
         name = "+".join(subset) + ("" if reference is None else f" on {reference}")
         known = replace(subject, labels=truth)
         overlap[name] = class_dice(labels, known, abilities)
         distance[name] = class_scores(partial(hd95, spacing=subject.spacing), labels, known, abilities)
-    return {"dice": overlap, "hd95": distance}
+        if volumes.rules is not None and list(subset) == volumes.present and reference is None and abilities.findings:
+            by_odds = _by_sensitivity(found, volumes.rules, subject, abilities)
+    return {"dice": overlap, "hd95": distance, "sensitivity": by_odds}
+
+
+def _decided(probabilities: np.ndarray, rules: Rules, subject: Subject) -> np.ndarray:
+    """Labels (K, J, I) by the rules; the probabilities stay as they are."""
+    found = probabilities.astype(np.float32)
+    rules.follow(found, subject.mask, subject.spacing)
+    return found.argmax(axis=0).astype(np.uint8)
+
+
+def _by_sensitivity(
+    probabilities: np.ndarray, rules: Rules, subject: Subject, abilities: Capabilities
+) -> dict[str, dict[str, float]]:
+    """Odds of the lesions -> Dice of them and of their unions."""
+    healthy, found = [abilities.classes[value] for value in abilities.tissues], {}
+    for odds in ODDS:
+        sensitivity = Sensitivity.of(abilities, float(odds))
+        labels = _decided(probabilities, replace(rules, sensitivity=sensitivity), subject)
+        scores = class_dice(labels, subject, abilities)
+        found[str(odds)] = {name: value for name, value in scores.items() if name not in healthy}
+    return found
 
 
 def class_dice(predicted: np.ndarray, subject: Subject, capabilities: Capabilities) -> dict[str, float]:

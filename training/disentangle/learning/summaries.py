@@ -20,7 +20,8 @@ def summary(results: Sequence[Mapping[str, Any]], sequences: Sequence[str] = ())
     """Means over subjects: image quality by target; Dice by class with all sequences that a subject has ("all"),
     and with each one missing ("-T1", over the subjects that have it); "all on LGE" is that on the slices of LGE.
     "hd95" is the mean of the distances that exist, "missed" how many do not since nothing of a class was found: they
-    are no part of that mean, which is the better for them, and must be read beside it.
+    are no part of that mean, which is the better for them, and must be read beside it. "sensitivity" is the Dice of
+    lesions from all sequences by what their odds were multiplied with; "best" takes what was best for each subject.
 
     Subjects with few sequences make both a target and its copies of little, each to its own disadvantage: what the
     system is worth beside a copy is told by "complete" alone (:func:`complete_means`), of the subjects with all
@@ -36,6 +37,9 @@ def summary(results: Sequence[Mapping[str, Any]], sequences: Sequence[str] = ())
         mean[kind] = {k: _finite_means(c) for k, c in _by_missing(results, kind).items()}
     missed = {k: _misses(c) for k, c in _by_missing(results, "hd95").items()}
     mean["missed"] = {k: c for k, c in missed.items() if c}
+    by_odds = _by_odds(results)
+    if by_odds:
+        mean["sensitivity"] = by_odds
     made: dict[str, dict[str, list[Quality]]] = {}
     for target, subset, scores in (
         (t, k, v) for r in results for t, c in r.get("from", {}).items() for k, v in c.items()
@@ -103,6 +107,20 @@ def dice_lost(result: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in lost.items()}
 
 
+def _by_odds(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Odds, and "best" -> lesion -> mean Dice over the subjects that show it."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for r in results:
+        best: dict[str, float] = {}
+        for odds, scores in r.get("sensitivity", {}).items():
+            for name, value in scores.items():
+                found.setdefault(odds, {}).setdefault(name, []).append(value)
+                best[name] = max(value, best.get(name, value))
+        for name, value in best.items():
+            found.setdefault("best", {}).setdefault(name, []).append(value)
+    return {odds: _finite_means(scores) for odds, scores in found.items()}
+
+
 def _by_missing(results: Sequence[Mapping[str, Any]], kind: str) -> dict[str, dict[str, list[float]]]:
     """The scores of a kind by the sequences missing ("all", "-T1") and class."""
     collected: dict[str, dict[str, list[float]]] = {}
@@ -142,6 +160,8 @@ def table(mean: Mapping[str, Any]) -> str:
         if mean.get(kind):
             missed = mean.get("missed", {}) if kind == "hd95" else {}
             lines += ["", *_class_lines(title, mean[kind], missed, decimals)]
+    if mean.get("sensitivity"):
+        lines += ["", *_odds_lines(mean["sensitivity"])]
     return "\n".join(lines)
 
 
@@ -178,6 +198,15 @@ def _class_lines(
     width = max(9, 2 + max(len(text) for text in (*columns, *(t for row in rows.values() for t in row))))
     lines = [f"{title:<32}" + "".join(f"{c:>{width}}" for c in columns)]
     return lines + [f"{name:<32}" + "".join(f"{text:>{width}}" for text in texts) for name, texts in rows.items()]
+
+
+def _odds_lines(means: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Dice of the lesions by their odds."""
+    lines = [f"{'Dice, odds of lesions times':<32}" + "".join(f"{odds:>7}" for odds in means)]
+    for name in dict.fromkeys(name for scores in means.values() for name in scores):
+        cells = [scores.get(name, math.nan) for scores in means.values()]
+        lines.append(f"{name:<32}" + "".join(f"{value:>7.3f}" for value in cells))
+    return lines
 
 
 def mean_quality(scores: Sequence[Quality]) -> Quality:
