@@ -106,7 +106,7 @@ class DisentangleSegWidget(DisentangleWidget):
         self.editor.setMaximumNumberOfUndoStates(10)
         self._useSharedEditorNode()
         self.editor.setMRMLScene(slicer.mrmlScene)
-        self.sensitivityBox = SensitivityBox(inner, self.logic, self.statisticsBox.count)
+        self.sensitivityBox = SensitivityBox(inner, self.logic, self.onSensitivity)
         self.editTools = EditTools(inner, self.logic, self.editor)
         inner.addWidget(self.editor)
         # Effects that other extensions register later are offered here, too.
@@ -114,6 +114,11 @@ class DisentangleSegWidget(DisentangleWidget):
             "effectRegistered(QString)", self.onEffectRegistered
         )
         self.editTools.on_saved = self.modelBox.refresh
+
+    def onSensitivity(self):
+        """The segmentation is another one: so are its volumes."""
+        self.statisticsBox.count()
+        self.tellResults(self.logic.runner.run)
 
     def onEffectRegistered(self, _name=""):
         self.editor.updateEffectList()

@@ -297,6 +297,9 @@ def test_a_slider_draws_more_lesions_or_fewer_and_leaves_what_was_drawn(
     assert rows(ran.statisticsBox.table) != listed
     assert segmentation.GetAttribute("Disentangle.Sensitivity") == "16"
     assert ran.logic.editedSegments(segmentation) == [], "what the model says is no edit"
+    assert "Odds of lesions: 16 times what the model says." in ran.ui.resultsLabel.text
+    volume_ml = rows(ran.statisticsBox.table)["white-matter lesion"][0]
+    assert f"white-matter lesion: {float(volume_ml):.1f} ml" in ran.ui.resultsLabel.text
     screenshot("seg-sensitivity", ran.editSection)
     box = (slice(12, 16), slice(20, 28), slice(14, 22))
     drawn = np.zeros(labels().shape, bool)
@@ -313,7 +316,7 @@ def test_a_slider_draws_more_lesions_or_fewer_and_leaves_what_was_drawn(
 
     click(ran.ui.applyButton)  # a new answer is the model's own
     wait_idle(ran, wait_until)
-    assert slider.value == 0.0 and slider.enabled
+    assert slider.value == 0.0 and slider.enabled and "Odds" not in ran.ui.resultsLabel.text
     os.kill(ran.logic.runner.link.client.pid, signal.SIGKILL)
     slider.value = 1.0
     wait_idle(ran, wait_until)

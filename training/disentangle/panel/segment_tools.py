@@ -263,6 +263,8 @@ class SegmentTools:
     def setSensitivity(self, segmentation, odds, wait=True, onDone=None):
         """More and larger lesions in the run's segmentation, or fewer: in a moment, and what you drew stays.
 
+        The run's report tells the volumes as they then are.
+
         Example::
 
             logic.setSensitivity(segmentation, 4)
@@ -281,6 +283,8 @@ class SegmentTools:
         def done(job: Job) -> None:
             if job.error is None and slicer.mrmlScene.IsNodePresent(segmentation):
                 segmentation.SetAttribute(SENSITIVITY, f"{float(odds):g}")
+                now = {s.name: round(s.ml, 3) for s in structures_of(segmentation) if not s.region}
+                self.runner.run.report.update(volumes_ml=now, sensitivity=float(odds))
             if onDone is not None:
                 onDone(job)
 

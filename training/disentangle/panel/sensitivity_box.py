@@ -10,6 +10,7 @@ import ctk
 import qt
 
 from ..errors import Cancelled, InputError
+from ..inference.sensitivity import checked
 from ..mrml.outputs import SENSITIVITY, Outputs
 from ..mrml.text import _
 from . import parts
@@ -57,8 +58,10 @@ class SensitivityBox:
         """
         self.outputs = outputs
         segmentation = outputs.segmentation if outputs is not None else None
-        odds = segmentation.GetAttribute(SENSITIVITY) if segmentation is not None else None
-        self._show(math.log2(float(odds)) if odds else 0.0)
+        try:
+            self._show(math.log2(checked(segmentation.GetAttribute(SENSITIVITY) or 1)) if segmentation else 0.0)
+        except InputError:  # somebody has written into the scene's file
+            self._show(0.0)
         self.slider.enabled = live and segmentation is not None and self.logic.runner.run.findings
 
     def _show(self, value: float) -> None:

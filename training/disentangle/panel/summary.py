@@ -16,6 +16,8 @@ def summarize(report: dict[str, Any] | None) -> str:
         _("{name}: {volume:.1f} ml").format(name=name, volume=volume)
         for name, volume in (report.get("volumes_ml") or {}).items()
     ]
+    if report.get("sensitivity", 1) != 1:
+        lines.append(_("Odds of lesions: {odds:g} times what the model says.").format(odds=report["sensitivity"]))
     for target, scores in ((report.get("quality") or {}).get("synthesis") or {}).items():
         line = _("{target}: PSNR {psnr:.1f} dB, SSIM {ssim:.2f}, MAE {mae:.3g}").format(
             target=target, **{key: scores.get(key) or 0.0 for key in ("psnr", "ssim", "mae")}

@@ -412,6 +412,11 @@ class DisentangleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             yield from self.showOutputs(outputs)
         self._shown = True
 
+    def tellResults(self, run: Run) -> None:
+        """Say what the report of the results on screen says by now."""
+        parameters = self._parameterNode or self.logic.getParameterNode()  # the user may be in another module
+        parameters.summary = self.ui.resultsLabel.text = summarize(run.report)
+
     def isLastRun(self, outputs: Outputs | None) -> bool:
         """Whether the worker still has the factors of these results."""
         run = self.logic.runner.run
