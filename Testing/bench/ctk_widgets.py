@@ -143,11 +143,15 @@ class SliderWidget:
         self._spin.setValue(low + (high - low) * position / 1000)
 
     def _from_spin(self, value: float) -> None:
-        low, high = self._spin.minimum(), self._spin.maximum()
+        self._place()
+        self.valueChanged.emit(value)
+
+    def _place(self) -> None:
+        """Put the handle where the number lies in the range."""
+        low, high, value = self._spin.minimum(), self._spin.maximum(), self._spin.value()
         blocker = QtCore.QSignalBlocker(self._slider)
         self._slider.setValue(round(1000 * (value - low) / (high - low)) if high > low else 0)
         blocker.unblock()
-        self.valueChanged.emit(value)
 
     def read_value(self) -> float:
         """The number."""
@@ -164,6 +168,7 @@ class SliderWidget:
     def write_minimum(self, value: float) -> None:
         """Set the lower end."""
         self._spin.setMinimum(value)
+        self._place()
 
     def read_maximum(self) -> float:
         """Upper end."""
@@ -172,6 +177,7 @@ class SliderWidget:
     def write_maximum(self, value: float) -> None:
         """Set the upper end."""
         self._spin.setMaximum(value)
+        self._place()
 
     def write_decimals(self, value: int) -> None:
         """Digits shown."""

@@ -1,8 +1,9 @@
 """Sensitivity: how readily a voxel is taken for a lesion, for the user to say.
 
 A model ranks voxels well where its threshold does not fit: on persons of scanners that it never saw, lesions are drawn
-too large or too small as a whole. White-matter lesions of ms-19, Dice .17 as the model has it, reach .62 with the odds
-16 times as high; whole tumours of four BraTS studies, .78 on average, .85 with what is best for each.
+too large or too small as a whole. Whole tumours of four BraTS studies have a Dice of .78 on average, .85 with what is
+best for each; white-matter lesions of ms-19, .10 as the model has it, reach .53 with the odds 64 times as high
+(training/benchmarks/results/quality-brats.json and quality-folds.json).
 """
 
 from __future__ import annotations
