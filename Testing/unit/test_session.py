@@ -368,6 +368,15 @@ def test_what_was_drawn_stays_whichever_way_the_sensitivity_goes(bundle):
     assert not after.array[k][shown.array[k] > 0].any()
 
 
+def test_another_sensitivity_is_of_the_sessions_own_study_whatever_was_run_since(bundle):
+    predictor = Predictor(bundle, device="cpu")
+    first, second = (brain_phantom(5, spacing=5.0, lesions=kind).study for kind in ("ms", "glioma"))
+    usual = predictor.run(first, segment=True).segmentation
+    session = predictor.session
+    assert not np.array_equal(predictor.run(second, segment=True).segmentation.array, usual.array)
+    assert np.array_equal(session.segment_again(1.0, usual, QUIET).array, usual.array)
+
+
 def test_what_learning_changed_and_its_undoing_gave_back_was_not_drawn(taught, same_steps):
     session, lesson = taught
     answer = session.learner.segmentation
@@ -389,7 +398,7 @@ def test_a_sensitivity_that_cannot_be_meant_or_is_cancelled_changes_nothing(bund
         session.segment_again(0, usual, QUIET)
     with pytest.raises(InputError, match="grid of the first input"):
         session.segment_again(4.0, Image(usual.array[1:], usual.affine), QUIET)
-    session.run.predictor._answers = None  # as where the volumes were too large to be kept
+    session.run.answers._parts.clear()  # as where the volumes were too large to be kept
     with pytest.raises(Cancelled):
         session.segment_again(4.0, usual, Progress(cancelled=lambda: True))
     assert session.run.sensitivity == 1.0

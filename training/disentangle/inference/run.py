@@ -25,6 +25,7 @@ from .sensitivity import Sensitivity
 from .slices import intensities_of
 
 if TYPE_CHECKING:
+    from .answers import Answers
     from .backends import Network
     from .engine import Engine, Volumes, Wanted
     from .predictor import Predictor
@@ -57,6 +58,7 @@ class Run:
         self.report = RunReport(self.bundle, study)
         self.prepared: PreparedStudy | None = None
         self.network: Network | None = None
+        self.answers: Answers | None = None
         self.sensitivity = 1.0
         """Of the segmentation to lesions, see :class:`.sensitivity.Sensitivity`."""
         self.looks: dict[str, np.ndarray] = {}
@@ -201,7 +203,7 @@ class Run:
             on_first = None
             if preview is not None or preview_images is not None:
                 on_first = partial(self._preview, preview, preview_images)
-            answers = self.predictor.answers(self.network, self.prepared.mask)
+            self.answers = answers = self.predictor.answers(self.network, self.prepared.mask)
 
             def ask(what: Wanted, progress: Progress, without: str | None = None) -> Volumes:
                 """What is known of it, and what the networks say about the rest."""

@@ -210,15 +210,20 @@ class Session:
 
     def _labels(self, sequences: Sequence[str], progress: Progress) -> Image:
         """What the networks say about some sequences, as class values on the grid of the first input."""
-        wanted, everything = Wanted(segment=True), list(sequences) == list(self.prepared.images)
-        answers = self.run.predictor.answers(self.network, self.prepared.mask)
-        volumes, rest = answers.known(wanted) if everything else (Volumes(), wanted)
-        if rest.segment:
+        wanted, volumes = Wanted(segment=True), Volumes()
+        if list(sequences) == list(self.prepared.images) and self._answers_hold:
+            volumes, _ = self.run.answers.known(wanted)
+        if volumes.probabilities is None:
             engine = self.run.engine(len(sequences), len(self.bundle.classes))
             images = {name: self.prepared.images[name] for name in sequences}
             volumes = engine.run(images, self.prepared.mask, wanted, progress)
         self.run.follow_rules(volumes.probabilities, adapted=self.learner.learnt > 0)
         return Output(self.run, self.prepared, volumes, wanted).segmentation(False)[0]
+
+    @property
+    def _answers_hold(self) -> bool:
+        """Whether what the networks said in the run is what they would say now."""
+        return self.run.answers.of(self.network) and not self.run.predictor.networks.adapted
 
     def disagreement(self, targets: Sequence[str], progress: Progress, style: Sequence[float] | None = None) -> Image:
         """How far the sequences disagree about synthetic ones: what each of them alone would give differs from what the
