@@ -290,8 +290,10 @@ class SegmentTools:
 
         request = {"request": "sensitivity", "sensitivity": odds}
         job = self._answer_anew(segmentation, request, "shown", _("Segmenting with another sensitivity"), done)
-        self._result(job) if wait else None
-        return segmentation if wait else job
+        if not wait:
+            return job
+        self._result(job)
+        return segmentation
 
     def _answer_anew(self, segmentation, request, what, title, onDone, onAnswer=None) -> Job:
         """Have the model answer once more what it answered in a run; what the user drew stays.

@@ -57,12 +57,18 @@ class SensitivityBox:
             live: whether the worker still has its factors.
         """
         self.outputs = outputs
-        segmentation = outputs.segmentation if outputs is not None else None
+        self._show(self._told())
+        segments = outputs is not None and outputs.segmentation is not None
+        self.slider.enabled = live and segments and self.logic.runner.run.findings
+
+    def _told(self) -> float:
+        """Where the slider stands by what the segmentation tells."""
+        segmentation = self.outputs.segmentation if self.outputs is not None else None
+        odds = segmentation.GetAttribute(SENSITIVITY) if segmentation is not None else None
         try:
-            self._show(math.log2(checked(segmentation.GetAttribute(SENSITIVITY) or 1)) if segmentation else 0.0)
+            return math.log2(checked(odds or 1))
         except InputError:  # somebody has written into the scene's file
-            self._show(0.0)
-        self.slider.enabled = live and segmentation is not None and self.logic.runner.run.findings
+            return 0.0
 
     def _show(self, value: float) -> None:
         self._said, self._updating = value, True
@@ -79,8 +85,9 @@ class SensitivityBox:
 
         def done(job: Any) -> None:
             self._asking = False
-            if outputs is not self.outputs:
-                return  # another run is shown by now
+            if outputs is not self.outputs:  # another run is shown by now, or other nodes of this one
+                self._show(self._told())
+                return
             if job.error is not None:
                 self._show(self._said)
                 tell(job.error)
