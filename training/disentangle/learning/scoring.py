@@ -14,6 +14,7 @@ import torch
 
 from ..datasets.labels import HEALTHY, UNLABELLED
 from ..datasets.volumes import Subject
+from ..inference.labels import most_probable
 from ..inference.rules import Rules
 from ..inference.sensitivity import Sensitivity
 from ..metrics.image import image_quality, match_histogram
@@ -201,7 +202,7 @@ def _decided(probabilities: np.ndarray, rules: Rules, subject: Subject) -> np.nd
     """Labels (K, J, I) by the rules; the probabilities stay as they are."""
     found = probabilities.astype(np.float32)
     rules.follow(found, subject.mask, subject.spacing)
-    return found.argmax(axis=0).astype(np.uint8)
+    return most_probable(found)
 
 
 def _by_sensitivity(
